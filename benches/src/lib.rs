@@ -1,0 +1,1 @@
+//! Seeded data shapes shared by the benches.

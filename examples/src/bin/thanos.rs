@@ -1,0 +1,2 @@
+//! The multi-call binary `thanos <role> ...`.
+fn main() {}

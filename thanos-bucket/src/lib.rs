@@ -1,0 +1,1 @@
+//! Prometheus blocks in object storage: the bucket, block listing and the store gateway.

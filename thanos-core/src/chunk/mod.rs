@@ -1,0 +1,147 @@
+//! Chunks: opaque, reference-counted bytes with the name of their encoding.
+//!
+//! A chunk travels from the block file to the gRPC frame to the decoder without being copied or re-encoded.
+//! Nothing but a decoder looks inside, and an encoding that this crate does not know passes through untouched.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::time::{TimeRange, Timestamp};
+
+/// The encoding byte of a chunk, an open set: unknown values are carried, not refused.
+///
+/// Source: the segment file format of Prometheus' TSDB; `0xFF` is Thanos' container of aggregates.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Encoding(pub u8);
+
+impl Encoding {
+    /// No data.
+    pub const NONE: Self = Self(0);
+    /// Floats, XOR compressed.
+    pub const XOR: Self = Self(1);
+    /// Integer native histograms.
+    pub const HISTOGRAM: Self = Self(2);
+    /// Float native histograms.
+    pub const FLOAT_HISTOGRAM: Self = Self(3);
+    /// Thanos' container of up to five aggregate chunks.
+    pub const AGGREGATES: Self = Self(0xFF);
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NONE => f.write_str("none"),
+            Self::XOR => f.write_str("XOR"),
+            Self::HISTOGRAM => f.write_str("histogram"),
+            Self::FLOAT_HISTOGRAM => f.write_str("floathistogram"),
+            Self::AGGREGATES => f.write_str("aggregates"),
+            Self(other) => write!(f, "<unknown {other}>"),
+        }
+    }
+}
+
+impl fmt::Debug for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One chunk: its encoding and its bytes, without the length prefix and checksum of the segment file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// How `data` is encoded.
+    pub encoding: Encoding,
+    /// The encoded samples.
+    pub data: Bytes,
+}
+
+impl fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({}, {} bytes)", self.encoding, self.data.len())
+    }
+}
+
+/// Which value of a downsampled window a chunk holds, or the raw samples; numbered as on the StoreAPI wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Aggregate {
+    /// Samples as scraped.
+    Raw = 0,
+    /// The number of samples in the window.
+    Count = 1,
+    /// Their sum.
+    Sum = 2,
+    /// The smallest.
+    Min = 3,
+    /// The largest.
+    Max = 4,
+    /// The running total with resets removed.
+    Counter = 5,
+}
+
+impl Aggregate {
+    /// The five aggregates in the order of the container.
+    pub const DOWNSAMPLED: [Self; 5] =
+        [Self::Count, Self::Sum, Self::Min, Self::Max, Self::Counter];
+}
+
+/// A chunk of a series with its time range: raw samples, or some aggregates of the same windows.
+///
+/// Mirrors `AggrChunk` of the StoreAPI, in which any subset of the six fields may be present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesChunk {
+    /// The time of the first sample.
+    pub min_time: Timestamp,
+    /// The time of the last sample.
+    pub max_time: Timestamp,
+    /// The samples.
+    pub payload: ChunkPayload,
+}
+
+impl SeriesChunk {
+    /// Returns a chunk of raw samples.
+    pub fn raw(min_time: Timestamp, max_time: Timestamp, chunk: Chunk) -> Self {
+        Self {
+            min_time,
+            max_time,
+            payload: ChunkPayload::Raw(chunk),
+        }
+    }
+
+    /// Returns the first and last sample time.
+    pub fn time_range(&self) -> TimeRange {
+        TimeRange {
+            min: self.min_time,
+            max: self.max_time,
+        }
+    }
+
+    /// Returns the chunk that holds `aggregate`.
+    pub fn get(&self, aggregate: Aggregate) -> Option<&Chunk> {
+        match (&self.payload, aggregate) {
+            (ChunkPayload::Raw(chunk), Aggregate::Raw) => Some(chunk),
+            (ChunkPayload::Aggregates(set), _) => set[aggregate as usize].as_ref(),
+            (ChunkPayload::Raw(_), _) => None,
+        }
+    }
+
+    /// Returns the number of bytes of chunk data.
+    pub fn data_len(&self) -> usize {
+        match &self.payload {
+            ChunkPayload::Raw(chunk) => chunk.data.len(),
+            ChunkPayload::Aggregates(set) => {
+                set.iter().flatten().map(|chunk| chunk.data.len()).sum()
+            }
+        }
+    }
+}
+
+/// What a [`SeriesChunk`] carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChunkPayload {
+    /// Raw samples, by far the most common case.
+    Raw(Chunk),
+    /// Any subset of raw, count, sum, min, max, counter, indexed by [`Aggregate`].
+    Aggregates(Box<[Option<Chunk>; 6]>),
+}

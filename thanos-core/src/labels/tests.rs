@@ -1,0 +1,57 @@
+use std::cmp::Ordering;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Compares as Prometheus does: pair by pair, name before value, a prefix first.
+fn compare_pairwise(a: &[(String, String)], b: &[(String, String)]) -> Ordering {
+    for (x, y) in a.iter().zip(b) {
+        let order =
+            x.0.as_bytes()
+                .cmp(y.0.as_bytes())
+                .then_with(|| x.1.as_bytes().cmp(y.1.as_bytes()));
+        if order != Ordering::Equal {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+fn pairs() -> impl Strategy<Value = Vec<(String, String)>> {
+    // A small alphabet with NUL and multi-byte characters makes shared prefixes likely.
+    let text = || {
+        proptest::string::string_regex("[\u{0}\u{1}ab\u{7f}\u{e9}\u{ffff}\u{10ffff}]{1,4}").unwrap()
+    };
+    proptest::collection::btree_map(text(), text(), 0..5).prop_map(|map| map.into_iter().collect())
+}
+
+proptest! {
+    #[test]
+    fn key_order_equals_pairwise_order(a in pairs(), b in pairs()) {
+        let order = Labels::from_pairs(a.clone()).cmp(&Labels::from_pairs(b.clone()));
+        prop_assert_eq!(order, compare_pairwise(&a, &b));
+    }
+
+    #[test]
+    fn pairs_survive_the_key(a in pairs()) {
+        let labels = Labels::from_pairs(a.clone());
+        let back: Vec<_> = labels.iter().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+        prop_assert_eq!(back, a);
+        prop_assert_eq!(Labels::from_key(labels.key().clone()).unwrap(), labels);
+    }
+
+    #[test]
+    fn any_bytes_as_key_never_panic(key in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let _ = LabelsRef::from_trusted_key(&key).iter().count();
+        let _ = Labels::from_key(Bytes::from(key));
+    }
+}
+
+#[test]
+fn an_empty_value_removes_the_label() {
+    assert_eq!(
+        Labels::from_pairs([("a", "1"), ("b", "2"), ("a", "")]),
+        Labels::from_pairs([("b", "2")])
+    );
+}

@@ -1,0 +1,15 @@
+//! Prometheus TSDB data in Rust: the formats and the algorithms on them, over local files only.
+//!
+//! This crate knows labels, chunks, the block with its index, and the traits that PromQL is evaluated against.
+//! It has no HTTP, no gRPC, no object storage and no async runtime.
+
+pub mod budget;
+pub mod chunk;
+pub mod error;
+pub mod labels;
+pub mod query;
+pub mod re2;
+pub mod text;
+pub mod time;
+
+pub use error::{Error, ErrorKind, Result};

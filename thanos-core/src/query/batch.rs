@@ -1,0 +1,153 @@
+//! Batches of series: one arena of label keys and one table of chunks for 64 to 256 series.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::chunk::SeriesChunk;
+use crate::labels::{Labels, LabelsRef};
+
+/// The number of series after which producers hand a batch on.
+pub const BATCH_SERIES_TARGET: usize = 128;
+
+/// A run of series in label order (when its stream says it is sorted), with their chunks.
+///
+/// The same label set may occur in neighbouring entries and across a batch border: such entries are parts of
+/// one series and the consumer joins them.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesBatch {
+    keys: Bytes,
+    series: Vec<Ends>,
+    chunks: Vec<SeriesChunk>,
+}
+
+/// Where a series ends in the arena and the chunk table; it starts where its predecessor ends.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    key: u32,
+    chunk: u32,
+}
+
+/// One series of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesView<'a> {
+    /// The labels.
+    pub labels: LabelsRef<'a>,
+    /// The chunks, sorted by start time then end time.
+    pub chunks: &'a [SeriesChunk],
+}
+
+impl SeriesBatch {
+    /// Returns the number of series.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Reports whether there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Returns the series at `index`.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`SeriesBatch::len`].
+    pub fn get(&self, index: usize) -> SeriesView<'_> {
+        let (keys, chunks) = self.bounds(index);
+        SeriesView {
+            labels: LabelsRef::from_trusted_key(&self.keys[keys]),
+            chunks: &self.chunks[chunks],
+        }
+    }
+
+    /// Returns the labels at `index` as an owned set that shares the arena.
+    ///
+    /// The set keeps the whole arena alive: copy it with [`LabelsRef::to_labels`] to keep it for long.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`SeriesBatch::len`].
+    pub fn labels(&self, index: usize) -> Labels {
+        Labels::from_trusted_key(self.keys.slice(self.bounds(index).0))
+    }
+
+    fn bounds(&self, index: usize) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
+        let from = index
+            .checked_sub(1)
+            .map_or(Ends { key: 0, chunk: 0 }, |before| self.series[before]);
+        let to = self.series[index];
+        (
+            from.key as usize..to.key as usize,
+            from.chunk as usize..to.chunk as usize,
+        )
+    }
+
+    /// Returns the series in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = SeriesView<'_>> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Returns the bytes that this batch holds: arena, tables and chunk data.
+    pub fn memory_bytes(&self) -> usize {
+        self.keys.len()
+            + self.series.len() * size_of::<Ends>()
+            + self
+                .chunks
+                .iter()
+                .map(|chunk| size_of::<SeriesChunk>() + chunk.data_len())
+                .sum::<usize>()
+    }
+}
+
+/// Collects series into a [`SeriesBatch`].
+#[derive(Debug, Default)]
+pub struct SeriesBatchBuilder {
+    keys: BytesMut,
+    series: Vec<Ends>,
+    chunks: Vec<SeriesChunk>,
+}
+
+impl SeriesBatchBuilder {
+    /// Returns an empty builder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a series.
+    ///
+    /// # Panics
+    ///
+    /// When the arena would pass 4 GiB; a batch is handed on long before.
+    pub fn push(&mut self, labels: LabelsRef<'_>, chunks: impl IntoIterator<Item = SeriesChunk>) {
+        self.keys.extend_from_slice(labels.key());
+        self.chunks.extend(chunks);
+        let end = |len: usize| u32::try_from(len).expect("a batch stays below 4 GiB");
+        self.series.push(Ends {
+            key: end(self.keys.len()),
+            chunk: end(self.chunks.len()),
+        });
+    }
+
+    /// Returns the number of series so far.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Reports whether there is no series yet.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// Reports whether the batch should be handed on: enough series, or about a megabyte of keys.
+    pub fn is_full(&self) -> bool {
+        self.series.len() >= BATCH_SERIES_TARGET || self.keys.len() >= 1 << 20
+    }
+
+    /// Returns the batch and leaves the builder empty.
+    pub fn finish(&mut self) -> SeriesBatch {
+        SeriesBatch {
+            keys: self.keys.split().freeze(),
+            series: std::mem::take(&mut self.series),
+            chunks: std::mem::take(&mut self.chunks),
+        }
+    }
+}

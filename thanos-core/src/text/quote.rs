@@ -1,0 +1,65 @@
+//! `strconv.Quote` of Go.
+
+use std::fmt::{Result, Write};
+
+/// Writes `text` in double quotes with Go's escapes (`strconv.Quote`).
+pub fn write_go_quoted(out: &mut (impl Write + ?Sized), text: &str) -> Result {
+    out.write_char('"')?;
+    for c in text.chars() {
+        match c {
+            '"' => out.write_str("\\\"")?,
+            '\\' => out.write_str("\\\\")?,
+            '\x07' => out.write_str("\\a")?,
+            '\x08' => out.write_str("\\b")?,
+            '\x0c' => out.write_str("\\f")?,
+            '\n' => out.write_str("\\n")?,
+            '\r' => out.write_str("\\r")?,
+            '\t' => out.write_str("\\t")?,
+            '\x0b' => out.write_str("\\v")?,
+            c if is_print(c) => out.write_char(c)?,
+            c if (c as u32) < 0x80 => write!(out, "\\x{:02x}", c as u32)?,
+            c if (c as u32) < 0x10000 => write!(out, "\\u{:04x}", c as u32)?,
+            c => write!(out, "\\U{:08x}", c as u32)?,
+        }
+    }
+    out.write_char('"')
+}
+
+/// Whether Go prints `c` as it is: letters, marks, numbers, punctuation, symbols and the ASCII space.
+fn is_print(c: char) -> bool {
+    match c {
+        ' ' => true,
+        c if c.is_ascii() => c.is_ascii_graphic(),
+        c => !c.is_control() && !c.is_whitespace() && !is_unassigned_or_format(c),
+    }
+}
+
+/// Private use, surrogate-adjacent, format and non-character code points that Go escapes.
+fn is_unassigned_or_format(c: char) -> bool {
+    matches!(c as u32,
+        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E
+        | 0x2060..=0x206F | 0xE000..=0xF8FF | 0xFEFF | 0xFFF0..=0xFFFB | 0xFFFE..=0xFFFF
+        | 0xE0000..=0xE007F | 0xF0000..=0x10FFFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_like_go() {
+        for (text, quoted) in [
+            ("plain", r#""plain""#),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("\n\t\r\x07\x08\x0b\x0c", r#""\n\t\r\a\b\v\f""#),
+            ("\0\x7f", r#""\x00\x7f""#),
+            ("\u{e9}\u{4e16}", "\"\u{e9}\u{4e16}\""),
+            ("\u{a0}\u{200b}\u{feff}", r#""\u00a0\u200b\ufeff""#),
+            ("\u{10ffff}", r#""\U0010ffff""#),
+        ] {
+            let mut out = String::new();
+            write_go_quoted(&mut out, text).unwrap();
+            assert_eq!(out, quoted);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! PromQL in Rust: parser, plan, series-major engine and the Prometheus HTTP API.

@@ -1,0 +1,3 @@
+//! The Thanos StoreAPI: the [`store::Store`] trait, its gRPC form, and fan-out over many stores.
+
+pub mod store;

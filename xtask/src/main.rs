@@ -1,0 +1,2 @@
+//! Project chores, run as `cargo xtask <chore>`.
+fn main() {}
