@@ -1,0 +1,362 @@
+//! The bucket: an object store with a prefix, exact range reads, and counted requests.
+//!
+//! This is the only place that speaks `object_store`; errors leave it as [`thanos_core::Error`] with the object's
+//! name. Any `Arc<dyn ObjectStore>` can be a bucket. Retries belong to the object store's client, below this.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use thanos_core::{Error, ErrorKind, Result};
+
+/// A place in an object store that holds blocks.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use thanos_bucket::Bucket;
+///
+/// # futures::executor::block_on(async {
+/// let bucket = Bucket::new(Arc::new(object_store::memory::InMemory::new()));
+/// bucket.put("hello", "world".into()).await?;
+/// assert_eq!(bucket.read_range("hello", 1..3).await?, "or");
+/// assert_eq!(bucket.requests().gets, 1);
+/// # Ok::<(), thanos_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    gets: AtomicU64,
+    heads: AtomicU64,
+    lists: AtomicU64,
+    puts: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+/// How many requests of each kind a bucket has made, and the bytes that came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestCounts {
+    /// Reads of objects or ranges.
+    pub gets: u64,
+    /// Questions for an object's size.
+    pub heads: u64,
+    /// Listings.
+    pub lists: u64,
+    /// Writes.
+    pub puts: u64,
+    /// Bytes received by reads.
+    pub bytes_read: u64,
+}
+
+impl Bucket {
+    /// Returns the bucket over all of `store`.
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self {
+            store,
+            prefix: Path::default(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// Returns the same bucket with every name put under `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a prefix that is no object path, such as one with `..` in it.
+    pub fn with_prefix(mut self, prefix: &str) -> Result<Self> {
+        self.prefix = Path::parse(prefix.trim_matches('/')).map_err(|error| {
+            Error::invalid(format!("bucket prefix {prefix:?}")).with_source(error)
+        })?;
+        Ok(self)
+    }
+
+    fn path(&self, object: &str) -> Result<Path> {
+        let name = Path::parse(object).map_err(|error| {
+            Error::invalid(format!("object name {object:?}")).with_source(error)
+        })?;
+        Ok(self.prefix.parts().chain(name.parts()).collect())
+    }
+
+    /// Returns the whole object.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` when it is larger than `bytes_max`, before it is read.
+    pub async fn read(&self, object: &str, bytes_max: u64) -> Result<Bytes> {
+        let path = self.path(object)?;
+        Counters::add(&self.counters.gets, 1);
+        let answer = self
+            .store
+            .get(&path)
+            .await
+            .map_err(|error| from_store(object, error))?;
+        if answer.meta.size > bytes_max {
+            let message = format!(
+                "object has {} bytes, at most {bytes_max} are read",
+                answer.meta.size
+            );
+            return Err(Error::limit_exceeded(message).in_file(object));
+        }
+        let bytes = answer
+            .bytes()
+            .await
+            .map_err(|error| from_store(object, error))?;
+        Counters::add(&self.counters.bytes_read, bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    /// Returns exactly the bytes of `range`.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when the object ends before the range does.
+    pub async fn read_range(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        let bytes = self.read_range_up_to(object, range.clone()).await?;
+        let wanted = range.end.saturating_sub(range.start);
+        if bytes.len() as u64 != wanted {
+            let message = format!("object ends after {} of {wanted} wanted bytes", bytes.len());
+            return Err(Error::corrupt(message).at(range.start).in_file(object));
+        }
+        Ok(bytes)
+    }
+
+    /// Returns the bytes of `range`, fewer when the object ends inside it.
+    pub async fn read_range_up_to(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let path = self.path(object)?;
+        let wanted = range.end - range.start;
+        Counters::add(&self.counters.gets, 1);
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range.clone())),
+            ..GetOptions::default()
+        };
+        let answer = self
+            .store
+            .get_opts(&path, options)
+            .await
+            .map_err(|error| from_store(object, error))?;
+        if answer.range.start != range.start || answer.range.end > range.end {
+            let message = format!(
+                "asked for bytes {range:?}, the store sent {:?}",
+                answer.range
+            );
+            return Err(Error::unavailable(message).in_file(object));
+        }
+        let bytes = collect(answer.into_stream(), wanted)
+            .await
+            .map_err(|error| from_store(object, error))?;
+        Counters::add(&self.counters.bytes_read, bytes.len() as u64);
+        Ok(bytes)
+    }
+
+    /// Returns the size of the object in bytes.
+    pub async fn size(&self, object: &str) -> Result<u64> {
+        let path = self.path(object)?;
+        Counters::add(&self.counters.heads, 1);
+        Ok(self
+            .store
+            .head(&path)
+            .await
+            .map_err(|error| from_store(object, error))?
+            .size)
+    }
+
+    /// Writes the object, replacing an older one.
+    pub async fn put(&self, object: &str, data: Bytes) -> Result<()> {
+        let path = self.path(object)?;
+        Counters::add(&self.counters.puts, 1);
+        self.store
+            .put(&path, data.into())
+            .await
+            .map_err(|error| from_store(object, error))?;
+        Ok(())
+    }
+
+    /// Returns the names of the directories at the top of the bucket.
+    pub async fn top_directories(&self) -> Result<Vec<String>> {
+        Counters::add(&self.counters.lists, 1);
+        let prefix = Some(&self.prefix).filter(|prefix| prefix.parts().next().is_some());
+        let listing = self
+            .store
+            .list_with_delimiter(prefix)
+            .await
+            .map_err(|error| from_store("listing", error))?;
+        let names = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename().map(str::to_owned));
+        Ok(names.collect())
+    }
+
+    /// Returns the objects under `directory` with their sizes, sorted by name.
+    pub async fn objects_under(&self, directory: &str) -> Result<Vec<(String, u64)>> {
+        let path = self.path(directory)?;
+        Counters::add(&self.counters.lists, 1);
+        let found: Vec<_> = self
+            .store
+            .list(Some(&path))
+            .try_collect()
+            .await
+            .map_err(|error| from_store(directory, error))?;
+        let depth = self.prefix.parts().count();
+        let name = |path: &Path| path.parts().skip(depth).collect::<Path>().to_string();
+        let mut objects: Vec<_> = found
+            .iter()
+            .map(|meta| (name(&meta.location), meta.size))
+            .collect();
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
+    /// Returns how many requests were made so far, through this bucket and its clones.
+    pub fn requests(&self) -> RequestCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RequestCounts {
+            gets: read(&self.counters.gets),
+            heads: read(&self.counters.heads),
+            lists: read(&self.counters.lists),
+            puts: read(&self.counters.puts),
+            bytes_read: read(&self.counters.bytes_read),
+        }
+    }
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+/// Joins the pieces of a body; stops at the first byte over `wanted`, so that a store that sends too much costs nothing.
+async fn collect(
+    mut body: futures::stream::BoxStream<'static, object_store::Result<Bytes>>,
+    wanted: u64,
+) -> object_store::Result<Bytes> {
+    let Some(first) = body.try_next().await? else {
+        return Ok(Bytes::new());
+    };
+    let Some(second) = body.try_next().await? else {
+        return Ok(first);
+    };
+    let mut joined = BytesMut::with_capacity(first.len() + second.len());
+    joined.extend_from_slice(&first);
+    joined.extend_from_slice(&second);
+    while let Some(piece) = body.try_next().await? {
+        if joined.len() as u64 > wanted {
+            break;
+        }
+        joined.extend_from_slice(&piece);
+    }
+    Ok(joined.freeze())
+}
+
+fn from_store(object: &str, error: object_store::Error) -> Error {
+    use object_store::Error as Store;
+    let kind = match &error {
+        Store::NotFound { .. } => ErrorKind::NotFound,
+        Store::InvalidPath { .. } | Store::NotSupported { .. } | Store::PermissionDenied { .. } => {
+            ErrorKind::Invalid
+        }
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, error.to_string())
+        .in_file(object)
+        .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    fn bucket() -> Bucket {
+        Bucket::new(Arc::new(InMemory::new()))
+            .with_prefix("tenant/a/")
+            .unwrap()
+    }
+
+    #[test]
+    fn a_range_past_the_end_is_corrupt_and_names_the_object() {
+        block_on(async {
+            let bucket = bucket();
+            bucket
+                .put("b/index", Bytes::from_static(b"0123456789"))
+                .await
+                .unwrap();
+            assert_eq!(bucket.read_range("b/index", 2..5).await.unwrap(), "234");
+            assert_eq!(
+                bucket.read_range_up_to("b/index", 8..20).await.unwrap(),
+                "89"
+            );
+            let error = bucket.read_range("b/index", 8..20).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.file()),
+                (ErrorKind::Corrupt, Some("b/index"))
+            );
+        });
+    }
+
+    #[test]
+    fn names_are_relative_to_the_prefix() {
+        block_on(async {
+            let bucket = bucket();
+            bucket
+                .put("x/chunks/000001", Bytes::from_static(b"abc"))
+                .await
+                .unwrap();
+            bucket
+                .put("x/index", Bytes::from_static(b"i"))
+                .await
+                .unwrap();
+            assert_eq!(bucket.top_directories().await.unwrap(), ["x"]);
+            let objects = bucket.objects_under("x").await.unwrap();
+            assert_eq!(
+                objects,
+                [("x/chunks/000001".to_owned(), 3), ("x/index".to_owned(), 1)]
+            );
+        });
+    }
+
+    #[test]
+    fn a_large_object_is_refused_before_it_is_read() {
+        block_on(async {
+            let bucket = bucket();
+            bucket.put("big", Bytes::from(vec![0; 100])).await.unwrap();
+            let error = bucket.read("big", 99).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+            assert_eq!(bucket.requests().bytes_read, 0);
+        });
+    }
+
+    #[test]
+    fn a_missing_object_is_not_found() {
+        let error = block_on(bucket().size("nope")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_name_that_climbs_out_is_refused() {
+        assert!(block_on(bucket().read("../secret", 10)).is_err());
+        assert!(
+            Bucket::new(Arc::new(InMemory::new()))
+                .with_prefix("a/../b")
+                .is_err()
+        );
+    }
+}

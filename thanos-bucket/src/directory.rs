@@ -1,0 +1,24 @@
+//! A bucket in a local directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+use thanos_core::{Error, Result};
+
+use crate::Bucket;
+
+/// Opens `directory` as a bucket.
+///
+/// # Errors
+///
+/// `NotFound` when it does not exist.
+pub fn open(directory: impl AsRef<Path>) -> Result<Bucket> {
+    let directory = directory.as_ref();
+    let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| {
+        Error::not_found(format!("cannot open the bucket directory: {error}"))
+            .in_file(directory.display().to_string())
+            .with_source(error)
+    })?;
+    Ok(Bucket::new(Arc::new(store)))
+}
