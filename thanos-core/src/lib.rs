@@ -3,10 +3,12 @@
 //! This crate knows labels, chunks, the block with its index, and the traits that PromQL is evaluated against.
 //! It has no HTTP, no gRPC, no object storage and no async runtime.
 
+pub mod block;
 pub mod budget;
 pub mod chunk;
 pub mod error;
 pub mod labels;
+pub mod mmap;
 pub mod query;
 pub mod re2;
 pub mod text;

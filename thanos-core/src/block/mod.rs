@@ -1,0 +1,25 @@
+//! The block: a directory with an immutable stretch of samples, as Prometheus and Thanos lay it out.
+//!
+//! ```text
+//! 01M81JDC7R8JKP7SEW1VN2HAQ9/
+//!   meta.json       what the block is; written last
+//!   index           series, symbols, postings
+//!   chunks/000001   samples; more segments when it grows past 512 MiB
+//!   tombstones      deleted intervals per series
+//! ```
+
+mod files;
+mod id;
+mod json;
+mod marker;
+mod meta;
+mod upload_time;
+
+pub use files::write_file_atomic;
+pub use id::BlockId;
+pub use marker::{DeletionMark, Marker, NoCompactMark, NoDownsampleMark, no_compact_reason};
+pub use meta::{
+    BlockFile, Compaction, Downsample, FileHash, IndexStats, META_FILE, Meta, ParentBlock, Rewrite,
+    Stats, ThanosMeta,
+};
+pub use upload_time::UploadTime;
