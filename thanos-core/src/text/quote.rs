@@ -2,6 +2,8 @@
 
 use std::fmt::{Result, Write};
 
+use super::printable::is_print;
+
 /// Writes `text` in double quotes with Go's escapes (`strconv.Quote`).
 pub fn write_go_quoted(out: &mut (impl Write + ?Sized), text: &str) -> Result {
     out.write_char('"')?;
@@ -16,6 +18,7 @@ pub fn write_go_quoted(out: &mut (impl Write + ?Sized), text: &str) -> Result {
             '\r' => out.write_str("\\r")?,
             '\t' => out.write_str("\\t")?,
             '\x0b' => out.write_str("\\v")?,
+            ' '..='~' => out.write_char(c)?,
             c if is_print(c) => out.write_char(c)?,
             c if (c as u32) < 0x80 => write!(out, "\\x{:02x}", c as u32)?,
             c if (c as u32) < 0x10000 => write!(out, "\\u{:04x}", c as u32)?,
@@ -23,23 +26,6 @@ pub fn write_go_quoted(out: &mut (impl Write + ?Sized), text: &str) -> Result {
         }
     }
     out.write_char('"')
-}
-
-/// Whether Go prints `c` as it is: letters, marks, numbers, punctuation, symbols and the ASCII space.
-fn is_print(c: char) -> bool {
-    match c {
-        ' ' => true,
-        c if c.is_ascii() => c.is_ascii_graphic(),
-        c => !c.is_control() && !c.is_whitespace() && !is_unassigned_or_format(c),
-    }
-}
-
-/// Private use, surrogate-adjacent, format and non-character code points that Go escapes.
-fn is_unassigned_or_format(c: char) -> bool {
-    matches!(c as u32,
-        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E
-        | 0x2060..=0x206F | 0xE000..=0xF8FF | 0xFEFF | 0xFFF0..=0xFFFB | 0xFFFE..=0xFFFF
-        | 0xE0000..=0xE007F | 0xF0000..=0x10FFFF)
 }
 
 #[cfg(test)]
@@ -55,6 +41,7 @@ mod tests {
             ("\0\x7f", r#""\x00\x7f""#),
             ("\u{e9}\u{4e16}", "\"\u{e9}\u{4e16}\""),
             ("\u{a0}\u{200b}\u{feff}", r#""\u00a0\u200b\ufeff""#),
+            ("\u{378}\u{e000}\u{31350}", "\"\\u0378\\ue000\u{31350}\""),
             ("\u{10ffff}", r#""\U0010ffff""#),
         ] {
             let mut out = String::new();

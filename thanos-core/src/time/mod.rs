@@ -3,8 +3,14 @@
 //! Prometheus counts time in signed milliseconds since the Unix epoch; every bound here is inclusive unless a
 //! name says otherwise. Block ranges in `meta.json` are half-open and are converted where they are read.
 
+mod duration;
+mod rfc3339;
+
 use std::fmt;
 use std::ops::{Add, Sub};
+
+pub use duration::{DisplayGo, DisplayPrometheus, SignedDuration};
+pub use rfc3339::{Civil, UtcTime, days_in_month};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
