@@ -1,3 +1,7 @@
 //! The Thanos StoreAPI: the [`store::Store`] trait, its gRPC form, and fan-out over many stores.
 
+pub mod queryable;
+pub mod shard;
 pub mod store;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;

@@ -1,0 +1,162 @@
+//! A [`Store`] as something PromQL can be evaluated over.
+//!
+//! The adapter turns the selection of a query into a StoreAPI request: which aggregates of downsampled data the
+//! function needs, how coarse the data may be, which labels tell replicas apart. It does not deduplicate: the
+//! chunks of all replicas arrive under the labels they share.
+
+mod hints;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thanos_core::Result;
+use thanos_core::query::{LabelQuery, LabelStrings, Queryable, Select, SeriesStream};
+
+pub use hints::{aggregates_for, max_resolution_for};
+
+use crate::store::{
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
+    SeriesRequest, ShardInfo, Store,
+};
+
+/// The number of series per gRPC frame that a query asks for, as Thanos' querier does.
+pub const RESPONSE_BATCH_SIZE_DEFAULT: u64 = 64;
+
+/// How a [`StoreQueryable`] asks its store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreQueryableOptions {
+    /// What happens when a part of the data cannot be read; the SDK's default fails the query.
+    pub partial_response: PartialResponse,
+    /// Labels that tell replicas apart: removed from every series. Empty means no deduplication.
+    pub replica_labels: Vec<String>,
+    /// The coarsest downsampling resolution that will do, in milliseconds; 0 means raw only.
+    pub max_resolution_ms: i64,
+    /// Which shard of the series is wanted.
+    pub shard: Option<ShardInfo>,
+    /// How many series a gRPC frame may carry.
+    pub response_batch_size: u64,
+}
+
+impl Default for StoreQueryableOptions {
+    fn default() -> Self {
+        Self {
+            partial_response: PartialResponse::Abort,
+            replica_labels: Vec::new(),
+            max_resolution_ms: 0,
+            shard: None,
+            response_batch_size: RESPONSE_BATCH_SIZE_DEFAULT,
+        }
+    }
+}
+
+/// Answers PromQL's selections from a [`Store`].
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+/// use thanos_core::query::Queryable;
+/// use thanos_storeapi::queryable::{StoreQueryable, StoreQueryableOptions};
+/// use thanos_storeapi::store::{PartialResponse, Store};
+///
+/// fn queryable_over(store: Arc<dyn Store>) -> impl Queryable {
+///     let options = StoreQueryableOptions {
+///         partial_response: PartialResponse::Warn,
+///         replica_labels: vec!["replica".into()],
+///         ..Default::default()
+///     };
+///     StoreQueryable::new(store, options)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct StoreQueryable {
+    store: Arc<dyn Store>,
+    options: StoreQueryableOptions,
+}
+
+impl StoreQueryable {
+    /// Returns the adapter of `store`.
+    pub fn new(store: Arc<dyn Store>, options: StoreQueryableOptions) -> Self {
+        Self { store, options }
+    }
+
+    fn series_request(&self, select: Select) -> SeriesRequest {
+        let hints = select.hints;
+        let options = &self.options;
+        let func = hints.func.as_deref().unwrap_or("");
+        SeriesRequest {
+            range: select.range,
+            matchers: select.matchers,
+            max_resolution_window_ms: max_resolution_for(
+                options.max_resolution_ms,
+                hints.range_ms,
+                func,
+            ),
+            aggregates: aggregates_for(func),
+            partial_response: options.partial_response,
+            skip_chunks: hints.skip_chunks,
+            hints: None,
+            step_ms: hints.step_ms,
+            range_ms: hints.range_ms,
+            shard: options.shard.clone(),
+            without_replica_labels: options.replica_labels.clone(),
+            limit: to_limit(hints.limit),
+            response_batch_size: options.response_batch_size,
+            query_hints: Some(QueryHints {
+                step_ms: hints.step_ms,
+                func: hints.func,
+                grouping: (!hints.grouping.is_empty() || hints.grouping_by)
+                    .then_some((hints.grouping_by, hints.grouping)),
+                range_ms: (hints.range_ms > 0).then_some(hints.range_ms),
+            }),
+        }
+    }
+}
+
+fn to_limit(limit: usize) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
+}
+
+impl From<LabelsResponse> for LabelStrings {
+    fn from(response: LabelsResponse) -> Self {
+        Self {
+            values: response.values,
+            warnings: response.warnings,
+            completeness: response.completeness,
+        }
+    }
+}
+
+#[async_trait]
+impl Queryable for StoreQueryable {
+    async fn select(&self, select: Select) -> Result<SeriesStream> {
+        self.store.series(self.series_request(select)).await
+    }
+
+    async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {
+        let request = LabelNamesRequest {
+            range: query.range,
+            matchers: query.matchers,
+            partial_response: self.options.partial_response,
+            without_replica_labels: self.options.replica_labels.clone(),
+            limit: to_limit(query.limit),
+            hints: None,
+        };
+        Ok(self.store.label_names(request).await?.into())
+    }
+
+    async fn label_values(&self, name: &str, query: LabelQuery) -> Result<LabelStrings> {
+        let request = LabelValuesRequest {
+            label: name.to_owned(),
+            range: query.range,
+            matchers: query.matchers,
+            partial_response: self.options.partial_response,
+            without_replica_labels: self.options.replica_labels.clone(),
+            limit: to_limit(query.limit),
+            hints: None,
+        };
+        Ok(self.store.label_values(request).await?.into())
+    }
+}
