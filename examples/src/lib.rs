@@ -1,1 +1,9 @@
-//! The wiring shared by the role binaries: flags, servers, shutdown. Each role is one file under `roles`.
+//! The wiring shared by the role binaries: flags, logging, probes, metrics, servers, shutdown.
+//!
+//! Each role is one file under [`roles`]; what a role does lives in the library crates.
+
+pub mod flags;
+pub mod logging;
+pub mod metrics;
+pub mod probe;
+pub mod shutdown;
