@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use thanos_core::time::SignedDuration;
 
 /// Logging flags.
 #[derive(Debug, Clone, Args)]
@@ -92,7 +93,11 @@ impl BucketFlags {
 }
 
 /// Parses a Prometheus duration (`5m`, `1h30m`) for a flag.
+///
+/// # Errors
+///
+/// The message for the user.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let ms = thanos_core::time::parse_duration_ms(text).map_err(|error| error.to_string())?;
-    u64::try_from(ms).map(Duration::from_millis).map_err(|_| format!("negative duration {text:?}"))
+    let parsed = SignedDuration::parse_prometheus(text).map_err(|error| error.to_string())?;
+    parsed.to_std().ok_or_else(|| format!("negative duration {text:?}"))
 }

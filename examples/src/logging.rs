@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::flags::{LogFlags, LogFormat, LogLevel};
-use thanos_core::time::{Clock, SystemClock, format_rfc3339};
+use thanos_core::time::{Clock, SystemClock, UtcTime};
 
 /// Starts logging for this process; later calls change nothing.
 pub fn start(flags: &LogFlags) {
@@ -50,7 +50,7 @@ where
             Level::DEBUG | Level::TRACE => "debug",
         };
         let caller = event.metadata().target();
-        write!(writer, "ts={} caller={caller} level={level}", format_rfc3339(SystemClock.now()))?;
+        write!(writer, "ts={} caller={caller} level={level}", UtcTime::from_timestamp(SystemClock.now()))?;
         let mut fields = LogfmtFields { message: String::new(), others: String::new() };
         event.record(&mut fields);
         writeln!(writer, " msg={}{}", Quoted(&fields.message), fields.others)
