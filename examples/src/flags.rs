@@ -42,7 +42,11 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Args)]
 pub struct HttpFlags {
     /// Listen host:port for HTTP endpoints.
-    #[arg(long = "http-address", value_name = "ADDRESS", default_value = "0.0.0.0:10902")]
+    #[arg(
+        long = "http-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:10902"
+    )]
     pub address: String,
     /// Time to wait after an interrupt received for HTTP server.
     #[arg(long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
@@ -53,7 +57,11 @@ pub struct HttpFlags {
 #[derive(Debug, Clone, Args)]
 pub struct GrpcFlags {
     /// Listen ip:port address for gRPC endpoints (StoreAPI).
-    #[arg(long = "grpc-address", value_name = "ADDRESS", default_value = "0.0.0.0:10901")]
+    #[arg(
+        long = "grpc-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:10901"
+    )]
     pub address: String,
     /// Time to wait after an interrupt received for gRPC server.
     #[arg(long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
@@ -67,7 +75,11 @@ pub struct BucketFlags {
     #[arg(long = "objstore.config-file", value_name = "FILE")]
     pub config_file: Option<std::path::PathBuf>,
     /// Object store configuration in YAML; alternative to 'objstore.config-file'.
-    #[arg(long = "objstore.config", value_name = "CONTENT", conflicts_with = "config_file")]
+    #[arg(
+        long = "objstore.config",
+        value_name = "CONTENT",
+        conflicts_with = "config_file"
+    )]
     pub config: Option<String>,
 }
 
@@ -80,8 +92,9 @@ impl BucketFlags {
     pub fn open(&self) -> thanos_core::Result<thanos_bucket::Bucket> {
         let yaml = match (&self.config, &self.config_file) {
             (Some(yaml), _) => yaml.clone(),
-            (None, Some(file)) => std::fs::read_to_string(file)
-                .map_err(|error| thanos_core::Error::from(error).in_file(file.display().to_string()))?,
+            (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| {
+                thanos_core::Error::from(error).in_file(file.display().to_string())
+            })?,
             (None, None) => {
                 return Err(thanos_core::Error::invalid(
                     "one of the flags --objstore.config and --objstore.config-file is needed",
@@ -99,5 +112,7 @@ impl BucketFlags {
 /// The message for the user.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = SignedDuration::parse_prometheus(text).map_err(|error| error.to_string())?;
-    parsed.to_std().ok_or_else(|| format!("negative duration {text:?}"))
+    parsed
+        .to_std()
+        .ok_or_else(|| format!("negative duration {text:?}"))
 }

@@ -20,8 +20,9 @@ pub fn start(flags: &LogFlags) {
         LogLevel::Info => "info",
         LogLevel::Debug => "debug",
     };
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(level))
+        .with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first subscriber.
     let _ = match flags.format {
         LogFormat::Logfmt => builder.event_format(Logfmt).try_init(),
@@ -50,8 +51,15 @@ where
             Level::DEBUG | Level::TRACE => "debug",
         };
         let caller = event.metadata().target();
-        write!(writer, "ts={} caller={caller} level={level}", UtcTime::from_timestamp(SystemClock.now()))?;
-        let mut fields = LogfmtFields { message: String::new(), others: String::new() };
+        write!(
+            writer,
+            "ts={} caller={caller} level={level}",
+            UtcTime::from_timestamp(SystemClock.now())
+        )?;
+        let mut fields = LogfmtFields {
+            message: String::new(),
+            others: String::new(),
+        };
         event.record(&mut fields);
         writeln!(writer, " msg={}{}", Quoted(&fields.message), fields.others)
     }
@@ -87,9 +95,16 @@ struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let needs_quotes =
-            self.0.is_empty() || self.0.chars().any(|c| c <= ' ' || c == '=' || c == '"' || c == '\\');
-        if needs_quotes { thanos_core::text::write_go_quoted(f, self.0) } else { f.write_str(self.0) }
+        let needs_quotes = self.0.is_empty()
+            || self
+                .0
+                .chars()
+                .any(|c| c <= ' ' || c == '=' || c == '"' || c == '\\');
+        if needs_quotes {
+            thanos_core::text::write_go_quoted(f, self.0)
+        } else {
+            f.write_str(self.0)
+        }
     }
 }
 

@@ -34,18 +34,49 @@ impl Metrics {
     pub fn new(component: &'static str, register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::default();
         let status = Family::default();
-        registry.register("thanos_status", "Represents status (0 indicates failure, 1 indicates success)", status.clone());
+        registry.register(
+            "thanos_status",
+            "Represents status (0 indicates failure, 1 indicates success)",
+            status.clone(),
+        );
         let build = Family::<BuildLabels, Gauge>::default();
-        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION")), ("language", "rust")]).set(1);
-        registry.register("thanos_build_info", "A metric with a constant '1' value", build);
+        build
+            .get_or_create(&[("version", env!("CARGO_PKG_VERSION")), ("language", "rust")])
+            .set(1);
+        registry.register(
+            "thanos_build_info",
+            "A metric with a constant '1' value",
+            build,
+        );
         let resident_bytes = Gauge::default();
-        registry.register("process_resident_memory_bytes", "Resident memory size in bytes", resident_bytes.clone());
+        registry.register(
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes",
+            resident_bytes.clone(),
+        );
         let cpu_seconds = Gauge::<f64, AtomicU64>::default();
-        registry.register("process_cpu_seconds", "User and system CPU time in seconds", cpu_seconds.clone());
+        registry.register(
+            "process_cpu_seconds",
+            "User and system CPU time in seconds",
+            cpu_seconds.clone(),
+        );
         let open_fds = Gauge::default();
-        registry.register("process_open_fds", "Number of open file descriptors", open_fds.clone());
+        registry.register(
+            "process_open_fds",
+            "Number of open file descriptors",
+            open_fds.clone(),
+        );
         register(&mut registry);
-        Self { inner: Arc::new(Inner { component, registry, status, resident_bytes, cpu_seconds, open_fds }) }
+        Self {
+            inner: Arc::new(Inner {
+                component,
+                registry,
+                status,
+                resident_bytes,
+                cpu_seconds,
+                open_fds,
+            }),
+        }
     }
 
     /// Returns the metrics as OpenMetrics text.
@@ -103,8 +134,14 @@ mod tests {
         let probe = Probe::default();
         probe.healthy();
         let text = metrics.render(&probe);
-        assert!(text.contains(r#"thanos_status{component="store",check="healthy"} 1"#), "{text}");
-        assert!(text.contains(r#"thanos_status{component="store",check="ready"} 0"#), "{text}");
+        assert!(
+            text.contains(r#"thanos_status{component="store",check="healthy"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"thanos_status{component="store",check="ready"} 0"#),
+            "{text}"
+        );
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
     }
 }

@@ -44,20 +44,33 @@ impl Probe {
 }
 
 fn answer(ok: bool) -> (StatusCode, &'static str) {
-    if ok { (StatusCode::OK, "OK") } else { (StatusCode::SERVICE_UNAVAILABLE, "NOT OK") }
+    if ok {
+        (StatusCode::OK, "OK")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "NOT OK")
+    }
 }
 
 /// Returns the routes that every role serves.
 pub fn routes(probe: Probe, metrics: Metrics) -> Router {
     let (healthy, ready) = (probe.clone(), probe.clone());
     Router::new()
-        .route("/-/healthy", get(move || std::future::ready(answer(healthy.is_healthy()))))
-        .route("/-/ready", get(move || std::future::ready(answer(ready.is_ready()))))
+        .route(
+            "/-/healthy",
+            get(move || std::future::ready(answer(healthy.is_healthy()))),
+        )
+        .route(
+            "/-/ready",
+            get(move || std::future::ready(answer(ready.is_ready()))),
+        )
         .route(
             "/metrics",
             get(move || {
                 let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                std::future::ready(([(header::CONTENT_TYPE, content_type)], metrics.render(&probe)))
+                std::future::ready((
+                    [(header::CONTENT_TYPE, content_type)],
+                    metrics.render(&probe),
+                ))
             }),
         )
 }

@@ -9,5 +9,6 @@ pub mod bucket;
 pub mod config;
 #[cfg(feature = "filesystem")]
 pub mod directory;
+pub mod fetch;
 
 pub use bucket::{Bucket, RequestCounts};
