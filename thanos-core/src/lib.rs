@@ -6,7 +6,9 @@
 pub mod block;
 pub mod budget;
 pub mod chunk;
+pub mod encoding;
 pub mod error;
+pub mod histogram;
 pub mod labels;
 pub mod mmap;
 pub mod query;

@@ -3,10 +3,17 @@
 //! A chunk travels from the block file to the gRPC frame to the decoder without being copied or re-encoded.
 //! Nothing but a decoder looks inside, and an encoding that this crate does not know passes through untouched.
 
+mod samples;
+pub mod xor;
+mod xor_value;
+
 use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::samples::{HistogramCounts, HistogramRef, SampleIter, SampleRef, Samples};
+pub use self::xor::XorEncoder;
+use crate::error::{Error, Result};
 use crate::time::{TimeRange, Timestamp};
 
 /// The encoding byte of a chunk, an open set: unknown values are carried, not refused.
@@ -24,6 +31,12 @@ impl Encoding {
     pub const HISTOGRAM: Self = Self(2);
     /// Float native histograms.
     pub const FLOAT_HISTOGRAM: Self = Self(3);
+    /// Floats with start times, a later and experimental form of [`Encoding::XOR`].
+    pub const XOR2: Self = Self(4);
+    /// Integer native histograms with start times, experimental.
+    pub const HISTOGRAM_ST: Self = Self(5);
+    /// Float native histograms with start times, experimental.
+    pub const FLOAT_HISTOGRAM_ST: Self = Self(6);
     /// Thanos' container of up to five aggregate chunks.
     pub const AGGREGATES: Self = Self(0xFF);
 }
@@ -35,6 +48,9 @@ impl fmt::Display for Encoding {
             Self::XOR => f.write_str("XOR"),
             Self::HISTOGRAM => f.write_str("histogram"),
             Self::FLOAT_HISTOGRAM => f.write_str("floathistogram"),
+            Self::XOR2 => f.write_str("XOR2"),
+            Self::HISTOGRAM_ST => f.write_str("histogramST"),
+            Self::FLOAT_HISTOGRAM_ST => f.write_str("floathistogramST"),
             Self::AGGREGATES => f.write_str("aggregates"),
             Self(other) => write!(f, "<unknown {other}>"),
         }
@@ -144,4 +160,62 @@ pub enum ChunkPayload {
     Raw(Chunk),
     /// Any subset of raw, count, sum, min, max, counter, indexed by [`Aggregate`].
     Aggregates(Box<[Option<Chunk>; 6]>),
+}
+
+/// Appends the samples of a chunk to `out`; after an error `out` is as before.
+///
+/// A container of aggregates has no samples of its own: decode the chunks in it.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the data contradicts its encoding,
+/// [`Invalid`](crate::ErrorKind::Invalid) when the encoding is not one of floats or histograms that this crate
+/// reads; the message names it.
+pub fn decode(chunk: &Chunk, out: &mut Samples) -> Result<()> {
+    match chunk.encoding {
+        Encoding::XOR => xor::decode_into(&chunk.data, &mut out.times, &mut out.values),
+        other => Err(unreadable(other)),
+    }
+}
+
+/// Returns the samples of a chunk.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn samples(chunk: &Chunk) -> Result<Samples> {
+    let mut out = Samples::new();
+    decode(chunk, &mut out)?;
+    Ok(out)
+}
+
+/// Returns the number of samples of a chunk from its header, after a check that its bytes can hold so many.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn num_samples(chunk: &Chunk) -> Result<usize> {
+    match chunk.encoding {
+        Encoding::XOR => xor::sample_count(&chunk.data),
+        other => Err(unreadable(other)),
+    }
+}
+
+/// Returns the times of the first and last sample, for which the chunk is decoded.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn time_range(chunk: &Chunk) -> Result<Option<TimeRange>> {
+    let samples = samples(chunk)?;
+    Ok(samples
+        .times()
+        .first()
+        .zip(samples.times().last())
+        .map(|(&first, &last)| TimeRange::from_millis(first, last)))
+}
+
+#[cold]
+fn unreadable(encoding: Encoding) -> Error {
+    Error::invalid(format!("chunks of encoding {encoding} cannot be decoded"))
 }

@@ -1,0 +1,7 @@
+//! The small codings under every format: bit streams and variable-length integers.
+//!
+//! Nothing here knows what the bits mean; the chunk, index and log readers do.
+
+pub mod bits;
+pub mod varbit;
+pub mod varint;

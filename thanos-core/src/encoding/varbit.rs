@@ -1,0 +1,170 @@
+//! Variable-length integers in a bit stream: a unary prefix names one of nine sizes.
+//!
+//! ```text
+//! 0                       zero
+//! 10        +  3 bits     11111 0      + 18 bits
+//! 110       +  6 bits     111111 0     + 25 bits
+//! 1110      +  9 bits     1111111 0    + 56 bits
+//! 11110     + 12 bits     11111111     + 64 bits
+//! ```
+//!
+//! A signed field of n bits holds -(2^(n-1) - 1) ..= 2^(n-1). Source: Prometheus chunkenc, varbit.
+
+use super::bits::{BitReader, BitWriter};
+use crate::error::Result;
+
+/// The field sizes by the number of ones in the prefix.
+const SIZES: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
+
+/// Reports whether a signed field of `bits` bits can hold `value`.
+#[inline]
+pub(crate) fn fits_signed(value: i64, bits: u32) -> bool {
+    let limit = 1_i64 << (bits - 1);
+    -limit < value && value <= limit
+}
+
+/// Returns the value of a signed field of `bits` bits, whose range is shifted by one against two's complement.
+#[inline]
+pub(crate) fn signed_field(raw: u64, bits: u32) -> i64 {
+    let unused = 64 - bits;
+    ((raw.wrapping_sub(1) << unused).cast_signed() >> unused) + 1
+}
+
+impl BitReader<'_> {
+    /// Returns a signed varbit integer.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the stream ends before.
+    #[inline]
+    pub fn read_varbit_int(&mut self) -> Result<i64> {
+        let (raw, bits) = self.read_varbit()?;
+        Ok(match bits {
+            0 => 0,
+            64 => raw.cast_signed(),
+            bits => signed_field(raw, bits),
+        })
+    }
+
+    /// Returns an unsigned varbit integer.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the stream ends before.
+    #[inline]
+    pub fn read_varbit_uint(&mut self) -> Result<u64> {
+        Ok(self.read_varbit()?.0)
+    }
+
+    #[inline]
+    fn read_varbit(&mut self) -> Result<(u64, u32)> {
+        let word = self.peek();
+        let ones = word.leading_ones().min(8);
+        let bits = SIZES[ones as usize];
+        let prefix = (ones + 1).min(8);
+        if prefix + bits <= super::bits::PEEK_BITS {
+            self.skip(prefix + bits)?;
+            // Two shifts, because the field may be empty.
+            return Ok((word << prefix >> 1 >> (63 - bits), bits));
+        }
+        self.skip(prefix)?;
+        Ok((self.read(bits)?, bits))
+    }
+}
+
+impl BitWriter {
+    /// Appends a signed varbit integer.
+    #[inline]
+    pub fn put_varbit_int(&mut self, value: i64) {
+        let ones = (0..8).find(|&ones| match SIZES[ones] {
+            0 => value == 0,
+            bits => fits_signed(value, bits),
+        });
+        self.put_varbit(value.cast_unsigned(), ones.unwrap_or(8));
+    }
+
+    /// Appends an unsigned varbit integer.
+    #[inline]
+    pub fn put_varbit_uint(&mut self, value: u64) {
+        let used = 64 - value.leading_zeros();
+        let ones = SIZES.iter().position(|&bits| used <= bits).unwrap_or(8);
+        self.put_varbit(value, ones);
+    }
+
+    #[inline]
+    fn put_varbit(&mut self, value: u64, ones: usize) {
+        let bits = SIZES[ones];
+        if ones == 0 {
+            return self.put(0, 1);
+        }
+        if ones == 8 {
+            self.put(0xFF, 8);
+            return self.put(value, 64);
+        }
+        let prefix = (1_u64 << (ones + 1)) - 2;
+        let field = value & ((1 << bits) - 1);
+        self.put(
+            prefix << bits | field,
+            bits + u32::try_from(ones).expect("at most eight") + 1,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_change_at_the_documented_bounds() {
+        let table = [
+            (0, 1),
+            (1, 5),
+            (-3, 5),
+            (4, 5),
+            (-4, 9),
+            (5, 9),
+            (-31, 9),
+            (32, 9),
+            (33, 13),
+            (256, 13),
+            (257, 17),
+            (2048, 17),
+            (2049, 24),
+            (131_072, 24),
+            (131_073, 32),
+            (16_777_216, 32),
+            (16_777_217, 64),
+            (36_028_797_018_963_968, 64),
+            (36_028_797_018_963_969, 72),
+            (i64::MIN, 72),
+        ];
+        for (value, bits) in table {
+            let mut writer = BitWriter::default();
+            writer.put_varbit_int(value);
+            writer.put(1, 1);
+            let data = writer.finish();
+            let mut reader = BitReader::new(&data, 0);
+            assert_eq!(reader.read_varbit_int().unwrap(), value);
+            assert_eq!(reader.position(), bits, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_integer_comes_back(values in prop::collection::vec((any::<i64>(), 0_u32..64), 1..40)) {
+            let mut writer = BitWriter::default();
+            for &(value, shift) in &values {
+                writer.put_varbit_int(value >> shift);
+                writer.put_varbit_uint(value.cast_unsigned() >> shift);
+            }
+            let data = writer.finish();
+            let mut reader = BitReader::new(&data, 0);
+            for &(value, shift) in &values {
+                prop_assert_eq!(reader.read_varbit_int().unwrap(), value >> shift);
+                prop_assert_eq!(reader.read_varbit_uint().unwrap(), value.cast_unsigned() >> shift);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Native histograms: one sample that holds the counts of many buckets.
+//!
+//! A [`Histogram`] has integer counts as scraped and stored; a [`FloatHistogram`] has float counts as PromQL
+//! computes with them. Both share a [`BucketLayout`] behind an [`Arc`]: all samples of a chunk have the same
+//! layout, so comparing two layouts is mostly comparing two pointers.
+
+mod layout;
+mod model;
+
+pub use layout::{
+    BucketLayout, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, Span,
+};
+pub use model::{CounterResetHint, FloatHistogram, Histogram};
+
+/// The bits of the NaN that marks the end of a series.
+pub const STALE_NAN_BITS: u64 = 0x7FF0_0000_0000_0002;
+
+/// The value that marks the end of a series.
+pub const STALE_NAN: f64 = f64::from_bits(STALE_NAN_BITS);
+
+/// Reports whether `value` is the marker of the end of a series.
+#[inline]
+pub fn is_stale_nan(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
