@@ -18,7 +18,7 @@ pub fn append_key_label(key: &mut Vec<u8>, name: &str, value: &str) {
     append_escaped(key, value.as_bytes());
 }
 
-fn append_escaped(key: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn append_escaped(key: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(nul) = memchr::memchr(END, rest) {
         key.extend_from_slice(&rest[..=nul]);
@@ -30,7 +30,7 @@ fn append_escaped(key: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Splits off the first escaped string of `key`: (escaped text, rest after the terminator, has escapes).
-fn split_part(key: &[u8]) -> Option<(&[u8], &[u8], bool)> {
+pub(super) fn split_part(key: &[u8]) -> Option<(&[u8], &[u8], bool)> {
     let mut from = 0;
     let mut escapes = false;
     loop {
@@ -43,7 +43,7 @@ fn split_part(key: &[u8]) -> Option<(&[u8], &[u8], bool)> {
     }
 }
 
-fn unescape(text: &[u8], escapes: bool) -> Cow<'_, [u8]> {
+pub(super) fn unescape(text: &[u8], escapes: bool) -> Cow<'_, [u8]> {
     if !escapes {
         return Cow::Borrowed(text);
     }

@@ -11,6 +11,7 @@
 mod builder;
 mod key;
 mod matcher;
+mod outside;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,6 +22,7 @@ use bytes::Bytes;
 pub use builder::LabelsBuilder;
 pub use key::{LabelIter, append_key_label};
 pub use matcher::{MatchOp, Matcher};
+pub use outside::{KeyReader, LabelBytes};
 
 use crate::error::Result;
 
@@ -144,6 +146,11 @@ impl<'a> LabelsRef<'a> {
     /// Returns the labels as (name, value) in name order.
     pub fn iter(self) -> LabelIter<'a> {
         LabelIter::new(self.key)
+    }
+
+    /// Returns the labels as bytes, in name order: for formats that do not care that they are text.
+    pub fn iter_bytes(self) -> LabelBytes<'a> {
+        LabelBytes::new(self.key)
     }
 
     /// Returns the value of the label `name`.
