@@ -13,6 +13,8 @@ pub mod labels;
 pub mod mmap;
 pub mod query;
 pub mod re2;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod text;
 pub mod time;
 

@@ -53,10 +53,12 @@ fn open(path: &Path) -> std::io::Result<Bytes> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::testkit::TempDir;
 
     #[test]
     fn bytes_outlive_the_name_of_the_file() {
-        let path = std::env::temp_dir().join(format!("thanos-mmap-{}", std::process::id()));
+        let dir = TempDir::new("mmap");
+        let path = dir.path().join("file");
         std::fs::write(&path, b"hello").unwrap();
         let tail = open_bytes(&path).unwrap().slice(1..);
         std::fs::remove_file(&path).unwrap();
@@ -68,9 +70,9 @@ mod tests {
 
     #[test]
     fn an_empty_file_is_no_bytes() {
-        let path = std::env::temp_dir().join(format!("thanos-mmap-empty-{}", std::process::id()));
+        let dir = TempDir::new("mmap-empty");
+        let path = dir.path().join("file");
         std::fs::write(&path, b"").unwrap();
         assert!(open_bytes(&path).unwrap().is_empty());
-        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -64,11 +64,12 @@ pub(crate) fn read_capped(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::testkit::TempDir;
 
     #[test]
     fn a_failed_write_leaves_the_old_file_and_no_tmp() {
-        let dir = std::env::temp_dir().join(format!("thanos-files-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = TempDir::new("files");
+        let dir = dir.path();
         let path = dir.join("meta.json");
         write_file_atomic(&path, b"one").unwrap();
         write_file_atomic(&path, b"two").unwrap();
@@ -83,6 +84,5 @@ mod tests {
         let error = write_file_atomic(&taken, b"three").unwrap_err();
         assert!(error.file().unwrap().ends_with("taken"));
         assert!(!dir.join("taken.tmp").exists());
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

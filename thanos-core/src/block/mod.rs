@@ -10,6 +10,7 @@
 
 mod files;
 mod id;
+mod intervals;
 mod json;
 mod marker;
 mod meta;
@@ -17,6 +18,7 @@ mod upload_time;
 
 pub use files::write_file_atomic;
 pub use id::BlockId;
+pub use intervals::Intervals;
 pub use marker::{DeletionMark, Marker, NoCompactMark, NoDownsampleMark, no_compact_reason};
 pub use meta::{
     BlockFile, Compaction, Downsample, FileHash, IndexStats, META_FILE, Meta, ParentBlock, Rewrite,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::error::ErrorKind;
+use crate::testkit::TempDir;
 
 fn testdata(path: &str) -> Vec<u8> {
     std::fs::read(format!("{}/testdata/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -127,17 +128,16 @@ fn a_cut_file_is_corrupt_at_its_end() {
 
 #[test]
 fn a_flipped_byte_never_panics_and_an_error_names_file_and_offset() {
-    let dir = std::env::temp_dir().join(format!("thanos-meta-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+    let dir = TempDir::new("meta");
+    let dir = dir.path();
     let file = testdata("bucket-meta/block-1k-2h.uploaded.meta.json");
     for at in 0..file.len() {
         let mut damaged = file.clone();
         damaged[at] ^= 0x15;
         std::fs::write(dir.join(META_FILE), &damaged).unwrap();
-        if let Err(error) = Meta::read_dir(&dir) {
+        if let Err(error) = Meta::read_dir(dir) {
             assert!(error.file().unwrap().ends_with("meta.json"), "{error}");
             assert!(error.offset().is_some(), "{error}");
         }
     }
-    std::fs::remove_dir_all(&dir).unwrap();
 }
