@@ -1,5 +1,6 @@
 //! The Thanos StoreAPI: the [`store::Store`] trait, its gRPC form, and fan-out over many stores.
 
+pub mod label_edit;
 pub mod queryable;
 pub mod shard;
 pub mod store;

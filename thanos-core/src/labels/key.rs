@@ -110,3 +110,36 @@ impl<'a> Iterator for LabelIter<'a> {
         ))
     }
 }
+
+/// The labels of a key as slices of it, for whoever edits keys without looking at text.
+#[derive(Debug, Clone)]
+pub struct RawLabelIter<'a> {
+    rest: &'a [u8],
+}
+
+/// One label as it lies in a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawLabel<'a> {
+    /// The escaped name; its byte order is the order of names.
+    pub name: &'a [u8],
+    /// The whole label, both terminators included: keys are these, joined.
+    pub label: &'a [u8],
+}
+
+impl<'a> RawLabelIter<'a> {
+    pub(super) const fn new(key: &'a [u8]) -> Self {
+        Self { rest: key }
+    }
+}
+
+impl<'a> Iterator for RawLabelIter<'a> {
+    type Item = RawLabel<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, after_name, _) = split_part(self.rest)?;
+        let (_, rest, _) = split_part(after_name)?;
+        let label = &self.rest[..self.rest.len() - rest.len()];
+        self.rest = rest;
+        Some(RawLabel { name, label })
+    }
+}

@@ -20,7 +20,7 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 
 pub use builder::LabelsBuilder;
-pub use key::{LabelIter, append_key_label};
+pub use key::{LabelIter, RawLabel, RawLabelIter, append_key_label};
 pub use matcher::{MatchOp, Matcher};
 pub use outside::{KeyReader, LabelBytes};
 
@@ -151,6 +151,11 @@ impl<'a> LabelsRef<'a> {
     /// Returns the labels as bytes, in name order: for formats that do not care that they are text.
     pub fn iter_bytes(self) -> LabelBytes<'a> {
         LabelBytes::new(self.key)
+    }
+
+    /// Returns the labels as slices of the key, in name order.
+    pub fn raw_iter(self) -> RawLabelIter<'a> {
+        RawLabelIter::new(self.key)
     }
 
     /// Returns the value of the label `name`.
