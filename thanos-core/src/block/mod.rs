@@ -8,6 +8,7 @@
 //!   tombstones      deleted intervals per series
 //! ```
 
+mod chain;
 mod files;
 mod id;
 mod intervals;
@@ -16,6 +17,7 @@ mod marker;
 mod meta;
 mod upload_time;
 
+pub use chain::chain_samples;
 pub use files::write_file_atomic;
 pub use id::BlockId;
 pub use intervals::Intervals;
