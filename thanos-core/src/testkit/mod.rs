@@ -1,6 +1,10 @@
 //! What tests of this crate and of its users share: directories, generators, naive models, real peers.
 
+mod k8s;
 pub mod peer;
+mod random;
 mod temp_dir;
 
+pub use k8s::K8sSpec;
+pub use random::TestRandom;
 pub use temp_dir::TempDir;
