@@ -3,5 +3,9 @@
 //! Nothing here knows what the bits mean; the chunk, index and log readers do.
 
 pub mod bits;
+pub mod crc;
+mod cursor;
 pub mod varbit;
 pub mod varint;
+
+pub use cursor::{Cursor, Section};
