@@ -1,0 +1,82 @@
+//! A plain bitmap over a stretch of references: the scratch space of the dense cases.
+
+use roaring::RoaringBitmap;
+
+/// One bit for each reference from `base` on.
+pub(super) struct Bitset {
+    /// A multiple of 64.
+    base: u32,
+    words: Vec<u64>,
+}
+
+impl Bitset {
+    /// Returns an empty bitmap for references from `first` to `last` if clearing and scanning it costs less than
+    /// handling `items` references one by one: at most a word for each of them.
+    pub(super) fn if_dense(first: u32, last: u32, items: usize) -> Option<Self> {
+        let base = first & !63;
+        let words = ((last - base) / 64) as usize + 1;
+        (words <= items).then(|| Self {
+            base,
+            words: vec![0; words],
+        })
+    }
+
+    /// Adds the references of `list`, all of which lie in the stretch.
+    pub(super) fn insert_all(&mut self, list: &[u32]) {
+        for reference in list {
+            let bit = reference - self.base;
+            self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+    }
+
+    /// Adds the references that `iter` yields, all of which lie in the stretch.
+    pub(super) fn insert_iter(&mut self, iter: impl Iterator<Item = u32>) {
+        for reference in iter {
+            let bit = reference - self.base;
+            self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+        }
+    }
+
+    /// Reports whether `reference` is there; one outside the stretch is not.
+    #[inline]
+    pub(super) fn contains(&self, reference: u32) -> bool {
+        let bit = reference.wrapping_sub(self.base);
+        let word = self.words.get((bit / 64) as usize);
+        word.is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
+
+    /// Returns the number of 64-reference words of the stretch.
+    pub(super) fn word_count(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Returns the number of references.
+    pub(super) fn count(&self) -> usize {
+        let ones = self.words.iter().map(|word| word.count_ones() as usize);
+        ones.sum()
+    }
+
+    /// Returns the references as a list.
+    pub(super) fn to_list(&self) -> Vec<u32> {
+        let mut list = Vec::with_capacity(self.count());
+        let mut start = self.base;
+        for word in &self.words {
+            let mut left = *word;
+            while left != 0 {
+                list.push(start + left.trailing_zeros());
+                left &= left - 1;
+            }
+            start = start.wrapping_add(64);
+        }
+        list
+    }
+
+    /// Returns the references as a roaring bitmap.
+    pub(super) fn into_bitmap(self) -> RoaringBitmap {
+        let mut bytes = Vec::with_capacity(self.words.len() * 8);
+        for word in &self.words {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        RoaringBitmap::from_lsb0_bytes(self.base, &bytes)
+    }
+}
