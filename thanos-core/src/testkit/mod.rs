@@ -1,5 +1,6 @@
 //! What tests of this crate and of its users share: directories, generators, naive models, real peers.
 
+pub mod damage;
 mod k8s;
 pub mod peer;
 mod random;
