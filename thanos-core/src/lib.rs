@@ -9,8 +9,10 @@ pub mod chunk;
 pub mod encoding;
 pub mod error;
 pub mod histogram;
+pub mod index;
 pub mod labels;
 pub mod mmap;
+pub mod postings;
 pub mod query;
 pub mod re2;
 #[cfg(any(test, feature = "testkit"))]

@@ -18,7 +18,8 @@ pub fn append_key_label(key: &mut Vec<u8>, name: &str, value: &str) {
     append_escaped(key, value.as_bytes());
 }
 
-pub(super) fn append_escaped(key: &mut Vec<u8>, text: &[u8]) {
+/// Appends one name or value, of which the caller knows that it is UTF-8.
+pub(crate) fn append_escaped(key: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(nul) = memchr::memchr(END, rest) {
         key.extend_from_slice(&rest[..=nul]);

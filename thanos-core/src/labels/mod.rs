@@ -20,6 +20,7 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 
 pub use builder::LabelsBuilder;
+pub(crate) use key::append_escaped;
 pub use key::{LabelIter, RawLabel, RawLabelIter, append_key_label};
 pub use matcher::{MatchOp, Matcher};
 pub use outside::{KeyReader, LabelBytes};

@@ -1,0 +1,199 @@
+//! Which postings lists answer a set of matchers, and how they combine.
+//!
+//! Planning needs the postings table only. [`super::IndexReader`] reads the lists from the index; a gateway, which
+//! has no more than the index-header, fetches them.
+//!
+//! A series without a label counts as having it empty, and the index has no list of such series. So a matcher
+//! that refuses the empty value keeps the series in the lists it accepts, and one that accepts the empty value
+//! drops the series in the lists it refuses.
+//! Source: `PostingsForMatchers` in Prometheus' `tsdb/querier.go`.
+
+use std::ops::ControlFlow;
+
+use super::postings_table::{EntryId, ListLocation, PostingsTable, TableEntry};
+use crate::error::Result;
+use crate::labels::{MatchOp, Matcher};
+
+/// The lists to read for a set of matchers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PostingsPlan {
+    /// No series can match.
+    Nothing,
+    /// The series that are in all groups of `keep` and in no group of `drop`.
+    Lists {
+        /// At least one group, the one with the fewest series first.
+        keep: Vec<ListGroup>,
+        /// Possibly none.
+        drop: Vec<ListGroup>,
+    },
+}
+
+/// Lists of one label; a series belongs to the group when it is in any of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListGroup {
+    /// The label, or empty for the list of all series.
+    pub name: String,
+    /// The lists, in the order of their values.
+    pub lists: Vec<PlannedList>,
+}
+
+/// A list to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedList {
+    /// Tells the value, by [`PostingsTable::value`].
+    pub entry: EntryId,
+    /// Where the list lies in the index.
+    pub location: ListLocation,
+}
+
+impl ListGroup {
+    /// Returns the number of series in the group, lists that share series counted twice.
+    pub fn entries_estimate(&self) -> u64 {
+        let lists = self.lists.iter();
+        lists.map(|list| list.location.entries_estimate()).sum()
+    }
+}
+
+/// Whether the series of a group are wanted or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Keep,
+    Drop,
+}
+
+impl PostingsPlan {
+    /// Plans for the series that satisfy all of `matchers`; no matchers are satisfied by every series.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when the table is damaged.
+    pub fn new(table: &PostingsTable, matchers: &[Matcher]) -> Result<Self> {
+        let (mut keep, mut drop) = (Vec::new(), Vec::new());
+        for matcher in matchers {
+            let side = side(matcher, matchers);
+            let lists = lists(table, matcher, side)?;
+            let group = ListGroup {
+                name: matcher.name().to_owned(),
+                lists,
+            };
+            match side {
+                Side::Keep if group.lists.is_empty() => return Ok(Self::Nothing),
+                Side::Keep => keep.push(group),
+                Side::Drop if group.lists.is_empty() => {}
+                Side::Drop => drop.push(group),
+            }
+        }
+        if keep.is_empty() {
+            let Some(all) = all_series(table)? else {
+                return Ok(Self::Nothing);
+            };
+            keep.push(all);
+        }
+        keep.sort_by_cached_key(ListGroup::entries_estimate);
+        Ok(Self::Lists { keep, drop })
+    }
+}
+
+fn all_series(table: &PostingsTable) -> Result<Option<ListGroup>> {
+    let mut lists = Vec::new();
+    table.visit("", |entry| {
+        lists.push(PlannedList::from(entry));
+        Ok(ControlFlow::Break(()))
+    })?;
+    let name = String::new();
+    Ok((!lists.is_empty()).then_some(ListGroup { name, lists }))
+}
+
+impl From<TableEntry<'_>> for PlannedList {
+    fn from(entry: TableEntry<'_>) -> Self {
+        Self {
+            entry: entry.id,
+            location: entry.location,
+        }
+    }
+}
+
+fn is_positive(matcher: &Matcher) -> bool {
+    match matcher.op() {
+        MatchOp::Equal | MatchOp::Regex => true,
+        MatchOp::NotEqual | MatchOp::NotRegex => false,
+    }
+}
+
+/// A positive matcher that accepts the empty value too can keep what it accepts if another one refuses it.
+fn side(matcher: &Matcher, all: &[Matcher]) -> Side {
+    let must_be_set = || {
+        let same_label = |other: &&Matcher| other.name() == matcher.name();
+        all.iter()
+            .filter(same_label)
+            .any(|other| !other.matches_empty())
+    };
+    if !matcher.matches_empty() || (is_positive(matcher) && must_be_set()) {
+        Side::Keep
+    } else {
+        Side::Drop
+    }
+}
+
+/// Returns the lists of the values that `matcher` accepts (to keep) or refuses (to drop).
+fn lists(table: &PostingsTable, matcher: &Matcher, side: Side) -> Result<Vec<PlannedList>> {
+    // The empty name holds the list of all series, which no label matcher means.
+    if matcher.name().is_empty() {
+        return Ok(Vec::new());
+    }
+    // Whether the values wanted are those that equal the text or match the expression, or the others.
+    let wants_hits = (side == Side::Keep) == is_positive(matcher);
+    match matcher.regex() {
+        None if wants_hits => one_value(table, matcher.name(), matcher.value()),
+        None => values_where(table, matcher.name(), "", |value| value != matcher.value()),
+        Some(_) => match (matcher.value(), wants_hits) {
+            (".*" | ".+", true) => values_where(table, matcher.name(), "", |_| true),
+            (".*" | ".+", false) => Ok(Vec::new()),
+            (_, true) => regex_hits(table, matcher),
+            (_, false) => {
+                let regex = matcher.regex();
+                let misses = |value: &str| regex.is_some_and(|regex| !regex.is_match(value));
+                values_where(table, matcher.name(), "", misses)
+            }
+        },
+    }
+}
+
+fn one_value(table: &PostingsTable, name: &str, value: &str) -> Result<Vec<PlannedList>> {
+    let mut lists = Vec::new();
+    table.visit_from(name, value, |entry| {
+        if entry.value == value {
+            lists.push(PlannedList::from(entry));
+        }
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(lists)
+}
+
+/// Returns the lists of the values with `prefix` that are not empty and satisfy `wanted`.
+fn values_where(
+    table: &PostingsTable,
+    name: &str,
+    prefix: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<PlannedList>> {
+    let mut lists = Vec::new();
+    table.visit_from(name, prefix, |entry| {
+        if !entry.value.starts_with(prefix) {
+            return Ok(ControlFlow::Break(()));
+        }
+        if !entry.value.is_empty() && wanted(entry.value) {
+            lists.push(PlannedList::from(entry));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(lists)
+}
+
+/// Returns the lists of the values that the expression of `matcher` matches.
+fn regex_hits(table: &PostingsTable, matcher: &Matcher) -> Result<Vec<PlannedList>> {
+    let Some(regex) = matcher.regex() else {
+        return Ok(Vec::new());
+    };
+    values_where(table, matcher.name(), "", |value| regex.is_match(value))
+}
