@@ -1,13 +1,39 @@
 //! Go's regular expressions (RE2 syntax) as Prometheus uses them in matchers: fully anchored, dot matches newline.
+//!
+//! Rust's own syntax differs in what it accepts and in what `\d`, `\w` or `{` mean, so Go's is parsed here and
+//! compiled by `regex_automata`. Patterns that are alternations of plain texts, or plain texts with `.*` and
+//! `.+` between them, never reach the engine: see [`plan`].
 
-use regex_automata::meta;
+mod class;
+mod escape;
+mod glob;
+mod node;
+mod parser;
+mod plan;
+mod unicode;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use plan::Plan;
 
 /// A compiled, fully anchored Go regular expression.
+///
+/// # Example
+///
+/// ```
+/// use thanos_core::re2::GoRegex;
+///
+/// let regex = GoRegex::new("api-(eu|us)")?;
+/// assert!(regex.is_match("api-eu") && !regex.is_match("my-api-eu"));
+/// assert_eq!(regex.set_matches().unwrap(), ["api-eu", "api-us"]);
+/// assert_eq!(GoRegex::new("api-.*")?.prefix(), "api-");
+/// let error = GoRegex::new("(api").unwrap_err();
+/// assert_eq!(error.to_string(), "error parsing regexp: missing closing ): `(api`");
+/// # Ok::<(), thanos_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct GoRegex {
-    regex: meta::Regex,
+    plan: Plan,
+    prefix: String,
 }
 
 impl GoRegex {
@@ -15,15 +41,40 @@ impl GoRegex {
     ///
     /// # Errors
     ///
-    /// `Invalid` with Go's text for a pattern that Go rejects.
+    /// `Invalid` with Go's text for a pattern that Go rejects, or whose compiled form would be too large.
     pub fn new(pattern: &str) -> Result<Self> {
-        let regex = meta::Regex::new(&format!("^(?s:{pattern})$"))
-            .map_err(|error| Error::invalid(format!("error parsing regexp: {error}")))?;
-        Ok(Self { regex })
+        let plan = Plan::new(pattern)?;
+        let prefix = plan.prefix();
+        Ok(Self { plan, prefix })
     }
 
     /// Reports whether the whole of `text` matches.
     pub fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        self.plan.is_match(text)
+    }
+
+    /// Returns the only texts that match, sorted, when the expression is no more than a list of them.
+    ///
+    /// The empty text may be among them; in a matcher it also stands for a label that is absent.
+    pub fn set_matches(&self) -> Option<&[String]> {
+        self.plan.set_matches()
+    }
+
+    /// Returns a text that every match starts with; empty when none is known.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Reports whether every text matches: `.*`.
+    pub fn matches_everything(&self) -> bool {
+        self.plan.min_chars_of_any_text() == Some(0)
+    }
+
+    /// Reports whether every text but the empty one matches: `.+`.
+    pub fn matches_all_but_empty(&self) -> bool {
+        self.plan.min_chars_of_any_text() == Some(1)
     }
 }
+
+#[cfg(test)]
+mod tests;
