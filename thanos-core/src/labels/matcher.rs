@@ -101,6 +101,18 @@ impl Matcher {
         self.regex.as_deref()
     }
 
+    /// Returns the only values that the expression of a regex matcher matches, sorted, when it is a list of them.
+    ///
+    /// A negated matcher is satisfied by all other values.
+    pub fn set_matches(&self) -> Option<&[String]> {
+        self.regex()?.set_matches()
+    }
+
+    /// Returns the text that every value starts with which the expression of a regex matcher matches, or "".
+    pub fn prefix(&self) -> &str {
+        self.regex().map_or("", GoRegex::prefix)
+    }
+
     /// Reports whether a label with `value` satisfies the condition.
     pub fn matches(&self, value: &str) -> bool {
         let regex_matches = || {

@@ -55,3 +55,13 @@ fn an_empty_value_removes_the_label() {
         Labels::from_pairs([("b", "2")])
     );
 }
+
+#[test]
+fn matchers_show_the_values_and_the_prefix_they_look_for() {
+    let matcher = Matcher::new(MatchOp::NotRegex, "job", "b|ab").unwrap();
+    assert_eq!(matcher.set_matches().unwrap(), ["ab", "b"]);
+    assert!(matcher.matches("c") && !matcher.matches("b") && matcher.matches_empty());
+    let matcher = Matcher::new(MatchOp::Regex, "job", "api-.+").unwrap();
+    assert_eq!((matcher.set_matches(), matcher.prefix()), (None, "api-"));
+    assert_eq!(Matcher::equal("job", "api").prefix(), "");
+}
