@@ -15,6 +15,8 @@ mod intervals;
 mod json;
 mod marker;
 mod meta;
+pub mod segment;
+pub mod tombstones;
 mod upload_time;
 
 pub use chain::chain_samples;

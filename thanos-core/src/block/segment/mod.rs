@@ -1,0 +1,18 @@
+//! Chunk segments: the files under `chunks/` that hold the samples of a block.
+//!
+//! The reader hands out chunks that share the bytes of the file and checks each one's checksum when it is read.
+//! Which chunk belongs to which series, and its time range, is the index's part.
+
+mod format;
+mod reader;
+mod writer;
+
+pub use format::{
+    CHUNKS_DIR, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, chunk_entry_len, decode_chunk,
+    segment_file_name,
+};
+pub use reader::{ChunkReader, check_segment};
+pub use writer::{ChunkWriter, SegmentFile};
+
+#[cfg(test)]
+mod tests;
