@@ -3,6 +3,7 @@
 //! A chunk travels from the block file to the gRPC frame to the decoder without being copied or re-encoded.
 //! Nothing but a decoder looks inside, and an encoding that this crate does not know passes through untouched.
 
+pub mod histogram;
 mod samples;
 pub mod xor;
 mod xor_value;
@@ -11,6 +12,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::histogram::{FloatHistogramEncoder, HistogramEncoder, counter_reset_header};
 pub use self::samples::{HistogramCounts, HistogramRef, SampleIter, SampleRef, Samples};
 pub use self::xor::XorEncoder;
 use crate::error::{Error, Result};
@@ -174,6 +176,8 @@ pub enum ChunkPayload {
 pub fn decode(chunk: &Chunk, out: &mut Samples) -> Result<()> {
     match chunk.encoding {
         Encoding::XOR => xor::decode_into(&chunk.data, &mut out.times, &mut out.values),
+        Encoding::HISTOGRAM => histogram::decode_integer_into(&chunk.data, out),
+        Encoding::FLOAT_HISTOGRAM => histogram::decode_float_into(&chunk.data, out),
         other => Err(unreadable(other)),
     }
 }
@@ -197,6 +201,7 @@ pub fn samples(chunk: &Chunk) -> Result<Samples> {
 pub fn num_samples(chunk: &Chunk) -> Result<usize> {
     match chunk.encoding {
         Encoding::XOR => xor::sample_count(&chunk.data),
+        Encoding::HISTOGRAM | Encoding::FLOAT_HISTOGRAM => histogram::sample_count(&chunk.data),
         other => Err(unreadable(other)),
     }
 }
@@ -218,4 +223,26 @@ pub fn time_range(chunk: &Chunk) -> Result<Option<TimeRange>> {
 #[cold]
 fn unreadable(encoding: Encoding) -> Error {
     Error::invalid(format!("chunks of encoding {encoding} cannot be decoded"))
+}
+
+/// Returns the chunks of a segment file, in tests.
+#[cfg(test)]
+pub(crate) fn segment_chunks(file: &[u8]) -> Vec<Chunk> {
+    use crate::encoding::varint::read_uvarint;
+
+    let mut chunks = Vec::new();
+    let mut at = 8;
+    while at < file.len() {
+        let (len, prefix) = read_uvarint(&file[at..]).unwrap();
+        let encoding_at = at + prefix;
+        let end = encoding_at + 1 + usize::try_from(len).unwrap();
+        let crc = u32::from_be_bytes(file[end..end + 4].try_into().unwrap());
+        assert_eq!(crc32c::crc32c(&file[encoding_at..end]), crc);
+        chunks.push(Chunk {
+            encoding: Encoding(file[encoding_at]),
+            data: Bytes::copy_from_slice(&file[encoding_at + 1..end]),
+        });
+        at = end + 4;
+    }
+    chunks
 }

@@ -85,6 +85,36 @@ pub enum HistogramCounts<'a> {
     },
 }
 
+impl<'a> From<&'a Histogram> for HistogramRef<'a> {
+    fn from(histogram: &'a Histogram) -> Self {
+        Self {
+            counter_reset_hint: histogram.counter_reset_hint,
+            sum: histogram.sum,
+            layout: histogram.layout(),
+            counts: HistogramCounts::Integer {
+                count: histogram.count,
+                zero_count: histogram.zero_count,
+                deltas: histogram.deltas(),
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a FloatHistogram> for HistogramRef<'a> {
+    fn from(histogram: &'a FloatHistogram) -> Self {
+        Self {
+            counter_reset_hint: histogram.counter_reset_hint,
+            sum: histogram.sum,
+            layout: histogram.layout(),
+            counts: HistogramCounts::Float {
+                count: histogram.count,
+                zero_count: histogram.zero_count,
+                buckets: histogram.buckets(),
+            },
+        }
+    }
+}
+
 impl HistogramRef<'_> {
     /// Returns a copy with float counts.
     pub fn to_float(&self) -> FloatHistogram {
@@ -196,26 +226,12 @@ impl Samples {
 
     /// Appends a histogram with integer counts.
     pub fn push_histogram(&mut self, time: Timestamp, histogram: &Histogram) {
-        let layout = self.add_layout(histogram.layout());
-        let numbers = Numbers::Integer {
-            count: histogram.count,
-            zero_count: histogram.zero_count,
-        };
-        self.push_row(layout, numbers, histogram.counter_reset_hint);
-        self.deltas.extend_from_slice(histogram.deltas());
-        self.push_float(time, histogram.sum);
+        self.push_ref(time, histogram.into());
     }
 
     /// Appends a histogram with float counts.
     pub fn push_float_histogram(&mut self, time: Timestamp, histogram: &FloatHistogram) {
-        let layout = self.add_layout(histogram.layout());
-        let numbers = Numbers::Float {
-            count: histogram.count,
-            zero_count: histogram.zero_count,
-        };
-        self.push_row(layout, numbers, histogram.counter_reset_hint);
-        self.counts.extend_from_slice(histogram.buckets());
-        self.push_float(time, histogram.sum);
+        self.push_ref(time, histogram.into());
     }
 
     /// Appends a sample of either kind.
@@ -228,26 +244,13 @@ impl Samples {
 
     fn push_ref(&mut self, time: Timestamp, histogram: HistogramRef<'_>) {
         let layout = self.add_layout(histogram.layout);
-        let hint = histogram.counter_reset_hint;
-        match histogram.counts {
-            HistogramCounts::Integer {
-                count,
-                zero_count,
-                deltas,
-            } => {
-                self.push_row(layout, Numbers::Integer { count, zero_count }, hint);
-                self.deltas.extend_from_slice(deltas);
-            }
-            HistogramCounts::Float {
-                count,
-                zero_count,
-                buckets,
-            } => {
-                self.push_row(layout, Numbers::Float { count, zero_count }, hint);
-                self.counts.extend_from_slice(buckets);
-            }
-        }
-        self.push_float(time, histogram.sum);
+        let HistogramRef {
+            counter_reset_hint,
+            sum,
+            counts,
+            ..
+        } = histogram;
+        self.push_row(time, layout, counter_reset_hint, sum, counts);
     }
 
     /// Removes all samples and keeps the memory.
@@ -289,11 +292,35 @@ impl Samples {
         LayoutId(self.layouts.len() - 1)
     }
 
-    /// Starts the row of the next sample.
-    fn push_row(&mut self, layout: LayoutId, numbers: Numbers, hint: CounterResetHint) {
-        let at = match numbers {
-            Numbers::Integer { .. } => self.deltas.len(),
-            Numbers::Float { .. } => self.counts.len(),
+    /// Appends a histogram whose layout is in the table.
+    #[inline]
+    pub(super) fn push_row(
+        &mut self,
+        time: Timestamp,
+        layout: LayoutId,
+        hint: CounterResetHint,
+        sum: f64,
+        counts: HistogramCounts<'_>,
+    ) {
+        let (at, numbers) = match counts {
+            HistogramCounts::Integer {
+                count,
+                zero_count,
+                deltas,
+            } => {
+                let at = self.deltas.len();
+                self.deltas.extend_from_slice(deltas);
+                (at, Numbers::Integer { count, zero_count })
+            }
+            HistogramCounts::Float {
+                count,
+                zero_count,
+                buckets,
+            } => {
+                let at = self.counts.len();
+                self.counts.extend_from_slice(buckets);
+                (at, Numbers::Float { count, zero_count })
+            }
         };
         self.rows.push(Row {
             sample: self.times.len(),
@@ -302,6 +329,7 @@ impl Samples {
             numbers,
             hint,
         });
+        self.push_float(time, sum);
     }
 
     fn view(&self, row: &Row) -> HistogramRef<'_> {

@@ -14,6 +14,12 @@ pub(super) struct XorValue {
     trailing: u32,
 }
 
+impl Default for XorValue {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 impl XorValue {
     /// The state of a writer before the first value.
     pub(super) const NONE: Self = Self {

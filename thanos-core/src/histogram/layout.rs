@@ -1,5 +1,6 @@
 //! Which buckets a histogram has: schema, zero threshold, spans of used buckets, custom bounds.
 
+use super::spans::{Span, check_spans, span_buckets};
 use crate::error::{Error, Result};
 
 /// The lowest resolution: each bucket is 65536 times as wide as the one before.
@@ -13,15 +14,6 @@ pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
 const EXPONENTIAL_SCHEMA_MAX_RESERVED: i32 = 52;
 /// The lowest schema that the format reserves for exponential buckets.
 const EXPONENTIAL_SCHEMA_MIN_RESERVED: i32 = -9;
-
-/// A run of neighbouring buckets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Span {
-    /// The gap to the end of the previous span, or for the first span the index of its first bucket.
-    pub offset: i32,
-    /// The number of buckets.
-    pub length: u32,
-}
 
 /// The buckets of a histogram, without their counts.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,31 +54,26 @@ impl BucketLayout {
                 .contains(&self.schema)
     }
 
-    /// Returns the error of a layout whose bucket list is not as long as its spans say.
-    pub(crate) fn wrong_length(side: &str, spans: usize, buckets: usize) -> Error {
-        Error::invalid(format!(
-            "{side} side: spans need {spans} buckets, have {buckets} buckets"
-        ))
+    /// Checks that the bucket indices grow and stay small, which all walks over spans rely on.
+    pub(crate) fn check_spans(&self) -> Result<()> {
+        check_spans(&self.positive_spans).map_err(|e| e.context("positive side"))?;
+        check_spans(&self.negative_spans).map_err(|e| e.context("negative side"))
     }
 
     /// Checks that lists of buckets fit the spans.
     pub(crate) fn check_lengths(&self, positive: usize, negative: usize) -> Result<()> {
+        self.check_spans()?;
         for (side, spans, buckets) in [
             ("positive", &self.positive_spans, positive),
             ("negative", &self.negative_spans, negative),
         ] {
             let needed = span_buckets(spans);
             if needed != buckets {
-                return Err(Self::wrong_length(side, needed, buckets));
+                return Err(Error::invalid(format!(
+                    "{side} side: spans need {needed} buckets, have {buckets} buckets"
+                )));
             }
         }
         Ok(())
     }
-}
-
-/// Returns the number of buckets in `spans`, stopping at the largest integer.
-pub(crate) fn span_buckets(spans: &[Span]) -> usize {
-    spans
-        .iter()
-        .fold(0, |sum, span| sum.saturating_add(span.length as usize))
 }

@@ -6,11 +6,14 @@
 
 mod layout;
 mod model;
+mod resolution;
+pub(crate) mod spans;
 
 pub use layout::{
-    BucketLayout, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN, Span,
+    BucketLayout, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN,
 };
 pub use model::{CounterResetHint, FloatHistogram, Histogram};
+pub use spans::Span;
 
 /// The bits of the NaN that marks the end of a series.
 pub const STALE_NAN_BITS: u64 = 0x7FF0_0000_0000_0002;

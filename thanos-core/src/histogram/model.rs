@@ -92,6 +92,12 @@ impl Histogram {
         &self.deltas
     }
 
+    /// Replaces layout and buckets, which must fit.
+    pub(crate) fn set_deltas(&mut self, layout: Arc<BucketLayout>, deltas: Vec<i64>) {
+        debug_assert_eq!(layout.positive_len() + layout.negative_len(), deltas.len());
+        (self.layout, self.deltas) = (layout, deltas);
+    }
+
     /// Returns the same histogram with float counts.
     pub fn to_float(&self) -> FloatHistogram {
         let mut buckets = Vec::with_capacity(self.deltas.len());
@@ -177,6 +183,12 @@ impl FloatHistogram {
     /// Returns the counts of the positive buckets and then of the negative ones.
     pub fn buckets(&self) -> &[f64] {
         &self.buckets
+    }
+
+    /// Replaces layout and buckets, which must fit.
+    pub(crate) fn set_buckets(&mut self, layout: Arc<BucketLayout>, buckets: Vec<f64>) {
+        debug_assert_eq!(layout.positive_len() + layout.negative_len(), buckets.len());
+        (self.layout, self.buckets) = (layout, buckets);
     }
 
     /// Returns the counts to change them in place, the positive ones first.

@@ -1,0 +1,295 @@
+//! Histogram chunks into the columns of [`Samples`].
+
+use std::sync::Arc;
+
+use super::layout::read_layout;
+use super::{FLAGS_AT, HEADER_BYTES, header_hint, sample_count};
+use crate::chunk::samples::{HistogramCounts, Samples};
+use crate::chunk::xor_value::XorValue;
+use crate::encoding::bits::{BitReader, PEEK_BITS};
+use crate::error::Result;
+use crate::histogram::{BucketLayout, CounterResetHint, EXPONENTIAL_SCHEMA_MAX, is_stale_nan};
+use crate::time::Timestamp;
+
+/// Appends the samples of a chunk of integer histograms; after an error `out` is as before.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the data contradicts the encoding.
+pub fn decode_integer_into(data: &[u8], out: &mut Samples) -> Result<()> {
+    decode_or_undo(data, out, read_integers)
+}
+
+/// Appends the samples of a chunk of float histograms; after an error `out` is as before.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) when the data contradicts the encoding.
+pub fn decode_float_into(data: &[u8], out: &mut Samples) -> Result<()> {
+    decode_or_undo(data, out, read_floats)
+}
+
+type ReadSamples = fn(&mut Frame<'_>, &Arc<BucketLayout>, &mut Samples) -> Result<()>;
+
+fn decode_or_undo(data: &[u8], out: &mut Samples, read: ReadSamples) -> Result<()> {
+    let count = sample_count(data)?;
+    if count == 0 {
+        return Ok(());
+    }
+    let mut frame = Frame {
+        reader: BitReader::new(data, HEADER_BYTES),
+        count,
+        header: header_hint(data[FLAGS_AT]),
+    };
+    let layout = Arc::new(read_layout(&mut frame.reader)?);
+    if layout.schema > EXPONENTIAL_SCHEMA_MAX {
+        return decode_high_resolution(&mut frame, &layout, out, read);
+    }
+    let before = out.len();
+    let result = read(&mut frame, &layout, out);
+    if result.is_err() {
+        out.truncate(before);
+    }
+    result
+}
+
+/// Joins the buckets of a resolution that only later versions write.
+#[cold]
+fn decode_high_resolution(
+    frame: &mut Frame<'_>,
+    layout: &Arc<BucketLayout>,
+    out: &mut Samples,
+    read: ReadSamples,
+) -> Result<()> {
+    let mut samples = Samples::new();
+    read(frame, layout, &mut samples)?;
+    for index in 0..samples.len() {
+        let time = Timestamp::from_millis(samples.times()[index]);
+        let Some(view) = samples.histogram(index) else {
+            continue;
+        };
+        let reducible = view.layout.schema > EXPONENTIAL_SCHEMA_MAX;
+        if let Some(mut histogram) = view.to_integer() {
+            if reducible {
+                histogram.reduce_resolution(EXPONENTIAL_SCHEMA_MAX)?;
+            }
+            out.push_histogram(time, &histogram);
+        } else {
+            let mut histogram = view.to_float();
+            if reducible {
+                histogram.reduce_resolution(EXPONENTIAL_SCHEMA_MAX)?;
+            }
+            out.push_float_histogram(time, &histogram);
+        }
+    }
+    Ok(())
+}
+
+/// What both encodings have in common around the samples.
+struct Frame<'a> {
+    reader: BitReader<'a>,
+    count: usize,
+    header: CounterResetHint,
+}
+
+impl Frame<'_> {
+    /// Returns the hint of a sample. The header speaks of the chunk before, which may be gone by now, so
+    /// nothing is known about the first sample of a counter.
+    fn hint(&self, index: usize) -> CounterResetHint {
+        match self.header {
+            CounterResetHint::Gauge => CounterResetHint::Gauge,
+            _ if index > 0 => CounterResetHint::NotCounterReset,
+            _ => CounterResetHint::Unknown,
+        }
+    }
+
+    /// Checks that the buckets of sample 0 are there, before memory is taken for them.
+    fn check_buckets(&self, layout: &BucketLayout, bits_each: usize) -> Result<usize> {
+        let buckets = layout.positive_len() + layout.negative_len();
+        if buckets.saturating_mul(bits_each) > self.reader.remaining() {
+            return Err(self
+                .reader
+                .corrupt(format!("histogram chunk cannot hold {buckets} buckets")));
+        }
+        Ok(buckets)
+    }
+}
+
+/// A time that is coded as a delta of deltas.
+#[derive(Default)]
+struct Time {
+    value: i64,
+    delta: i64,
+}
+
+impl Time {
+    #[inline]
+    fn read(&mut self, reader: &mut BitReader<'_>) -> Result<Timestamp> {
+        self.delta = self.delta.wrapping_add(reader.read_varbit_int()?);
+        self.value = self.value.wrapping_add(self.delta);
+        Ok(Timestamp::from_millis(self.value))
+    }
+}
+
+/// A count that is coded as a delta of deltas.
+#[derive(Default)]
+struct Count {
+    value: u64,
+    delta: i64,
+}
+
+impl Count {
+    #[inline]
+    fn read(&mut self, reader: &mut BitReader<'_>) -> Result<()> {
+        self.delta = self.delta.wrapping_add(reader.read_varbit_int()?);
+        self.value = self.value.wrapping_add_signed(self.delta);
+        Ok(())
+    }
+}
+
+fn read_integers(
+    frame: &mut Frame<'_>,
+    layout: &Arc<BucketLayout>,
+    out: &mut Samples,
+) -> Result<()> {
+    let buckets = frame.check_buckets(layout, 1)?;
+    let id = out.add_layout(layout);
+    let (mut time, mut count, mut zero_count) =
+        (Time::default(), Count::default(), Count::default());
+    let reader = &mut frame.reader;
+    time.value = reader.read_varbit_int()?;
+    count.value = reader.read_varbit_uint()?;
+    zero_count.value = reader.read_varbit_uint()?;
+    let mut sum = XorValue::read_first(reader)?;
+    let mut deltas = vec![0; buckets];
+    for delta in &mut deltas {
+        *delta = reader.read_varbit_int()?;
+    }
+    let mut changes = vec![0; buckets];
+    for index in 0..frame.count {
+        let mut at = Timestamp::from_millis(time.value);
+        if index > 0 {
+            at = time.read(&mut frame.reader)?;
+            count.read(&mut frame.reader)?;
+            zero_count.read(&mut frame.reader)?;
+            sum.read(&mut frame.reader)?;
+        }
+        if is_stale_nan(sum.value()) {
+            let counts = HistogramCounts::Integer {
+                count: 0,
+                zero_count: 0,
+                deltas: &[],
+            };
+            push_stale(out, at, sum.value(), counts);
+            continue;
+        }
+        if index > 0 {
+            read_changes(&mut frame.reader, &mut deltas, &mut changes)?;
+        }
+        let counts = HistogramCounts::Integer {
+            count: count.value,
+            zero_count: zero_count.value,
+            deltas: &deltas,
+        };
+        out.push_row(at, id, frame.hint(index), sum.value(), counts);
+    }
+    Ok(())
+}
+
+/// Reads the change of change of every bucket; most are zero, which is one bit each.
+#[inline]
+fn read_changes(reader: &mut BitReader<'_>, deltas: &mut [i64], changes: &mut [i64]) -> Result<()> {
+    let changes = &mut changes[..deltas.len()];
+    let mut at = 0;
+    while at < deltas.len() {
+        let zeros = reader.peek().leading_zeros().min(PEEK_BITS);
+        let same = (zeros as usize).min(deltas.len() - at);
+        if same > 0 {
+            for (delta, change) in deltas[at..at + same].iter_mut().zip(&changes[at..]) {
+                *delta = delta.wrapping_add(*change);
+            }
+            at += same;
+            reader.skip(zeros.min(u32::try_from(same).expect("at most 57")))?;
+            continue;
+        }
+        changes[at] = changes[at].wrapping_add(reader.read_varbit_int()?);
+        deltas[at] = deltas[at].wrapping_add(changes[at]);
+        at += 1;
+    }
+    Ok(())
+}
+
+fn read_floats(frame: &mut Frame<'_>, layout: &Arc<BucketLayout>, out: &mut Samples) -> Result<()> {
+    let buckets = frame.check_buckets(layout, 64)?;
+    let id = out.add_layout(layout);
+    let mut time = Time::default();
+    let reader = &mut frame.reader;
+    time.value = reader.read_varbit_int()?;
+    let mut count = XorValue::read_first(reader)?;
+    let mut zero_count = XorValue::read_first(reader)?;
+    let mut sum = XorValue::read_first(reader)?;
+    let mut states = Vec::with_capacity(buckets);
+    for _ in 0..buckets {
+        states.push(XorValue::read_first(reader)?);
+    }
+    let mut values: Vec<f64> = states.iter().map(|state| state.value()).collect();
+    for index in 0..frame.count {
+        let mut at = Timestamp::from_millis(time.value);
+        if index > 0 {
+            at = time.read(&mut frame.reader)?;
+            count.read(&mut frame.reader)?;
+            zero_count.read(&mut frame.reader)?;
+            sum.read(&mut frame.reader)?;
+        }
+        if is_stale_nan(sum.value()) {
+            let counts = HistogramCounts::Float {
+                count: 0.0,
+                zero_count: 0.0,
+                buckets: &[],
+            };
+            push_stale(out, at, sum.value(), counts);
+            continue;
+        }
+        if index > 0 {
+            read_values(&mut frame.reader, &mut states, &mut values)?;
+        }
+        let counts = HistogramCounts::Float {
+            count: count.value(),
+            zero_count: zero_count.value(),
+            buckets: &values,
+        };
+        out.push_row(at, id, frame.hint(index), sum.value(), counts);
+    }
+    Ok(())
+}
+
+/// Reads the value of every bucket; most are unchanged, which is one bit each.
+#[inline]
+fn read_values(
+    reader: &mut BitReader<'_>,
+    states: &mut [XorValue],
+    values: &mut [f64],
+) -> Result<()> {
+    let values = &mut values[..states.len()];
+    let mut at = 0;
+    while at < states.len() {
+        let zeros = reader.peek().leading_zeros().min(PEEK_BITS);
+        let same = (zeros as usize).min(states.len() - at);
+        if same > 0 {
+            at += same;
+            reader.skip(zeros.min(u32::try_from(same).expect("at most 57")))?;
+            continue;
+        }
+        states[at].read(reader)?;
+        values[at] = states[at].value();
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Appends a stale marker, which has no layout and no hint.
+#[cold]
+fn push_stale(out: &mut Samples, time: Timestamp, sum: f64, counts: HistogramCounts<'_>) {
+    let id = out.add_layout(&Arc::default());
+    out.push_row(time, id, CounterResetHint::Unknown, sum, counts);
+}
