@@ -2,6 +2,7 @@
 
 pub mod label_edit;
 pub mod queryable;
+pub mod resolution;
 pub mod shard;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
