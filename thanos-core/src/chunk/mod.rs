@@ -3,6 +3,7 @@
 //! A chunk travels from the block file to the gRPC frame to the decoder without being copied or re-encoded.
 //! Nothing but a decoder looks inside, and an encoding that this crate does not know passes through untouched.
 
+pub mod aggr;
 pub mod histogram;
 mod samples;
 pub mod xor;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::aggr::{AggregateSet, decode_aggregates, encode_aggregates, payload};
 pub use self::histogram::{FloatHistogramEncoder, HistogramEncoder, counter_reset_header};
 pub use self::samples::{HistogramCounts, HistogramRef, SampleIter, SampleRef, Samples};
 pub use self::xor::XorEncoder;
@@ -161,7 +163,7 @@ pub enum ChunkPayload {
     /// Raw samples, by far the most common case.
     Raw(Chunk),
     /// Any subset of raw, count, sum, min, max, counter, indexed by [`Aggregate`].
-    Aggregates(Box<[Option<Chunk>; 6]>),
+    Aggregates(Box<AggregateSet>),
 }
 
 /// Appends the samples of a chunk to `out`; after an error `out` is as before.
@@ -193,7 +195,8 @@ pub fn samples(chunk: &Chunk) -> Result<Samples> {
     Ok(out)
 }
 
-/// Returns the number of samples of a chunk from its header, after a check that its bytes can hold so many.
+/// Returns the number of samples of a chunk from its header, after a check that its bytes can hold so many;
+/// for a container of aggregates it is the number of windows.
 ///
 /// # Errors
 ///
@@ -202,6 +205,7 @@ pub fn num_samples(chunk: &Chunk) -> Result<usize> {
     match chunk.encoding {
         Encoding::XOR => xor::sample_count(&chunk.data),
         Encoding::HISTOGRAM | Encoding::FLOAT_HISTOGRAM => histogram::sample_count(&chunk.data),
+        Encoding::AGGREGATES => aggr::window_count(&chunk.data),
         other => Err(unreadable(other)),
     }
 }
