@@ -20,7 +20,7 @@
 //! its position in the sorted table and a series by its offset divided by 16; in version 1 both are file offsets.
 //! The list of all series is stored under the empty name and value, first in the table.
 //!
-//! Source: Prometheus `tsdb/docs/format/index.md` and `tsdb/index` writer. Prometheus up to 3.5 still writes the
+//! Source: Prometheus `tsdb/docs/format/index.md` and `tsdb/index` writer. Prometheus up to 3.6 still writes the
 //! two unused sections; later ones leave them out and point both places of the contents at what follows.
 
 use std::fmt;

@@ -1,18 +1,22 @@
 //! The index of a block: which series there are, and where their chunks lie.
 //!
-//! [`IndexReader`] opens a whole index of version 1 or 2 that lies in memory or is mapped; it does not read chunks.
+//! [`IndexReader`] opens a whole index of version 1 or 2 that lies in memory or is mapped, [`IndexWriter`] writes
+//! version 2; neither knows chunks.
 //! The parts work on slices, so that a gateway which fetches ranges of a remote index shares them:
 //! [`decode_series`], [`decode_postings`](crate::postings::decode_postings), [`Symbols`], [`PostingsTable`], [`PostingsPlan`].
 
-#[cfg(test)]
 mod entry;
 mod format;
 mod labels;
 mod plan;
+mod postings_builder;
 mod postings_table;
 mod reader;
 mod series;
+mod sink;
+mod symbol_ids;
 mod symbols;
+mod writer;
 
 pub use format::{
     ChunkMeta, ChunkRef, INDEX_HEADER_LEN, INDEX_LEN_MAX, INDEX_MAGIC, IndexVersion,
@@ -25,6 +29,7 @@ pub use postings_table::{EntryId, ListLocation, PostingsTable, TableEntry};
 pub use reader::{IndexReader, SeriesScratch};
 pub use series::{RawSeries, decode_series, decode_series_within, series_entry_len, split_series};
 pub use symbols::{SymbolIter, Symbols};
+pub use writer::{IndexSummary, IndexWriter, LabelIndices};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 mod corruption;
 mod v1;
+mod writer;
 
 pub(crate) use v1::v1_index;
 
