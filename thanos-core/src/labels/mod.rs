@@ -9,9 +9,11 @@
 //! [`Labels`] the owned form.
 
 mod builder;
+mod hash;
 mod key;
 mod matcher;
 mod outside;
+mod symbols;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,10 +22,12 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 
 pub use builder::LabelsBuilder;
+pub use hash::LabelHasher;
 pub(crate) use key::append_escaped;
 pub use key::{LabelIter, RawLabel, RawLabelIter, append_key_label};
 pub use matcher::{MatchOp, Matcher};
 pub use outside::{KeyReader, LabelBytes};
+pub use symbols::{SymbolInterner, Symbols, merge_sorted_symbols};
 
 use crate::error::Result;
 
