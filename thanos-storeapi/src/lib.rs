@@ -1,9 +1,31 @@
 //! The Thanos StoreAPI: the [`store::Store`] trait, its gRPC form, and fan-out over many stores.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`store`] | the trait that every source of series implements, with its requests and answers |
+//! | [`queryable`] | any store as something PromQL can be evaluated over |
+//! | [`wire`] | the frames of a `Series` answer as bytes |
+//! | `client` (feature `client`) | a store that asks another one over gRPC |
+//! | `server` (feature `server`) | serves any store over gRPC |
+//! | `testkit` (feature `testkit`) | fake stores for tests |
 
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(any(feature = "client", feature = "server"))]
+#[cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(dead_code, reason = "each side uses one direction")
+)]
+mod convert;
 pub mod label_edit;
+#[cfg(any(feature = "client", feature = "server"))]
+mod pb;
 pub mod queryable;
 pub mod resolution;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod shard;
 pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+pub mod wire;

@@ -1,0 +1,191 @@
+//! A [`Store`] that asks another one over gRPC.
+//!
+//! The connection is made with the first call and again whenever it was lost; calls meanwhile fail with
+//! `Unavailable`. Waiting for a frame has no limit here: the fan-out above decides how long it waits for one, and
+//! dropping the stream cancels the call at the peer.
+
+mod events;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thanos_core::error::{Error, Result};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::convert::response::{label_names_from_pb, label_values_from_pb};
+use crate::convert::status::from_status;
+use crate::pb::thanos::info::InfoRequest;
+use crate::pb::thanos::info::info_client::InfoClient;
+use crate::pb::thanos::store_client::StoreClient;
+use crate::store::{
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
+    StoreInfo,
+};
+use events::events;
+
+/// How peers are connected to. The defaults are those of the Thanos querier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientSettings {
+    /// The most bytes of one received message; Thanos knows no limit but this one of its gRPC library.
+    pub message_bytes_max: usize,
+    /// The series wanted in each frame when the request does not say; peers may ignore it.
+    pub response_batch_size: u64,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How often a connection is asked whether it is alive.
+    pub keepalive_interval: Duration,
+    /// How long the answer may take.
+    pub keepalive_timeout: Duration,
+    /// How much the peer may send ahead on one stream: the memory that a stream nobody reads can hold.
+    pub stream_window_bytes: u32,
+    /// How much the peer may send ahead on the connection.
+    pub connection_window_bytes: u32,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: i32::MAX as usize,
+            response_batch_size: 64,
+            connect_timeout: Duration::from_secs(5),
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
+            stream_window_bytes: 1 << 20,
+            connection_window_bytes: 8 << 20,
+        }
+    }
+}
+
+/// Another store, reached over gRPC; clones share the connection.
+///
+/// # Example
+///
+/// ```no_run
+/// use thanos_core::labels::Matcher;
+/// use thanos_storeapi::client::{ClientSettings, RemoteStore};
+/// use thanos_storeapi::store::{SeriesRequest, Store};
+///
+/// # async fn run() -> thanos_core::Result<()> {
+/// let store = RemoteStore::new("store-a:10901", ClientSettings::default())?;
+/// let matchers = vec![Matcher::equal("__name__", "up")];
+/// let series = store.series(SeriesRequest { matchers, ..Default::default() }).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RemoteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: Arc<str>,
+    endpoint: Endpoint,
+    /// Made by the first call, because making it needs a runtime.
+    channel: OnceLock<Channel>,
+    settings: ClientSettings,
+}
+
+impl RemoteStore {
+    /// Returns the store at `address`: `host:port`, without TLS.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the address is not of that form.
+    pub fn new(address: &str, settings: ClientSettings) -> Result<Self> {
+        let invalid =
+            |what: &dyn fmt::Display| Error::invalid(format!("store address {address:?}: {what}"));
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| invalid(&error).with_source(error))?;
+        let uri = endpoint.uri();
+        if uri.host().is_none_or(str::is_empty) || uri.port().is_none() || uri.path() != "/" {
+            return Err(invalid(&"not host:port"));
+        }
+        let endpoint = endpoint
+            .connect_timeout(settings.connect_timeout)
+            .http2_keep_alive_interval(settings.keepalive_interval)
+            .keep_alive_timeout(settings.keepalive_timeout)
+            .initial_stream_window_size(settings.stream_window_bytes)
+            .initial_connection_window_size(settings.connection_window_bytes)
+            .tcp_nodelay(true);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                address: address.into(),
+                endpoint,
+                channel: OnceLock::new(),
+                settings,
+            }),
+        })
+    }
+
+    /// Returns the address, which also names the store in errors.
+    pub fn address(&self) -> &str {
+        &self.inner.address
+    }
+
+    fn channel(&self) -> Channel {
+        let channel = &self.inner.channel;
+        channel
+            .get_or_init(|| self.inner.endpoint.connect_lazy())
+            .clone()
+    }
+
+    fn store_client(&self) -> StoreClient<Channel> {
+        StoreClient::new(self.channel())
+            .max_decoding_message_size(self.inner.settings.message_bytes_max)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    fn error(&self, status: tonic::Status) -> Error {
+        from_status(status, self.address())
+    }
+}
+
+impl fmt::Debug for RemoteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteStore")
+            .field("address", &self.inner.address)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for RemoteStore {
+    async fn info(&self) -> Result<StoreInfo> {
+        let mut client = InfoClient::new(self.channel())
+            .max_decoding_message_size(self.inner.settings.message_bytes_max);
+        let answer = client.info(InfoRequest {}).await;
+        Ok(answer
+            .map_err(|status| self.error(status))?
+            .into_inner()
+            .into())
+    }
+
+    async fn series(&self, mut request: SeriesRequest) -> Result<SeriesStream> {
+        if request.response_batch_size == 0 {
+            request.response_batch_size = self.inner.settings.response_batch_size;
+        }
+        let request: crate::pb::thanos::SeriesRequest = request.into();
+        let answer = self.store_client().series(request).await;
+        let frames = answer.map_err(|status| self.error(status))?.into_inner();
+        Ok(events(frames, Arc::clone(&self.inner.address)))
+    }
+
+    async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
+        let request: crate::pb::thanos::LabelNamesRequest = request.into();
+        let answer = self.store_client().label_names(request).await;
+        let answer = answer.map_err(|status| self.error(status))?;
+        Ok(label_names_from_pb(answer.into_inner(), self.address()))
+    }
+
+    async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
+        let request: crate::pb::thanos::LabelValuesRequest = request.into();
+        let answer = self.store_client().label_values(request).await;
+        let answer = answer.map_err(|status| self.error(status))?;
+        Ok(label_values_from_pb(answer.into_inner(), self.address()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The calls of the services, answered by a store.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use thanos_core::error::Result;
+use tonic::{Request, Response, Status};
+
+use super::counters::{ServerCounters, count};
+use super::frames::FrameStream;
+use crate::convert::status::to_status;
+use crate::pb::thanos as pb;
+use crate::pb::thanos::info as info_pb;
+use crate::store::Store;
+
+/// One store behind the services.
+pub(super) struct StoreService {
+    store: Arc<dyn Store>,
+    counters: Arc<ServerCounters>,
+}
+
+impl StoreService {
+    pub(super) fn new(store: Arc<dyn Store>, counters: Arc<ServerCounters>) -> Self {
+        Self { store, counters }
+    }
+
+    /// Awaits a call of the store and turns its error, or its panic, into a status.
+    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
+        // The future is gone after a panic, so nobody sees what it left behind.
+        let result = match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(result) => result.map_err(|error| to_status(&error)),
+            Err(panic) => Err(panic_status(&*panic, &self.counters)),
+        };
+        if result.is_err() {
+            count(&self.counters.failed_calls);
+        }
+        result
+    }
+}
+
+/// Returns the status for a panic of the store.
+pub(super) fn panic_status(panic: &(dyn Any + Send), counters: &ServerCounters) -> Status {
+    count(&counters.panics);
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    tracing::error!(panic = text, "store panicked, the call fails");
+    Status::internal(format!("store panicked: {text}"))
+}
+
+#[async_trait]
+impl pb::store_server::Store for StoreService {
+    type SeriesStream = FrameStream;
+
+    async fn series(
+        &self,
+        request: Request<pb::SeriesRequest>,
+    ) -> Result<Response<FrameStream>, Status> {
+        count(&self.counters.series_calls);
+        let request = request.into_inner();
+        let answer = self.call(async {
+            let request: crate::store::SeriesRequest = request.try_into()?;
+            let response_batch_size = request.response_batch_size;
+            Ok((self.store.series(request).await?, response_batch_size))
+        });
+        let (events, response_batch_size) = answer.await?;
+        let counters = Arc::clone(&self.counters);
+        let frames = FrameStream::new(events, response_batch_size, counters);
+        Ok(Response::new(frames))
+    }
+
+    async fn label_names(
+        &self,
+        request: Request<pb::LabelNamesRequest>,
+    ) -> Result<Response<pb::LabelNamesResponse>, Status> {
+        count(&self.counters.label_calls);
+        let request = request.into_inner();
+        let answer = self.call(async { self.store.label_names(request.try_into()?).await });
+        Ok(Response::new(answer.await?.into()))
+    }
+
+    async fn label_values(
+        &self,
+        request: Request<pb::LabelValuesRequest>,
+    ) -> Result<Response<pb::LabelValuesResponse>, Status> {
+        count(&self.counters.label_calls);
+        let request = request.into_inner();
+        let answer = self.call(async { self.store.label_values(request.try_into()?).await });
+        Ok(Response::new(answer.await?.into()))
+    }
+}
+
+#[async_trait]
+impl info_pb::info_server::Info for StoreService {
+    async fn info(
+        &self,
+        _: Request<info_pb::InfoRequest>,
+    ) -> Result<Response<info_pb::InfoResponse>, Status> {
+        let info = self.call(self.store.info()).await?;
+        Ok(Response::new(info.into()))
+    }
+}
