@@ -143,30 +143,38 @@ fn lists(table: &PostingsTable, matcher: &Matcher, side: Side) -> Result<Vec<Pla
     }
     // Whether the values wanted are those that equal the text or match the expression, or the others.
     let wants_hits = (side == Side::Keep) == is_positive(matcher);
-    match matcher.regex() {
-        None if wants_hits => one_value(table, matcher.name(), matcher.value()),
-        None => values_where(table, matcher.name(), "", |value| value != matcher.value()),
-        Some(_) => match (matcher.value(), wants_hits) {
-            (".*" | ".+", true) => values_where(table, matcher.name(), "", |_| true),
-            (".*" | ".+", false) => Ok(Vec::new()),
-            (_, true) => regex_hits(table, matcher),
-            (_, false) => {
-                let regex = matcher.regex();
-                let misses = |value: &str| regex.is_some_and(|regex| !regex.is_match(value));
-                values_where(table, matcher.name(), "", misses)
-            }
-        },
+    let name = matcher.name();
+    let Some(regex) = matcher.regex() else {
+        return match wants_hits {
+            true => listed_values(table, name, &[matcher.value()]),
+            false => values_where(table, name, "", |value| value != matcher.value()),
+        };
+    };
+    let matches_all = regex.matches_everything() || regex.matches_all_but_empty();
+    match (wants_hits, regex.set_matches()) {
+        (true, _) if matches_all => values_where(table, name, "", |_| true),
+        (false, _) if matches_all => Ok(Vec::new()),
+        (true, Some(values)) => listed_values(table, name, values),
+        (true, None) => values_where(table, name, regex.prefix(), |value| regex.is_match(value)),
+        (false, _) => values_where(table, name, "", |value| !regex.is_match(value)),
     }
 }
 
-fn one_value(table: &PostingsTable, name: &str, value: &str) -> Result<Vec<PlannedList>> {
+/// Returns the lists of those of `values` that are there; they are sorted.
+fn listed_values(
+    table: &PostingsTable,
+    name: &str,
+    values: &[impl AsRef<str>],
+) -> Result<Vec<PlannedList>> {
     let mut lists = Vec::new();
-    table.visit_from(name, value, |entry| {
-        if entry.value == value {
-            lists.push(PlannedList::from(entry));
-        }
-        Ok(ControlFlow::Break(()))
-    })?;
+    for value in values.iter().map(AsRef::as_ref) {
+        table.visit_from(name, value, |entry| {
+            if !value.is_empty() && entry.value == value {
+                lists.push(PlannedList::from(entry));
+            }
+            Ok(ControlFlow::Break(()))
+        })?;
+    }
     Ok(lists)
 }
 
@@ -188,12 +196,4 @@ fn values_where(
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(lists)
-}
-
-/// Returns the lists of the values that the expression of `matcher` matches.
-fn regex_hits(table: &PostingsTable, matcher: &Matcher) -> Result<Vec<PlannedList>> {
-    let Some(regex) = matcher.regex() else {
-        return Ok(Vec::new());
-    };
-    values_where(table, matcher.name(), "", |value| regex.is_match(value))
 }
