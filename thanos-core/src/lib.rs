@@ -10,6 +10,7 @@ pub mod encoding;
 pub mod error;
 pub mod histogram;
 pub mod index;
+pub mod indexheader;
 pub mod labels;
 pub mod mmap;
 pub mod postings;
