@@ -4,11 +4,17 @@
 //! computes with them. Both share a [`BucketLayout`] behind an [`Arc`]: all samples of a chunk have the same
 //! layout, so comparing two layouts is mostly comparing two pointers.
 
+mod bounds;
+mod buckets;
+mod compact;
 mod layout;
 mod model;
 mod resolution;
 pub(crate) mod spans;
+mod text;
+mod validate;
 
+pub use buckets::{Bucket, SideBuckets};
 pub use layout::{
     BucketLayout, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN,
 };
@@ -26,3 +32,6 @@ pub const STALE_NAN: f64 = f64::from_bits(STALE_NAN_BITS);
 pub fn is_stale_nan(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,20 +50,35 @@ pub(crate) fn check_spans(spans: &[Span]) -> Result<()> {
     Ok(())
 }
 
-/// Yields the index of every bucket in `spans`.
+/// Yields the index of every bucket in `spans`, from either end.
 #[derive(Debug, Clone)]
 pub(crate) struct Indices<'a> {
-    spans: std::slice::Iter<'a, Span>,
+    remaining: usize,
+    front: std::slice::Iter<'a, Span>,
     next: i32,
     left: u32,
+    back: std::slice::Iter<'a, Span>,
+    /// The index after the next one from the back, within its span.
+    end: i32,
+    left_back: u32,
+    /// The gap before the span that the back is in.
+    gap_back: i32,
 }
 
 /// Returns the index of every bucket in checked `spans`.
 pub(crate) fn indices(spans: &[Span]) -> Indices<'_> {
+    let length = |span: &Span| i32::try_from(span.length).unwrap_or(i32::MAX);
     Indices {
-        spans: spans.iter(),
+        remaining: span_buckets(spans),
+        front: spans.iter(),
         next: 0,
         left: 0,
+        back: spans.iter(),
+        end: spans
+            .iter()
+            .fold(0, |end, span| end + span.offset + length(span)),
+        left_back: 0,
+        gap_back: 0,
     }
 }
 
@@ -72,8 +87,9 @@ impl Iterator for Indices<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<i32> {
+        self.remaining = self.remaining.checked_sub(1)?;
         while self.left == 0 {
-            let span = self.spans.next()?;
+            let span = self.front.next()?;
             self.next += span.offset;
             self.left = span.length;
         }
@@ -82,7 +98,28 @@ impl Iterator for Indices<'_> {
         self.next += 1;
         Some(index)
     }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining, Some(self.remaining))
+    }
 }
+
+impl DoubleEndedIterator for Indices<'_> {
+    fn next_back(&mut self) -> Option<i32> {
+        self.remaining = self.remaining.checked_sub(1)?;
+        while self.left_back == 0 {
+            let span = self.back.next_back()?;
+            self.end -= self.gap_back;
+            self.gap_back = span.offset;
+            self.left_back = span.length;
+        }
+        self.left_back -= 1;
+        self.end -= 1;
+        Some(self.end)
+    }
+}
+
+impl ExactSizeIterator for Indices<'_> {}
 
 /// Collects increasing bucket indices into the fewest spans.
 #[derive(Debug, Default)]
@@ -223,6 +260,25 @@ mod tests {
             prop_assert!(indices(&spans).eq(indices(&compact)));
             prop_assert_eq!(span_buckets(&spans), span_buckets(&compact));
             prop_assert!(compact.iter().skip(1).all(|span| span.offset > 0 && span.length > 0));
+        }
+
+        #[test]
+        fn indices_from_the_back_are_the_same(spans in side(), turns in any::<u64>()) {
+            let expected: Vec<i32> = indices(&spans).collect();
+            let mut walk = indices(&spans);
+            let (mut front, mut back) = (Vec::new(), Vec::new());
+            for turn in 0.. {
+                let from_front = turns >> (turn % 64) & 1 == 0;
+                let next = if from_front { walk.next() } else { walk.next_back() };
+                match next {
+                    Some(index) if from_front => front.push(index),
+                    Some(index) => back.push(index),
+                    None => break,
+                }
+            }
+            back.reverse();
+            front.extend(back);
+            prop_assert_eq!(front, expected);
         }
 
         #[test]
