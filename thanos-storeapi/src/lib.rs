@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`store`] | the trait that every source of series implements, with its requests and answers |
 //! | [`queryable`] | any store as something PromQL can be evaluated over |
+//! | [`proxy`] | one store over many |
+//! | [`label_edit`], [`join`], [`shard`], [`resolution`] | what stores do to the series they send |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
 //! | `client` (feature `client`) | a store that asks another one over gRPC |
 //! | `server` (feature `server`) | serves any store over gRPC |
-//! | `testkit` (feature `testkit`) | fake stores for tests |
+//! | `testkit` (feature `testkit`) | the conformance suite and fake stores for tests |
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -17,9 +19,11 @@ pub mod client;
     allow(dead_code, reason = "each side uses one direction")
 )]
 mod convert;
+pub mod join;
 pub mod label_edit;
 #[cfg(any(feature = "client", feature = "server"))]
 mod pb;
+pub mod proxy;
 pub mod queryable;
 pub mod resolution;
 #[cfg(feature = "server")]

@@ -42,6 +42,7 @@ pub struct MemStore {
     faults: Mutex<Faults>,
     requests: Mutex<Vec<SeriesRequest>>,
     open_streams: Arc<AtomicUsize>,
+    sent_events: Arc<AtomicUsize>,
 }
 
 impl MemStore {
@@ -107,6 +108,11 @@ impl MemStore {
     /// Returns the number of series calls and streams that have neither ended nor been dropped.
     pub fn open_streams(&self) -> usize {
         self.open_streams.load(Ordering::Acquire)
+    }
+
+    /// Returns the number of events that streams were asked for so far.
+    pub fn sent_events(&self) -> usize {
+        self.sent_events.load(Ordering::Acquire)
     }
 
     /// Returns the series requests so far.
@@ -242,6 +248,7 @@ impl Drop for OpenStream {
 struct Script {
     events: std::vec::IntoIter<SeriesEvent>,
     sent: usize,
+    sent_by_all: Arc<AtomicUsize>,
     faults: Faults,
     _open: OpenStream,
 }
@@ -250,6 +257,7 @@ impl Script {
     async fn next(mut self) -> Result<Option<(SeriesEvent, Self)>> {
         self.faults.on_event(self.sent).await?;
         self.sent += 1;
+        self.sent_by_all.fetch_add(1, Ordering::AcqRel);
         Ok(self.events.next().map(|event| (event, self)))
     }
 }
@@ -283,6 +291,7 @@ impl Store for MemStore {
         let script = Script {
             events: self.events(&request, &faults).into_iter(),
             sent: 0,
+            sent_by_all: Arc::clone(&self.sent_events),
             faults,
             _open: open,
         };

@@ -1,0 +1,294 @@
+//! The fan-out: one [`Store`] over many.
+//!
+//! A request is sent to the stores that may hold something for it, judged by time range and external labels. Their
+//! sorted streams are merged, the parts of a series joined, identical chunks dropped. The proxy does what a store
+//! says it cannot do: remove replica labels, pick a shard.
+//!
+//! What a store fails to give is never passed over in silence: the request fails, or the answer names the store
+//! as missing ([`PartialResponse`]).
+//!
+//! Inside a tokio runtime each store is read by a task of its own, a few batches ahead; elsewhere the stores are read
+//! in turn and without timeouts.
+
+mod endpoint;
+mod labels;
+mod merge;
+mod prune;
+mod read_ahead;
+mod source;
+mod timeout;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use thanos_core::budget::MemoryBudget;
+use thanos_core::error::{Error, Result};
+use thanos_core::labels::{Labels, Matcher};
+use thanos_core::query::{Completeness, Missing, SeriesEvent, SeriesStream};
+use thanos_core::time::TimeRange;
+
+pub use endpoint::{Endpoint, EndpointInfo, EndpointSet};
+pub use prune::{Decision, SkipReason};
+
+use crate::join::join_series;
+use crate::store::{
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest, Store,
+    StoreInfo,
+};
+
+/// What users know from Thanos when there is nobody to ask.
+const NO_STORES: &str = "No StoreAPIs available";
+
+/// How a [`Proxy`] reads its stores.
+#[derive(Debug, Clone)]
+pub struct ProxyOptions {
+    /// The component it announces.
+    pub component: String,
+    /// Labels it announces for all its data and accepts in matchers (`--selector-label`).
+    pub selector_labels: Labels,
+    /// The longest wait for the next part of an answer (`--store.response-timeout`); `None` waits for ever.
+    pub response_timeout: Option<Duration>,
+    /// The longest wait for the info of a store in this process (`--endpoint.info-timeout`).
+    pub info_timeout: Option<Duration>,
+    /// How many batches a store may be read ahead of the merge.
+    pub read_ahead_batches: usize,
+    /// What batches that wait, and series that must be sorted here, take their memory from.
+    pub budget: MemoryBudget,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            component: "query".into(),
+            selector_labels: Labels::empty(),
+            response_timeout: None,
+            info_timeout: Some(Duration::from_secs(5)),
+            read_ahead_batches: 4,
+            budget: MemoryBudget::unlimited(),
+        }
+    }
+}
+
+/// A [`Store`] that asks many.
+///
+/// # Example
+///
+/// ```
+/// use thanos_storeapi::proxy::{EndpointSet, Proxy, ProxyOptions};
+/// use thanos_storeapi::store::Store;
+///
+/// # futures::executor::block_on(async {
+/// let endpoints = EndpointSet::default();
+/// let proxy = Proxy::new(endpoints.clone(), ProxyOptions::default());
+/// // Discovery changes `endpoints` at any time.
+/// assert_eq!(proxy.info().await?.component, "query");
+/// # Ok::<(), thanos_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    endpoints: EndpointSet,
+    options: Arc<ProxyOptions>,
+    address_matchers: Vec<Vec<Matcher>>,
+}
+
+impl Proxy {
+    /// Returns a proxy over `endpoints`.
+    pub fn new(endpoints: EndpointSet, options: ProxyOptions) -> Self {
+        Self {
+            endpoints,
+            options: Arc::new(options),
+            address_matchers: Vec::new(),
+        }
+    }
+
+    /// Returns a proxy that asks only the stores whose `__address__` one of the sets matches (`storeMatch[]`); stores
+    /// in this process have no address. No set means all stores.
+    #[must_use]
+    pub fn restricted_to(&self, address_matchers: Vec<Vec<Matcher>>) -> Self {
+        Self {
+            address_matchers,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the endpoints.
+    pub fn endpoints(&self) -> &EndpointSet {
+        &self.endpoints
+    }
+
+    /// Decides for every store whether a request for `range` and `matchers` asks it, and if not, why.
+    pub async fn plan(&self, range: TimeRange, matchers: &[Matcher]) -> Vec<Decision> {
+        let endpoints = self.endpoints.current();
+        let timeout = self.options.info_timeout;
+        let infos = join_all(
+            endpoints
+                .iter()
+                .map(|endpoint| endpoint.current_info(timeout)),
+        )
+        .await;
+        let decide = |(endpoint, info): (&Arc<Endpoint>, EndpointInfo)| Decision {
+            skipped: if prune::address_matches(&self.address_matchers, endpoint.address()) {
+                prune::skip_reason(&info, range, matchers)
+            } else {
+                Some(SkipReason::Address)
+            },
+            endpoint: Arc::clone(endpoint),
+            info,
+        };
+        endpoints.iter().zip(infos).map(decide).collect()
+    }
+
+    /// Returns the stores to ask and the matchers to send them, or `None` when no series can match.
+    async fn targets(
+        &self,
+        range: TimeRange,
+        matchers: &[Matcher],
+    ) -> Option<(Vec<Decision>, Vec<Matcher>)> {
+        let matchers = prune::strip_matchers(matchers, &self.options.selector_labels)?;
+        if range.is_empty() {
+            return None;
+        }
+        let mut targets = self.plan(range, &matchers).await;
+        targets.retain(|decision| {
+            if let Some(reason) = decision.skipped {
+                tracing::debug!(store = decision.endpoint.name(), %reason, "store is not asked");
+            }
+            decision.skipped.is_none()
+        });
+        Some((targets, matchers))
+    }
+
+    /// Returns what is missing when there is no store at all: an empty answer would look like an empty world.
+    fn no_stores(&self, policy: PartialResponse) -> Result<Option<Missing>> {
+        if !self.endpoints.current().is_empty() {
+            return Ok(None);
+        }
+        match policy {
+            PartialResponse::Abort => Err(Error::unavailable(NO_STORES)),
+            PartialResponse::Warn => Ok(Some(Missing {
+                source: String::new(),
+                reason: NO_STORES.into(),
+            })),
+        }
+    }
+
+    fn open(&self, target: &Decision, request: SeriesRequest) -> SeriesStream {
+        let options = source::SourceOptions {
+            frame_timeout: self.options.response_timeout,
+            budget: self.options.budget.clone(),
+        };
+        let policy = request.partial_response;
+        let info = target.info.known().map(|info| &**info);
+        let stream = source::open(&target.endpoint, info, request, &options);
+        let stream =
+            read_ahead::read_ahead(stream, self.options.read_ahead_batches, options.budget);
+        source::with_policy(stream, target.endpoint.name().to_owned(), policy)
+    }
+}
+
+#[async_trait]
+impl Store for Proxy {
+    async fn info(&self) -> Result<StoreInfo> {
+        let decisions = self.plan(TimeRange::ALL, &[]).await;
+        let announced =
+            |decision: &Decision| prune::announced(&decision.info, &self.options.selector_labels);
+        let mut tsdbs: Vec<_> = decisions.iter().flat_map(announced).collect();
+        tsdbs.sort_by(|a, b| {
+            let by_range = (a.range.min, a.range.max).cmp(&(b.range.min, b.range.max));
+            a.external_labels.cmp(&b.external_labels).then(by_range)
+        });
+        tsdbs.dedup();
+        Ok(StoreInfo {
+            component: self.options.component.clone(),
+            tsdbs,
+            supports_sharding: true,
+            supports_without_replica_labels: true,
+        })
+    }
+
+    async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
+        if request.matchers.is_empty() {
+            return Err(Error::invalid("no matchers specified"));
+        }
+        let missing = self.no_stores(request.partial_response)?;
+        let Some((targets, matchers)) = self.targets(request.range, &request.matchers).await else {
+            return Ok(stream::empty().boxed());
+        };
+        if matchers.is_empty() {
+            return Err(Error::invalid(
+                "no matchers specified (excluding selector labels)",
+            ));
+        }
+        let forwarded = SeriesRequest {
+            matchers,
+            // Hints are a conversation with one store; Thanos' proxy does not pass them on either.
+            hints: None,
+            ..request.clone()
+        };
+        let inputs = targets
+            .iter()
+            .map(|target| self.open(target, forwarded.clone()))
+            .collect();
+        let whole = join_series(merge::merge(inputs), request.limit);
+        let notices = stream::iter(missing.map(|missing| Ok(SeriesEvent::Missing(missing))));
+        Ok(each_notice_once(notices.chain(whole).boxed()))
+    }
+
+    async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
+        let missing = self.no_stores(request.partial_response)?;
+        let Some((targets, matchers)) = self.targets(request.range, &request.matchers).await else {
+            return Ok(LabelsResponse::default());
+        };
+        let mut answer = self.ask_label_names(&targets, matchers, &request).await?;
+        missing
+            .into_iter()
+            .for_each(|missing| answer.completeness.add(missing));
+        Ok(answer)
+    }
+
+    async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
+        if request.label.is_empty() {
+            return Err(Error::invalid("label name parameter cannot be empty"));
+        }
+        let missing = self.no_stores(request.partial_response)?;
+        let is_removed = request.without_replica_labels.contains(&request.label);
+        let targets = self.targets(request.range, &request.matchers).await;
+        let Some((targets, matchers)) = targets.filter(|_| !is_removed) else {
+            return Ok(LabelsResponse::default());
+        };
+        let mut answer = self.ask_label_values(&targets, matchers, &request).await?;
+        missing
+            .into_iter()
+            .for_each(|missing| answer.completeness.add(missing));
+        Ok(answer)
+    }
+}
+
+/// Drops warnings and notices of missing data that were said before.
+fn each_notice_once(stream: SeriesStream) -> SeriesStream {
+    let mut warnings = HashSet::new();
+    let mut missing = HashSet::new();
+    let mut is_new = move |event: &Result<SeriesEvent>| match event {
+        Ok(SeriesEvent::Warning(text)) => warnings.insert(text.clone()),
+        Ok(SeriesEvent::Missing(more)) => missing.insert(more.clone()),
+        Ok(SeriesEvent::Batch(_) | SeriesEvent::Hints(_)) | Err(_) => true,
+    };
+    stream
+        .filter(move |event| std::future::ready(is_new(event)))
+        .boxed()
+}
+
+/// Adds a notice of missing data unless it was said before.
+fn add_once(completeness: &mut Completeness, missing: Missing) {
+    if !completeness.missing().contains(&missing) {
+        completeness.add(missing);
+    }
+}

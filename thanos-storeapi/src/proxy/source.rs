@@ -1,0 +1,216 @@
+//! The stream of one store behind a proxy: timed, checked, and brought into the shape the merge needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use thanos_core::budget::MemoryBudget;
+use thanos_core::error::{Error, Result};
+use thanos_core::labels::Labels;
+use thanos_core::query::{Missing, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream};
+
+use super::endpoint::Endpoint;
+use super::timeout::{Elapsed, within};
+use crate::label_edit::{LabelEdit, edit_and_sort};
+use crate::shard::ShardFilter;
+use crate::store::{PartialResponse, SeriesRequest, StoreInfo};
+
+/// What the stream of a store needs besides the request.
+#[derive(Debug, Clone)]
+pub(super) struct SourceOptions {
+    pub(super) frame_timeout: Option<Duration>,
+    pub(super) budget: MemoryBudget,
+}
+
+/// Returns the answer of a store: sorted after replica labels were removed, of the wanted shard only, and with every
+/// failure as an error.
+pub(super) fn open(
+    endpoint: &Arc<Endpoint>,
+    info: Option<&StoreInfo>,
+    mut request: SeriesRequest,
+    options: &SourceOptions,
+) -> SeriesStream {
+    // A store that did not tell what it can do gets none of the work, which is never wrong.
+    let can_shard = info.is_some_and(|info| info.supports_sharding);
+    let can_remove = info.is_some_and(|info| info.supports_without_replica_labels);
+    let filter = request.shard.as_ref().filter(|_| !can_shard);
+    let filter = filter.and_then(ShardFilter::new);
+    let remove = if can_remove {
+        Vec::new()
+    } else {
+        request.without_replica_labels.clone()
+    };
+    if filter.is_some() || !remove.is_empty() {
+        // The store would count series that are dropped or joined here.
+        request.limit = 0;
+    }
+    let mut stream = Frames::of(Arc::clone(endpoint), request, options.frame_timeout);
+    if !remove.is_empty() {
+        let edit = LabelEdit::new(&Labels::empty(), &remove);
+        stream = edit_and_sort(stream, edit, options.budget.clone());
+    }
+    stream = in_order(stream, Arc::clone(endpoint));
+    match filter {
+        Some(filter) => of_shard(stream, filter),
+        None => stream,
+    }
+}
+
+/// The events of a store; the wait for each is limited.
+struct Frames {
+    endpoint: Arc<Endpoint>,
+    timeout: Option<Duration>,
+    state: State,
+}
+
+enum State {
+    Ask(Box<SeriesRequest>),
+    Read(SeriesStream),
+    Ended,
+}
+
+impl Frames {
+    fn of(
+        endpoint: Arc<Endpoint>,
+        request: SeriesRequest,
+        timeout: Option<Duration>,
+    ) -> SeriesStream {
+        let frames = Self {
+            endpoint,
+            timeout,
+            state: State::Ask(Box::new(request)),
+        };
+        stream::unfold(frames, Self::next).boxed()
+    }
+
+    async fn next(mut self) -> Option<(Result<SeriesEvent>, Self)> {
+        let event = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ended => return None,
+            State::Read(stream) => self.read(stream).await,
+            State::Ask(request) => match self.ask(*request).await {
+                Ok(stream) => self.read(stream).await,
+                Err(error) => Some(Err(error)),
+            },
+        };
+        event.map(|event| (event, self))
+    }
+
+    async fn ask(&mut self, request: SeriesRequest) -> Result<SeriesStream> {
+        let asked = within(self.timeout, self.endpoint.store().series(request)).await;
+        let answer = asked.map_err(|elapsed| self.no_data(elapsed))?;
+        answer.map_err(|error| error.context(format_args!("fetch series for {}", self.endpoint)))
+    }
+
+    async fn read(&mut self, mut stream: SeriesStream) -> Option<Result<SeriesEvent>> {
+        match within(self.timeout, stream.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(event))) => {
+                self.state = State::Read(stream);
+                Some(Ok(event))
+            }
+            Ok(Some(Err(error))) => {
+                let context = format!("receive series from {}", self.endpoint);
+                Some(Err(error.context(context)))
+            }
+            Err(elapsed) => Some(Err(self.no_data(elapsed))),
+        }
+    }
+
+    fn no_data(&self, waited: Elapsed) -> Error {
+        let endpoint = &self.endpoint;
+        Error::unavailable(format!(
+            "failed to receive any data in {waited} from {endpoint}"
+        ))
+    }
+}
+
+/// Ends the stream with an error where a series is out of order: merging it would silently split or lose series.
+fn in_order(stream: SeriesStream, endpoint: Arc<Endpoint>) -> SeriesStream {
+    let mut last_key = Vec::new();
+    let mut check = move |batch: &SeriesBatch| {
+        for (index, series) in batch.iter().enumerate() {
+            let is_behind = if index == 0 {
+                series.labels.key() < last_key.as_slice()
+            } else {
+                series.labels < batch.get(index - 1).labels
+            };
+            if is_behind {
+                let labels = series.labels;
+                return Err(Error::corrupt(format!(
+                    "receive series from {endpoint}: series {labels} is not in order"
+                )));
+            }
+        }
+        if let Some(last) = batch.len().checked_sub(1) {
+            last_key.clear();
+            last_key.extend_from_slice(batch.get(last).labels.key());
+        }
+        Ok(())
+    };
+    let checked = stream.map(move |event| match event {
+        Ok(SeriesEvent::Batch(batch)) => check(&batch).map(|()| SeriesEvent::Batch(batch)),
+        other => other,
+    });
+    until_error(checked.boxed())
+}
+
+/// Keeps the series of a shard.
+fn of_shard(stream: SeriesStream, mut filter: ShardFilter) -> SeriesStream {
+    let mut keep = move |event| match event {
+        Ok(SeriesEvent::Batch(batch)) => {
+            let mut kept = SeriesBatchBuilder::new();
+            for series in batch.iter().filter(|series| filter.keeps(series.labels)) {
+                kept.push(series.labels, series.chunks.iter().cloned());
+            }
+            let kept = kept.finish();
+            (!kept.is_empty()).then_some(Ok(SeriesEvent::Batch(kept)))
+        }
+        other => Some(other),
+    };
+    stream
+        .filter_map(move |event| std::future::ready(keep(event)))
+        .boxed()
+}
+
+/// Turns failures of a store into what the request wants: an error, or a notice of missing data and the end.
+pub(super) fn with_policy(
+    stream: SeriesStream,
+    name: String,
+    policy: PartialResponse,
+) -> SeriesStream {
+    match policy {
+        PartialResponse::Abort => {
+            let strict = stream.map(|event| match event {
+                Ok(SeriesEvent::Missing(missing)) => Err(missing_error(&missing)),
+                other => other,
+            });
+            until_error(strict.boxed())
+        }
+        PartialResponse::Warn => until_error(stream)
+            .map(move |event| {
+                Ok(event.unwrap_or_else(|error| {
+                    SeriesEvent::Missing(Missing {
+                        source: name.clone(),
+                        reason: error.to_string(),
+                    })
+                }))
+            })
+            .boxed(),
+    }
+}
+
+/// Returns the error that a notice of missing data is for those who want all of it.
+pub(super) fn missing_error(missing: &Missing) -> Error {
+    Error::unavailable(format!("{}: {}", missing.source, missing.reason))
+}
+
+/// Ends a stream after its first error.
+fn until_error(stream: SeriesStream) -> SeriesStream {
+    stream::unfold(Some(stream), |stream| async move {
+        let mut stream = stream?;
+        let event = stream.next().await?;
+        let rest = event.is_ok().then_some(stream);
+        Some((event, rest))
+    })
+    .boxed()
+}
