@@ -21,9 +21,9 @@ pub struct SeriesBatch {
 
 /// Where a series ends in the arena and the chunk table; it starts where its predecessor ends.
 #[derive(Debug, Clone, Copy)]
-struct Ends {
-    key: u32,
-    chunk: u32,
+pub(super) struct Ends {
+    pub(super) key: u32,
+    pub(super) chunk: u32,
 }
 
 /// One series of a batch.
@@ -86,6 +86,11 @@ impl SeriesBatch {
         (0..self.len()).map(|index| self.get(index))
     }
 
+    /// Returns the arena, where each series ends, and the chunks.
+    pub(super) fn into_parts(self) -> (Bytes, Vec<Ends>, Vec<SeriesChunk>) {
+        (self.keys, self.series, self.chunks)
+    }
+
     /// Returns the bytes that this batch holds: arena, tables and chunk data.
     pub fn memory_bytes(&self) -> usize {
         self.keys.len()
@@ -104,6 +109,8 @@ pub struct SeriesBatchBuilder {
     keys: BytesMut,
     series: Vec<Ends>,
     chunks: Vec<SeriesChunk>,
+    /// The sizes of the last batch: the next one is likely to need as much.
+    expected: (usize, usize, usize),
 }
 
 impl SeriesBatchBuilder {
@@ -118,8 +125,29 @@ impl SeriesBatchBuilder {
     ///
     /// When the arena would pass 4 GiB; a batch is handed on long before.
     pub fn push(&mut self, labels: LabelsRef<'_>, chunks: impl IntoIterator<Item = SeriesChunk>) {
-        self.keys.extend_from_slice(labels.key());
+        self.push_key(labels.key());
         self.chunks.extend(chunks);
+        self.end_series();
+    }
+
+    /// Begins a series; its chunks go into [`Self::chunks_mut`] before [`Self::end_series`].
+    pub(super) fn push_key(&mut self, key: &[u8]) {
+        if self.series.is_empty() {
+            let (keys, series, chunks) = self.expected;
+            self.keys.reserve(keys);
+            self.series.reserve(series);
+            self.chunks.reserve(chunks);
+        }
+        self.keys.extend_from_slice(key);
+    }
+
+    /// Returns the chunks of all series so far, those of the open one last.
+    pub(super) fn chunks_mut(&mut self) -> &mut Vec<SeriesChunk> {
+        &mut self.chunks
+    }
+
+    /// Ends the open series.
+    pub(super) fn end_series(&mut self) {
         let end = |len: usize| u32::try_from(len).expect("a batch stays below 4 GiB");
         self.series.push(Ends {
             key: end(self.keys.len()),
@@ -144,6 +172,7 @@ impl SeriesBatchBuilder {
 
     /// Returns the batch and leaves the builder empty.
     pub fn finish(&mut self) -> SeriesBatch {
+        self.expected = (self.keys.len(), self.series.len(), self.chunks.len());
         SeriesBatch {
             keys: self.keys.split().freeze(),
             series: std::mem::take(&mut self.series),

@@ -6,6 +6,7 @@
 
 mod batch;
 mod completeness;
+mod merge;
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use futures::Stream;
 
 pub use batch::{BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesView};
 pub use completeness::{Completeness, Missing};
+pub use merge::{MergeSource, MergeStep, SeriesMerge, merge};
 
 use crate::error::Result;
 use crate::labels::Matcher;
