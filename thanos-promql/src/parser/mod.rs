@@ -5,13 +5,71 @@
 //! size and depth.
 
 pub mod ast;
+mod check;
+mod error;
 pub mod functions;
+mod grammar;
+mod lexer;
+mod literal;
 mod ops;
 mod options;
+mod pattern;
 mod span;
+mod token;
 
 pub use ast::Expr;
+pub use error::{ParseError, ParseErrors};
 pub use functions::{Function, FunctionId};
 pub use ops::{AggregateOp, BinaryOp, UnaryOp, ValueType};
 pub use options::Options;
 pub use span::{Position, Span};
+
+use grammar::Parser;
+use lexer::Lexer;
+
+/// Reads an expression and checks its types.
+///
+/// # Errors
+///
+/// Everything that is wrong with the text, in Prometheus' words and order.
+///
+/// # Example
+///
+/// ```
+/// use thanos_promql::parser::{Options, ValueType, parse};
+///
+/// let expr = parse("sum by (job) (rate(requests_total[5m]))", &Options::default())?;
+/// assert_eq!(expr.value_type(), ValueType::Vector);
+///
+/// let errors = parse("sum(rate(", &Options::default()).unwrap_err();
+/// assert_eq!(errors.to_string(), "1:10: parse error: unclosed left parenthesis");
+/// # Ok::<(), thanos_promql::parser::ParseErrors>(())
+/// ```
+pub fn parse(query: &str, options: &Options) -> Result<Expr, ParseErrors> {
+    check_length(query, options)?;
+    let mut parser = Parser::new(Lexer::new(query), options);
+    let expr = parser.whole_expression();
+    if let Some(errors) = parser.into_errors(query) {
+        return Err(errors);
+    }
+    let mut expr = expr.expect("without errors there is an expression");
+    let errors = check::check(&mut expr, query);
+    if errors.is_empty() {
+        Ok(expr)
+    } else {
+        Err(ParseErrors::new(errors, query))
+    }
+}
+
+fn check_length(text: &str, options: &Options) -> Result<(), ParseErrors> {
+    let bytes_max = options.text_bytes_max;
+    // Places in the text are counted with 32 bits.
+    if u32::try_from(text.len()).is_ok_and(|bytes| bytes <= bytes_max) {
+        return Ok(());
+    }
+    let error = ParseError {
+        span: Span::default(),
+        message: format!("text is longer than {bytes_max} bytes"),
+    };
+    Err(ParseErrors::new(vec![error], text))
+}

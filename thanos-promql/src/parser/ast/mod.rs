@@ -9,7 +9,8 @@ mod selector;
 
 use std::sync::Arc;
 
-pub use duration::{DurationExpr, DurationKind, DurationOp, DurationValue};
+pub(super) use duration::SECONDS_MAX;
+pub use duration::{DurationExpr, DurationKind, DurationOp, DurationValue, QueryTimes};
 pub use selector::{
     AtModifier, LabelMatcher, MatrixSelector, RangeExtension, SubqueryExpr, TimeShift,
     VectorSelector,
