@@ -10,10 +10,12 @@ mod glob;
 mod node;
 mod parser;
 mod plan;
+mod replace;
 mod unicode;
 
 use crate::error::Result;
 use plan::Plan;
+pub use replace::GoReplacer;
 
 /// A compiled, fully anchored Go regular expression.
 ///

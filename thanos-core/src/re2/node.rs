@@ -1,6 +1,6 @@
 //! A parsed part of a pattern with the measures that Go's limits are about.
 
-use regex_syntax::hir::{Hir, Repetition};
+use regex_syntax::hir::{Capture, Hir, Repetition};
 
 /// The most instructions of Go's compiled form (its limit: 128 MiB at 40 bytes each).
 const SIZE_MAX: u64 = (128 << 20) / 40;
@@ -79,9 +79,11 @@ impl Node {
         }
     }
 
-    /// Returns the node as a capture.
-    pub(super) fn captured(self) -> Self {
+    /// Returns the node as the capture with this number and name.
+    pub(super) fn captured(self, index: u32, name: Option<Box<str>>) -> Self {
+        let sub = Box::new(self.hir);
         Self {
+            hir: Hir::capture(Capture { index, name, sub }),
             shape: Shape::Other,
             size: self.size.saturating_add(2),
             height: self.height + 1,
@@ -90,7 +92,12 @@ impl Node {
     }
 
     /// Returns the node repeated; `is_counted` tells `x{0,}` from `x*`, which Go measures differently.
-    pub(super) fn repeated(self, min: u32, max: Option<u32>, is_counted: bool) -> Self {
+    pub(super) fn repeated(
+        self,
+        (min, max): (u32, Option<u32>),
+        is_counted: bool,
+        greedy: bool,
+    ) -> Self {
         let sub = self.size;
         let size = match (min, max) {
             (0, None) => sub.saturating_add(2),
@@ -109,7 +116,7 @@ impl Node {
         let repetition = Repetition {
             min,
             max,
-            greedy: true,
+            greedy,
             sub: Box::new(self.hir),
         };
         Self {

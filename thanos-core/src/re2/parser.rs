@@ -1,7 +1,6 @@
 //! The parser: Go's regular expression syntax in, `regex_syntax`'s HIR out.
 //!
-//! A stack machine without recursion, so that a hostile pattern can not exhaust the thread's stack. Captures
-//! are parsed and forgotten: matchers only ask whether a text matches.
+//! A stack machine without recursion, so that a hostile pattern can not exhaust the thread's stack.
 //! Source of the accepted language: Go `regexp/syntax` with the flags `Perl | DotNL`, which Prometheus sets.
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, Look};
@@ -40,12 +39,14 @@ pub(super) fn next_char(text: &str) -> Option<(char, &str)> {
     chars.next().map(|c| (c, chars.as_str()))
 }
 
-/// The switches of `(?ims-ims)`; `U` changes no answer and is forgotten.
+/// The switches of `(?imsU-imsU)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flags {
     pub(super) fold_case: bool,
     multi_line: bool,
     dot_matches_newline: bool,
+    /// `x*` is lazy and `x*?` greedy.
+    swap_greed: bool,
 }
 
 /// What lies on the stack.
@@ -56,7 +57,8 @@ enum Item {
     Bar,
     Paren {
         flags_outside: Flags,
-        is_capture: bool,
+        /// The number and the name of a capture.
+        capture: Option<(u32, Option<Box<str>>)>,
     },
 }
 
@@ -65,6 +67,7 @@ struct Parser<'p> {
     flags: Flags,
     stack: Vec<Item>,
     class_ends: usize,
+    captures: u32,
 }
 
 impl<'p> Parser<'p> {
@@ -73,12 +76,14 @@ impl<'p> Parser<'p> {
             fold_case: false,
             multi_line: false,
             dot_matches_newline: true,
+            swap_greed: false,
         };
         Self {
             pattern,
             flags,
             stack: Vec::new(),
             class_ends: 0,
+            captures: 0,
         }
     }
 
@@ -238,8 +243,10 @@ impl<'p> Parser<'p> {
         after: &'p str,
         last_repeat: Option<&'p str>,
     ) -> Result<&'p str> {
-        // A lazy operator finds another match than a greedy one, but no other texts match.
-        let after = after.strip_prefix('?').unwrap_or(after);
+        let (is_lazy, after) = match after.strip_prefix('?') {
+            Some(after) => (true, after),
+            None => (false, after),
+        };
         if let Some(last) = last_repeat {
             let what = "invalid nested repetition operator";
             return Err(syntax_error(what, consumed(last, after)));
@@ -248,7 +255,8 @@ impl<'p> Parser<'p> {
             let what = "missing argument to repetition operator";
             return Err(syntax_error(what, consumed(operator, after)));
         };
-        let node = operand.repeated(min, max, operator.starts_with('{'));
+        let is_greedy = is_lazy == self.flags.swap_greed;
+        let node = operand.repeated((min, max), operator.starts_with('{'), is_greedy);
         self.check_limits(&node)?;
         if (min >= 2 || max >= Some(2)) && node.repeats() > REPEAT_MAX {
             let what = "invalid repeat count";
@@ -280,23 +288,25 @@ impl<'p> Parser<'p> {
     /// Reads `(`, `(?flags)`, `(?flags:`, `(?P<name>` or `(?<name>` and returns what follows.
     fn open(&mut self, rest: &'p str) -> Result<&'p str> {
         let flags_outside = self.flags;
-        let mut paren = |is_capture| {
+        let mut paren = |capture| {
             self.stack.push(Item::Paren {
                 flags_outside,
-                is_capture,
+                capture,
             });
         };
         let Some(special) = rest.strip_prefix("(?") else {
-            paren(true);
+            self.captures += 1;
+            paren(Some((self.captures, None)));
             return Ok(&rest[1..]);
         };
-        if let Some(after) = after_capture_name(rest, special)? {
-            paren(true);
+        if let Some((name, after)) = capture_name(rest, special)? {
+            self.captures += 1;
+            paren(Some((self.captures, Some(name.into()))));
             return Ok(after);
         }
         let (flags, is_group, after) = flag_switches(flags_outside, rest, special)?;
         if is_group {
-            paren(false);
+            paren(None);
         }
         self.flags = flags;
         Ok(after)
@@ -338,13 +348,16 @@ impl<'p> Parser<'p> {
         let node = self.end_group()?;
         let Some(Item::Paren {
             flags_outside,
-            is_capture,
+            capture,
         }) = self.stack.pop()
         else {
             return Err(syntax_error("unexpected )", self.pattern));
         };
         self.flags = flags_outside;
-        self.push_node(if is_capture { node.captured() } else { node })
+        self.push_node(match capture {
+            Some((number, name)) => node.captured(number, name),
+            None => node,
+        })
     }
 }
 
@@ -399,8 +412,9 @@ fn count(text: &str) -> Option<(u32, &str)> {
     Some((digits.parse().unwrap_or(u32::MAX), rest))
 }
 
-/// Reads `P<name>` or `<name>` of a named group; `None` when `special`, the text after `(?`, is no name.
-fn after_capture_name<'p>(rest: &'p str, special: &'p str) -> Result<Option<&'p str>> {
+/// Reads `P<name>` or `<name>` of a named group: the name and what follows. `None` when `special`, the text after
+/// `(?`, is no name.
+fn capture_name<'p>(rest: &'p str, special: &'p str) -> Result<Option<(&'p str, &'p str)>> {
     let what = "invalid named capture";
     let named = special.strip_prefix("P<").or(special.strip_prefix('<'));
     // COMPAT: Go takes `(?P<` and `(?<` at the very end for flags and complains about those.
@@ -414,7 +428,7 @@ fn after_capture_name<'p>(rest: &'p str, special: &'p str) -> Result<Option<&'p 
     if name.is_empty() || !name.bytes().all(is_valid) {
         return Err(syntax_error(what, consumed(rest, after)));
     }
-    Ok(Some(after))
+    Ok(Some((name, after)))
 }
 
 /// Reads the switches after `(?`: the new flags, whether a group opens, and what follows.
@@ -432,7 +446,7 @@ fn flag_switches<'p>(
             'i' => flags.fold_case = turns_on,
             'm' => flags.multi_line = turns_on,
             's' => flags.dot_matches_newline = turns_on,
-            'U' => {}
+            'U' => flags.swap_greed = turns_on,
             '-' if turns_on => {
                 turns_on = false;
                 saw_flag = false;

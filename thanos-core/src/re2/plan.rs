@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
+use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
@@ -21,7 +22,7 @@ const GLOBS_MAX: usize = 16;
 const HASHED_SET_MIN: usize = 16;
 
 /// The most bytes of a compiled automaton, below the 128 MiB that Go's own limit amounts to.
-const NFA_BYTES_MAX: usize = 64 << 20;
+pub(super) const NFA_BYTES_MAX: usize = 64 << 20;
 
 /// The way to match a pattern.
 #[derive(Debug, Clone)]
@@ -178,6 +179,7 @@ impl Engine {
         let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
         let config = meta::Config::new()
             .utf8_empty(false)
+            .which_captures(WhichCaptures::Implicit)
             .nfa_size_limit(Some(NFA_BYTES_MAX));
         let regex = meta::Builder::new()
             .configure(config)
@@ -219,6 +221,9 @@ enum Side {
 
 /// Returns the text at one end of every match, as far as it stands there in the pattern.
 fn required_text(hir: &Hir, side: Side) -> String {
+    if let HirKind::Capture(capture) = hir.kind() {
+        return required_text(&capture.sub, side);
+    }
     let is_look = |part: &&Hir| !matches!(part.kind(), HirKind::Look(_));
     let outermost = match (hir.kind(), side) {
         (HirKind::Concat(parts), Side::Start) => parts.iter().find(is_look),
