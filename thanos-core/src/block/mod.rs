@@ -8,17 +8,21 @@
 //!   tombstones      deleted intervals per series
 //! ```
 
+mod blocks;
 mod chain;
 mod files;
+mod filter;
 mod id;
 mod intervals;
 mod json;
 mod marker;
 mod meta;
+mod reader;
 pub mod segment;
 pub mod tombstones;
 mod upload_time;
 
+pub use blocks::{Blocks, MergedSeries, RefusedBlock};
 pub use chain::chain_samples;
 pub use files::write_file_atomic;
 pub use id::BlockId;
@@ -28,4 +32,5 @@ pub use meta::{
     BlockFile, Compaction, Downsample, FileHash, IndexStats, META_FILE, Meta, ParentBlock, Rewrite,
     Stats, ThanosMeta,
 };
+pub use reader::{Block, BlockSeries, INDEX_FILE};
 pub use upload_time::UploadTime;

@@ -1,11 +1,13 @@
 //! What tests of this crate and of its users share: directories, generators, naive models, real peers.
 
+mod copy;
 pub mod damage;
 mod k8s;
 pub mod peer;
 mod random;
 mod temp_dir;
 
+pub use copy::copy_dir;
 pub use k8s::K8sSpec;
 pub use random::TestRandom;
 pub use temp_dir::TempDir;

@@ -67,6 +67,20 @@ impl ChunkReader {
         Ok(segment.chunk(offset)?.0)
     }
 
+    /// Adds to `error`, met while decoding the chunk at `reference`, where that chunk lies.
+    ///
+    /// The offset becomes that of the chunk: the one inside it counts from where its data begins.
+    #[must_use]
+    pub fn locate(&self, error: Error, reference: ChunkRef) -> Error {
+        let place = u64::from(reference.offset());
+        let name = self.segments.get(reference.segment() as usize);
+        let name = name.map_or_else(
+            || segment_file_name(reference.segment() as usize),
+            |segment| segment.name.clone(),
+        );
+        error.shifted(place).at(place).in_file(name)
+    }
+
     /// Returns the number of segment files.
     pub fn segment_count(&self) -> usize {
         self.segments.len()
