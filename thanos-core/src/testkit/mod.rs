@@ -5,6 +5,7 @@ pub mod damage;
 mod k8s;
 pub mod peer;
 mod random;
+pub mod shapes;
 mod temp_dir;
 
 pub use copy::copy_dir;
