@@ -2,6 +2,8 @@
 
 mod copy;
 pub mod damage;
+pub mod fuzz;
+mod index;
 mod k8s;
 pub mod peer;
 mod random;
@@ -9,6 +11,7 @@ pub mod shapes;
 mod temp_dir;
 
 pub use copy::copy_dir;
+pub use index::{index_of, k8s_index};
 pub use k8s::K8sSpec;
 pub use random::TestRandom;
 pub use temp_dir::TempDir;
