@@ -10,6 +10,7 @@
 
 mod blocks;
 mod chain;
+mod dump;
 mod files;
 mod filter;
 mod id;
@@ -21,9 +22,11 @@ mod reader;
 pub mod segment;
 pub mod tombstones;
 mod upload_time;
+mod writer;
 
 pub use blocks::{Blocks, MergedSeries, RefusedBlock};
 pub use chain::chain_samples;
+pub use dump::dump;
 pub use files::write_file_atomic;
 pub use id::BlockId;
 pub use intervals::Intervals;
@@ -34,3 +37,4 @@ pub use meta::{
 };
 pub use reader::{Block, BlockSeries, INDEX_FILE};
 pub use upload_time::UploadTime;
+pub use writer::{BlockWriter, BlockWriterOptions};
