@@ -31,7 +31,7 @@ pub(crate) fn append_escaped(key: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Splits off the first escaped string of `key`: (escaped text, rest after the terminator, has escapes).
-pub(super) fn split_part(key: &[u8]) -> Option<(&[u8], &[u8], bool)> {
+fn split_part(key: &[u8]) -> Option<(&[u8], &[u8], bool)> {
     let mut from = 0;
     let mut escapes = false;
     loop {
@@ -44,6 +44,7 @@ pub(super) fn split_part(key: &[u8]) -> Option<(&[u8], &[u8], bool)> {
     }
 }
 
+#[inline]
 pub(super) fn unescape(text: &[u8], escapes: bool) -> Cow<'_, [u8]> {
     if !escapes {
         return Cow::Borrowed(text);

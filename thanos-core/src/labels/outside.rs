@@ -5,11 +5,13 @@
 //! checking again what the key guarantees.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::LabelsRef;
-use super::key::{append_escaped, check, split_part, unescape};
+use super::key::{append_escaped, check, unescape};
 use crate::error::{Error, Result};
+
+const NUL: u8 = 0x00;
+const ESCAPED: u8 = 0xFF;
 
 /// Builds one key after another from labels that come from outside.
 ///
@@ -26,18 +28,19 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Default)]
 pub struct KeyReader {
+    /// The key, but for NULs in names and values: [`KeyReader::finish`] escapes them if there are any.
     key: Vec<u8>,
-    /// Where the last name lies in `key`.
-    last_name: Range<usize>,
-    escapes: bool,
+    /// Where names and values end in `key`, in turn.
+    ends: Vec<usize>,
+    finished: bool,
 }
 
 impl KeyReader {
     /// Forgets the labels and keeps the memory.
     pub fn clear(&mut self) {
         self.key.clear();
-        self.last_name = 0..0;
-        self.escapes = false;
+        self.ends.clear();
+        self.finished = false;
     }
 
     /// Appends a label. One with an empty value is left out, as in Prometheus.
@@ -45,28 +48,33 @@ impl KeyReader {
     /// # Errors
     ///
     /// `Corrupt` when the name is empty or does not come after the last one.
+    ///
+    /// # Panics
+    ///
+    /// After [`KeyReader::finish`], unless it was cleared.
+    #[inline]
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
-        if name.is_empty() {
-            return Err(Error::corrupt("label with an empty name"));
-        }
-        let start = self.key.len();
-        append_escaped(&mut self.key, name);
-        let name_range = start..self.key.len() - 1;
-        // Escaping keeps the order, so the escaped names can be compared.
-        if self.key[self.last_name.clone()] >= self.key[name_range.clone()] {
-            return Err(Error::corrupt(format!(
-                "label {:?} is not in order or comes twice",
-                String::from_utf8_lossy(name)
-            )));
+        assert!(!self.finished, "a finished key takes no labels");
+        if name.is_empty() || name <= self.last_name() {
+            return Err(bad_name(name));
         }
         if value.is_empty() {
-            self.key.truncate(start);
             return Ok(());
         }
-        append_escaped(&mut self.key, value);
-        self.escapes |= self.key.len() - start != name.len() + value.len() + 2;
-        self.last_name = name_range;
+        for text in [name, value] {
+            self.key.extend_from_slice(text);
+            self.ends.push(self.key.len());
+            self.key.push(NUL);
+        }
         Ok(())
+    }
+
+    fn last_name(&self) -> &[u8] {
+        match *self.ends.as_slice() {
+            [.., before, end, _] => &self.key[before + 1..end],
+            [end, _] => &self.key[..end],
+            [] | [_] => &[],
+        }
     }
 
     /// Returns the label set.
@@ -74,38 +82,90 @@ impl KeyReader {
     /// # Errors
     ///
     /// `Corrupt` when a name or a value is not UTF-8.
-    pub fn finish(&self) -> Result<LabelsRef<'_>> {
-        // A string that ends inside a character is found too: the NUL after it does not continue the character.
-        if self.escapes {
-            check(&self.key)?;
-        } else if std::str::from_utf8(&self.key).is_err() {
-            let shown = String::from_utf8_lossy(&self.key).replace('\0', " ");
-            return Err(Error::corrupt(format!("labels are not UTF-8: {shown:?}")));
+    pub fn finish(&mut self) -> Result<LabelsRef<'_>> {
+        if !self.finished {
+            let nuls = memchr::memchr_iter(NUL, &self.key).count();
+            if nuls == self.ends.len() {
+                // A string that ends inside a character is found too: a NUL never continues one.
+                std::str::from_utf8(&self.key).map_err(|_| bad_text(&self.key))?;
+            } else {
+                self.key = self.escaped();
+                check(&self.key)?;
+            }
+            self.finished = true;
         }
-        Ok(LabelsRef::from_trusted_key(&self.key))
+        Ok(self.key())
     }
+
+    /// Returns the label set of the last [`KeyReader::finish`], or the empty one.
+    pub fn key(&self) -> LabelsRef<'_> {
+        LabelsRef::from_trusted_key(if self.finished { &self.key } else { &[] })
+    }
+
+    fn escaped(&self) -> Vec<u8> {
+        let mut key = Vec::with_capacity(self.key.len() + 16);
+        let mut start = 0;
+        for end in &self.ends {
+            append_escaped(&mut key, &self.key[start..*end]);
+            start = end + 1;
+        }
+        key
+    }
+}
+
+#[cold]
+fn bad_name(name: &[u8]) -> Error {
+    if name.is_empty() {
+        return Error::corrupt("label with an empty name");
+    }
+    let name = String::from_utf8_lossy(name);
+    Error::corrupt(format!("label {name:?} is not in order or comes twice"))
+}
+
+#[cold]
+fn bad_text(key: &[u8]) -> Error {
+    let shown = String::from_utf8_lossy(key).replace('\0', " ");
+    Error::corrupt(format!("labels are not UTF-8: {shown:?}"))
 }
 
 /// The labels of a key as bytes, in name order.
 #[derive(Debug, Clone)]
 pub struct LabelBytes<'a> {
-    rest: &'a [u8],
+    key: &'a [u8],
+    /// Where the next string starts.
+    start: usize,
+    nuls: memchr::Memchr<'a>,
 }
 
 impl<'a> LabelBytes<'a> {
-    pub(super) const fn new(key: &'a [u8]) -> Self {
-        Self { rest: key }
+    pub(super) fn new(key: &'a [u8]) -> Self {
+        Self {
+            key,
+            start: 0,
+            nuls: memchr::memchr_iter(NUL, key),
+        }
+    }
+
+    #[inline]
+    fn next_text(&mut self) -> Option<Cow<'a, [u8]>> {
+        let mut escapes = false;
+        let mut end = self.nuls.next()?;
+        while self.key.get(end + 1) == Some(&ESCAPED) {
+            escapes = true;
+            end = self.nuls.next()?;
+        }
+        let text = &self.key[self.start..end];
+        self.start = end + 1;
+        Some(unescape(text, escapes))
     }
 }
 
 impl<'a> Iterator for LabelBytes<'a> {
     type Item = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (name, after_name, name_escapes) = split_part(self.rest)?;
-        let (value, rest, value_escapes) = split_part(after_name)?;
-        self.rest = rest;
-        Some((unescape(name, name_escapes), unescape(value, value_escapes)))
+        Some((self.next_text()?, self.next_text()?))
     }
 }
 
