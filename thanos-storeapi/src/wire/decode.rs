@@ -10,7 +10,7 @@ use thanos_core::query::SeriesBatchBuilder;
 use thanos_core::time::Timestamp;
 
 use super::WARNING_DETAIL_FIELD;
-use super::proto::Cursor;
+use super::proto::{Cursor, NAME_TAG, VALUE_TAG};
 use crate::store::{Missing, SeriesEvent};
 
 /// Decodes the frames of one `Series` answer.
@@ -21,8 +21,8 @@ use crate::store::{Missing, SeriesEvent};
 pub struct FrameDecoder {
     peer: Arc<str>,
     key: KeyReader,
-    /// The labels of the last series: the next may not come before it.
-    last_key: Vec<u8>,
+    /// The labels of the series before: the next may not come before them.
+    last_key: KeyReader,
     chunks: Vec<SeriesChunk>,
 }
 
@@ -47,7 +47,7 @@ impl FrameDecoder {
         Self {
             peer: peer.into(),
             key: KeyReader::default(),
-            last_key: Vec::new(),
+            last_key: KeyReader::default(),
             chunks: Vec::new(),
         }
     }
@@ -108,6 +108,7 @@ impl FrameDecoder {
         series: &mut SeriesBatchBuilder,
     ) -> Result<()> {
         let offset = message.offset();
+        std::mem::swap(&mut self.key, &mut self.last_key);
         self.key.clear();
         self.chunks.clear();
         while let Some((field, wire_type)) = message.field()? {
@@ -121,11 +122,9 @@ impl FrameDecoder {
             }
         }
         let labels = self.key.finish().map_err(|error| error.at(offset))?;
-        if labels.key() < self.last_key.as_slice() {
+        if labels < self.last_key.key() {
             return Err(Error::corrupt(format!("series {labels} is not in order")).at(offset));
         }
-        self.last_key.clear();
-        self.last_key.extend_from_slice(labels.key());
         series.push(labels, self.chunks.drain(..));
         Ok(())
     }
@@ -163,8 +162,32 @@ fn read_detail(mut message: Cursor<'_>) -> Result<WarningDetail> {
     Ok(detail)
 }
 
-fn read_label(mut message: Cursor<'_>, key: &mut KeyReader) -> Result<()> {
+#[inline]
+fn read_label(message: Cursor<'_>, key: &mut KeyReader) -> Result<()> {
     let offset = message.offset();
+    let (name, value) = match split_short_label(message.slice()) {
+        Some(parts) => parts,
+        None => split_label(message)?,
+    };
+    key.push(name, value).map_err(|error| error.at(offset))
+}
+
+/// Returns name and value of a label that has just these, in this order, with lengths of one byte: nearly all.
+#[inline]
+fn split_short_label(label: &[u8]) -> Option<(&[u8], &[u8])> {
+    let [NAME_TAG, len @ 0..0x80, rest @ ..] = label else {
+        return None;
+    };
+    let (name, rest) = rest.split_at_checked(usize::from(*len))?;
+    match rest {
+        [VALUE_TAG, len @ 0..0x80, value @ ..] if value.len() == usize::from(*len) => {
+            Some((name, value))
+        }
+        _ => None,
+    }
+}
+
+fn split_label<'a>(mut message: Cursor<'a>) -> Result<(&'a [u8], &'a [u8])> {
     let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     while let Some((field, wire_type)) = message.field()? {
         match field {
@@ -173,7 +196,7 @@ fn read_label(mut message: Cursor<'_>, key: &mut KeyReader) -> Result<()> {
             _ => message.skip(wire_type)?,
         }
     }
-    key.push(name, value).map_err(|error| error.at(offset))
+    Ok((name, value))
 }
 
 fn read_aggr_chunk(mut message: Cursor<'_>) -> Result<SeriesChunk> {

@@ -11,7 +11,9 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::WARNING_DETAIL_FIELD;
 use super::frame::{Frame, SeriesRun};
-use super::proto::{self, VARINT, delimited_len, put_head, put_varint, varint_len};
+use super::proto::{
+    self, LABEL_TAG, NAME_TAG, VALUE_TAG, VARINT, delimited_len, put_head, put_varint, varint_len,
+};
 use crate::store::Missing;
 
 /// Encodes frames, keeping its buffers from one to the next.
@@ -152,16 +154,25 @@ pub(crate) fn warning_text(missing: &Missing) -> String {
 
 /// Appends the labels as fields 1 of a series.
 fn append_labels(out: &mut Vec<u8>, labels: LabelsRef<'_>) {
+    out.reserve(2 * labels.key().len());
     for (name, value) in labels.iter_bytes() {
-        put_head(
-            out,
-            1,
-            delimited_len(name.len()) + delimited_len(value.len()),
-        );
-        put_head(out, 1, name.len());
-        out.extend_from_slice(&name);
-        put_head(out, 2, value.len());
-        out.extend_from_slice(&value);
+        let len = delimited_len(name.len()) + delimited_len(value.len());
+        match [len, name.len(), value.len()].map(u8::try_from) {
+            // Nearly always: all lengths are one byte.
+            [Ok(len @ 0..0x80), Ok(name_len), Ok(value_len)] => {
+                out.extend_from_slice(&[LABEL_TAG, len, NAME_TAG, name_len]);
+                out.extend_from_slice(&name);
+                out.extend_from_slice(&[VALUE_TAG, value_len]);
+                out.extend_from_slice(&value);
+            }
+            _ => {
+                put_head(out, 1, len);
+                put_head(out, 1, name.len());
+                out.extend_from_slice(&name);
+                put_head(out, 2, value.len());
+                out.extend_from_slice(&value);
+            }
+        }
     }
 }
 

@@ -18,6 +18,11 @@ pub(super) const fn tag(field: u8, wire_type: u8) -> u8 {
     field << 3 | wire_type
 }
 
+/// The tags of a series' labels and of their parts, for the fast paths.
+pub(super) const LABEL_TAG: u8 = tag(1, LENGTH_DELIMITED);
+pub(super) const NAME_TAG: u8 = tag(1, LENGTH_DELIMITED);
+pub(super) const VALUE_TAG: u8 = tag(2, LENGTH_DELIMITED);
+
 /// Returns the number of bytes that `value` takes as a varint.
 pub(super) const fn varint_len(value: u64) -> usize {
     // One byte for each started group of seven bits: ceil(bits / 7) without a division.
@@ -26,7 +31,15 @@ pub(super) const fn varint_len(value: u64) -> usize {
 }
 
 /// Writes `value` as a varint.
-pub(super) fn put_varint(out: &mut impl BufMut, mut value: u64) {
+#[inline]
+pub(super) fn put_varint(out: &mut impl BufMut, value: u64) {
+    match u8::try_from(value) {
+        Ok(byte @ 0..0x80) => out.put_u8(byte),
+        _ => put_long_varint(out, value),
+    }
+}
+
+fn put_long_varint(out: &mut impl BufMut, mut value: u64) {
     let mut bytes = [0; VARINT_BYTES_MAX];
     let mut len = 0;
     while value >= 0x80 {
@@ -79,6 +92,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads the tag of the next field: its number and wire type, or `None` at the end of the message.
+    #[inline]
     pub(super) fn field(&mut self) -> Result<Option<(u32, u8)>> {
         if self.at == self.end {
             return Ok(None);
@@ -125,12 +139,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a varint field, of which `wire_type` was announced.
+    #[inline]
     pub(super) fn expect_varint(&mut self, wire_type: u8) -> Result<u64> {
         self.expect(wire_type, VARINT)?;
         self.varint()
     }
 
     /// Reads a nested message, of which `wire_type` was announced.
+    #[inline]
     pub(super) fn expect_message(&mut self, wire_type: u8) -> Result<Cursor<'a>> {
         self.expect(wire_type, LENGTH_DELIMITED)?;
         let len = self.varint()?;
@@ -153,6 +169,7 @@ impl<'a> Cursor<'a> {
         Ok(nested)
     }
 
+    #[inline]
     fn expect(&self, wire_type: u8, expected: u8) -> Result<()> {
         if wire_type == expected {
             return Ok(());
