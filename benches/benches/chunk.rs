@@ -11,7 +11,6 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use thanos_core::chunk::{self, Chunk, HistogramEncoder, Samples, XorEncoder};
 use thanos_core::testkit::shapes::{HistogramSpec, Shape, mix_chunks, xor_chunks};
-use thanos_core::time::Timestamp;
 
 const CHUNKS: usize = 2000;
 const SEED: u64 = 11;
@@ -58,9 +57,7 @@ fn xor_encode(criterion: &mut Criterion) {
             bencher.iter(|| {
                 for samples in &columns {
                     let mut encoder = XorEncoder::new();
-                    for (&time, &value) in samples.times().iter().zip(samples.values()) {
-                        encoder.append(Timestamp::from_millis(time), value);
-                    }
+                    encoder.extend(samples.times(), samples.values());
                     black_box(encoder.finish());
                 }
             });

@@ -23,6 +23,10 @@ use crate::time::Timestamp;
 
 /// The size of the sample count.
 const HEADER_BYTES: usize = 2;
+/// What is written at once for a run; one loaded word shows up to 28 samples.
+const RUN_BLOCK: usize = 28;
+/// From this length on a run is written as a block.
+const RUN_LONG: usize = 12;
 /// The most samples that fit the count.
 const SAMPLES_MAX: u16 = u16::MAX;
 
@@ -77,25 +81,22 @@ fn decode_slices(data: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<(
     if times.is_empty() {
         return Ok(());
     }
-    let mut state = start(data, times, values)?;
+    let mut state = State::default();
+    start(data, &mut state, times, values)?;
     run(data, &mut state, times, values)?;
     if state.done < times.len() {
-        return run_tail(data, state, times, values);
+        return run_tail(data, &mut state, times, values);
     }
     check_end(data, state.position)
 }
 
 /// Decodes the first two samples, which have a form of their own.
-fn start(data: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<State> {
+fn start(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) -> Result<()> {
     let (time, len) = read_varint(&data[HEADER_BYTES..]).map_err(|e| e.shifted(2))?;
     let mut reader = BitReader::new(data, HEADER_BYTES + len);
-    let mut state = State {
-        done: 1,
-        position: 0,
-        time,
-        delta: 0,
-        value: XorValue::read_first(&mut reader)?,
-    };
+    state.value = XorValue::first(reader.read(64)?);
+    state.time = time;
+    state.done = 1;
     times[0] = time;
     values[0] = state.value.value();
     if times.len() > 1 {
@@ -105,16 +106,16 @@ fn start(data: &[u8], times: &mut [i64], values: &mut [f64]) -> Result<State> {
         state.value.read(&mut reader)?;
         state.delta = delta.cast_signed();
         state.time = time.wrapping_add(state.delta);
+        state.done = 2;
         times[1] = state.time;
         values[1] = state.value.value();
-        state.done = 2;
     }
     state.position = reader.position();
-    Ok(state)
+    Ok(())
 }
 
 /// The state between two samples.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct State {
     /// How many samples are decoded.
     done: usize,
@@ -149,24 +150,35 @@ fn run(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) ->
             // 57 stream bits, so the guard bit ends the run before the others.
             let zeros = (word | 1 << 7).leading_zeros() as usize;
             let same = (zeros / 2).min(count - done);
-            for slot in &mut times[done..done + same] {
-                time = time.wrapping_add(delta);
-                *slot = time;
+            let value = f64::from_bits(bits);
+            if same < RUN_LONG
+                || !fill_block(&mut times[done..], &mut values[done..], time, delta, value)
+            {
+                fill_run(
+                    &mut times[done..done + same],
+                    &mut values[done..done + same],
+                    time,
+                    delta,
+                    value,
+                );
             }
-            values[done..done + same].fill(f64::from_bits(bits));
+            time = time.wrapping_add(delta.wrapping_mul(same as i64));
             done += same;
             position += 2 * same;
             continue;
         }
-        let (delta_of_delta, time_bits) = match word.leading_ones() {
-            0 => (0, 1),
-            1 => (signed_field(word << 2 >> 50, 14), 16),
-            2 => (signed_field(word << 3 >> 47, 17), 20),
-            3 => (signed_field(word << 4 >> 44, 20), 24),
-            _ => match load_64(data, position + 4) {
-                Some(raw) => (raw.cast_signed(), 68),
-                None => break,
-            },
+        let (delta_of_delta, time_bits) = if word >> 63 == 0 {
+            (0, 1)
+        } else if word >> 62 == 0b10 {
+            (signed_field(word << 2 >> 50, 14), 16)
+        } else if word >> 61 == 0b110 {
+            (signed_field(word << 3 >> 47, 17), 20)
+        } else if word >> 60 == 0b1110 {
+            (signed_field(word << 4 >> 44, 20), 24)
+        } else if let Some(raw) = load_64(data, position + 4) {
+            (raw.cast_signed(), 68)
+        } else {
+            break;
         };
         let mut at = position + time_bits;
         let head = if time_bits < 64 {
@@ -210,9 +222,33 @@ fn run(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) ->
     Ok(())
 }
 
+/// Writes the samples of a run.
+#[inline(always)]
+fn fill_run(times: &mut [i64], values: &mut [f64], mut time: i64, delta: i64, value: f64) {
+    for slot in times {
+        time = time.wrapping_add(delta);
+        *slot = time;
+    }
+    values.fill(value);
+}
+
+/// Writes a whole block of samples, if there is room, of which the ones after the run are overwritten later:
+/// a loop of fixed length costs less than a jump that is not foreseen.
+#[inline(always)]
+fn fill_block(times: &mut [i64], values: &mut [f64], time: i64, delta: i64, value: f64) -> bool {
+    let (Some(times), Some(values)) = (
+        times.first_chunk_mut::<RUN_BLOCK>(),
+        values.first_chunk_mut::<RUN_BLOCK>(),
+    ) else {
+        return false;
+    };
+    fill_run(times, values, time, delta, value);
+    true
+}
+
 /// Decodes the last samples from a copy of their bytes with zeros behind, so that the same loop can load words.
 #[cold]
-fn run_tail(data: &[u8], mut state: State, times: &mut [i64], values: &mut [f64]) -> Result<()> {
+fn run_tail(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) -> Result<()> {
     // A sample takes at most 145 bits and a load 9 bytes, so `run` stops at most 28 bytes before the end,
     // and from there a second sample of that size still finds 9 readable bytes.
     let mut padded = [0; 64];
@@ -223,7 +259,7 @@ fn run_tail(data: &[u8], mut state: State, times: &mut [i64], values: &mut [f64]
         .expect("the tail is shorter than 28 bytes")
         .copy_from_slice(rest);
     state.position -= from * 8;
-    run(&padded, &mut state, times, values).map_err(|e| e.shifted(from as u64))?;
+    run(&padded, state, times, values).map_err(|e| e.shifted(from as u64))?;
     if state.done < times.len() {
         return Err(cut_short(data));
     }
@@ -300,7 +336,7 @@ impl XorEncoder {
     /// Returns an encoder of an empty chunk.
     pub fn new() -> Self {
         Self {
-            writer: BitWriter::with_prefix(vec![0; HEADER_BYTES]),
+            writer: BitWriter::with_header(HEADER_BYTES),
             count: 0,
             time: 0,
             delta: 0,
@@ -342,13 +378,45 @@ impl XorEncoder {
             SAMPLES_MAX => panic!("an XOR chunk holds at most 65535 samples"),
             _ => {
                 let delta = time.wrapping_sub(self.time);
-                put_delta_of_delta(&mut self.writer, delta.wrapping_sub(self.delta));
+                let change = delta.wrapping_sub(self.delta);
+                put_next(&mut self.writer, change, &mut self.value, value);
                 self.delta = delta;
-                self.value.write(&mut self.writer, value);
             }
         }
         self.time = time;
         self.count += 1;
+    }
+
+    /// Appends samples from columns of the same length; the caller keeps the times in order.
+    ///
+    /// # Panics
+    ///
+    /// When the columns differ in length or the chunk cannot count so many samples.
+    pub fn extend(&mut self, times: &[i64], values: &[f64]) {
+        assert_eq!(times.len(), values.len(), "each time has a value");
+        let alone = times.len().min(2_usize.saturating_sub(self.num_samples()));
+        for (&time, &value) in times[..alone].iter().zip(values) {
+            self.append(Timestamp::from_millis(time), value);
+        }
+        let (times, values) = (&times[alone..], &values[alone..]);
+        let count = u16::try_from(times.len()).ok();
+        let count = count.and_then(|count| self.count.checked_add(count));
+        self.count = count.expect("an XOR chunk holds at most 65535 samples");
+        // The state of the loop stays in registers only in locals.
+        let mut writer = std::mem::take(&mut self.writer);
+        let (mut last, mut last_delta, mut last_value) = (self.time, self.delta, self.value);
+        for (&time, &value) in times.iter().zip(values) {
+            let delta = time.wrapping_sub(last);
+            put_next(
+                &mut writer,
+                delta.wrapping_sub(last_delta),
+                &mut last_value,
+                value,
+            );
+            (last, last_delta) = (time, delta);
+        }
+        (self.time, self.delta, self.value) = (last, last_delta, last_value);
+        self.writer = writer;
     }
 
     fn put_first(&mut self, time: i64, value: f64) {
@@ -386,6 +454,16 @@ impl XorEncoder {
             data: data.into(),
         }
     }
+}
+
+/// Writes a sample after the second.
+#[inline(always)]
+fn put_next(writer: &mut BitWriter, delta_of_delta: i64, last: &mut XorValue, value: f64) {
+    if delta_of_delta == 0 && last.is(value) {
+        return writer.put(0, 2);
+    }
+    put_delta_of_delta(writer, delta_of_delta);
+    last.write(writer, value);
 }
 
 #[inline]

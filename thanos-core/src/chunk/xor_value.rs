@@ -45,9 +45,20 @@ impl XorValue {
         }
     }
 
-    /// Reads a value that stands alone. The window of a reader starts as the whole word.
+    /// Returns the state of a reader after a value that stands alone: its window is the whole word.
+    pub(super) fn first(bits: u64) -> Self {
+        Self::from_parts(bits, 0, 64)
+    }
+
+    /// Reads a value that stands alone.
     pub(super) fn read_first(reader: &mut BitReader<'_>) -> Result<Self> {
-        Ok(Self::from_parts(reader.read(64)?, 0, 64))
+        Ok(Self::first(reader.read(64)?))
+    }
+
+    /// Reports whether the last value was `value`, bit by bit.
+    #[inline]
+    pub(super) fn is(self, value: f64) -> bool {
+        self.bits == value.to_bits()
     }
 
     /// Reads the next value.

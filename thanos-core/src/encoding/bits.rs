@@ -136,7 +136,17 @@ pub struct BitWriter {
     used: u32,
 }
 
+/// What a chunk mostly fits into.
+const CAPACITY: usize = 128;
+
 impl BitWriter {
+    /// Returns a writer that continues after `bytes` zero bytes, to be set when their content is known.
+    pub fn with_header(bytes: usize) -> Self {
+        let mut prefix = Vec::with_capacity(CAPACITY);
+        prefix.resize(bytes, 0);
+        Self::with_prefix(prefix)
+    }
+
     /// Returns a writer that continues after the whole bytes of `prefix`.
     pub fn with_prefix(prefix: Vec<u8>) -> Self {
         Self {

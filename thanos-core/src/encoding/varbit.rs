@@ -16,6 +16,21 @@ use crate::error::Result;
 /// The field sizes by the number of ones in the prefix.
 const SIZES: [u32; 9] = [0, 3, 6, 9, 12, 18, 25, 56, 64];
 
+/// The number of ones in the prefix by the number of bits that a field needs.
+const ONES: [usize; 66] = {
+    let mut ones = [0; 66];
+    let mut needed: u32 = 0;
+    while needed < 66 {
+        let mut class = 0;
+        while class < 8 && SIZES[class] < needed {
+            class += 1;
+        }
+        ones[needed as usize] = class;
+        needed += 1;
+    }
+    ones
+};
+
 /// Reports whether a signed field of `bits` bits can hold `value`.
 #[inline]
 pub(crate) fn fits_signed(value: i64, bits: u32) -> bool {
@@ -70,25 +85,94 @@ impl BitReader<'_> {
         self.skip(prefix)?;
         Ok((self.read(bits)?, bits))
     }
+
+    /// Reads one signed varbit integer for each item and hands it to `apply`.
+    ///
+    /// This is the inner loop of histogram chunks, whose integers are mostly small: several are taken from one
+    /// loaded word, and eight zeros at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the stream ends before.
+    #[inline]
+    pub(crate) fn read_varbit_ints<T>(
+        &mut self,
+        items: &mut [T],
+        apply: impl Fn(&mut T, i64),
+    ) -> Result<()> {
+        const ZEROS: usize = 8;
+        let mut at = 0;
+        while at < items.len() {
+            if self.remaining() < 64 {
+                apply(&mut items[at], self.read_varbit_int()?);
+                at += 1;
+                continue;
+            }
+            let mut word = self.peek();
+            let mut left = super::bits::PEEK_BITS;
+            while at < items.len() && left >= SMALL_BITS_MAX {
+                if word >> (64 - ZEROS) == 0
+                    && let Some(zeros) = items.get_mut(at..at + ZEROS)
+                {
+                    zeros.iter_mut().for_each(|item| apply(item, 0));
+                    at += ZEROS;
+                    word <<= ZEROS;
+                    left -= 8;
+                    continue;
+                }
+                let ones = word.leading_ones();
+                if ones > SMALL_ONES_MAX {
+                    break;
+                }
+                // For small integers a field has three bits for each one of the prefix.
+                let bits = 3 * ones;
+                let raw = word << (ones + 1) >> 1 >> (63 - bits);
+                let above = u64::from(raw > 1 << bits >> 1);
+                apply(
+                    &mut items[at],
+                    raw.wrapping_sub(above << bits).cast_signed(),
+                );
+                at += 1;
+                word <<= ones + 1 + bits;
+                left -= ones + 1 + bits;
+            }
+            self.skip(super::bits::PEEK_BITS - left)?;
+            if at < items.len() && left >= SMALL_BITS_MAX {
+                apply(&mut items[at], self.read_varbit_int()?);
+                at += 1;
+            }
+        }
+        Ok(())
+    }
 }
+
+/// The most ones in the prefix of a small integer, one of up to 12 bits.
+const SMALL_ONES_MAX: u32 = 4;
+/// The most bits of a small integer with its prefix.
+const SMALL_BITS_MAX: u32 = 17;
 
 impl BitWriter {
     /// Appends a signed varbit integer.
     #[inline]
     pub fn put_varbit_int(&mut self, value: i64) {
-        let ones = (0..8).find(|&ones| match SIZES[ones] {
-            0 => value == 0,
-            bits => fits_signed(value, bits),
-        });
-        self.put_varbit(value.cast_unsigned(), ones.unwrap_or(8));
+        // A field of n bits holds up to 2^(n-1), so one less than the value must fit n - 1 bits.
+        let magnitude = if value > 0 {
+            value - 1
+        } else {
+            value.wrapping_neg()
+        };
+        let needed = match value {
+            0 => 0,
+            _ => 65 - magnitude.leading_zeros(),
+        };
+        self.put_varbit(value.cast_unsigned(), ONES[needed as usize]);
     }
 
     /// Appends an unsigned varbit integer.
     #[inline]
     pub fn put_varbit_uint(&mut self, value: u64) {
-        let used = 64 - value.leading_zeros();
-        let ones = SIZES.iter().position(|&bits| used <= bits).unwrap_or(8);
-        self.put_varbit(value, ones);
+        let needed = 64 - value.leading_zeros();
+        self.put_varbit(value, ONES[needed as usize]);
     }
 
     #[inline]
@@ -165,6 +249,30 @@ mod tests {
                 prop_assert_eq!(reader.read_varbit_int().unwrap(), value >> shift);
                 prop_assert_eq!(reader.read_varbit_uint().unwrap(), value.cast_unsigned() >> shift);
             }
+        }
+
+        #[test]
+        fn many_at_once_are_the_same_as_one_by_one(
+            values in prop::collection::vec(prop_oneof![Just(0_i64), -40_i64..40, -3000_i64..3000, any::<i64>()], 0..80),
+            repeat in 1_usize..6,
+            cut in 0_usize..40,
+        ) {
+            let values: Vec<i64> = values.iter().flat_map(|&value| vec![value; repeat]).collect();
+            let mut writer = BitWriter::default();
+            values.iter().for_each(|&value| writer.put_varbit_int(value));
+            writer.put(0b101, 3);
+            let data = writer.finish();
+            let mut reader = BitReader::new(&data, 0);
+            let mut read = vec![0; values.len()];
+            reader.read_varbit_ints(&mut read, |item, value| *item = value).unwrap();
+            prop_assert_eq!(&read, &values);
+            prop_assert_eq!(reader.read(3).unwrap(), 0b101);
+
+            let cut_data = &data[..data.len().saturating_sub(cut + 1)];
+            let mut one_by_one = BitReader::new(cut_data, 0);
+            let all = values.iter().all(|_| one_by_one.read_varbit_int().is_ok());
+            let mut reader = BitReader::new(cut_data, 0);
+            prop_assert_eq!(reader.read_varbit_ints(&mut read, |item, value| *item = value).is_ok(), all);
         }
     }
 }

@@ -161,11 +161,9 @@ fn read_integers(
     count.value = reader.read_varbit_uint()?;
     zero_count.value = reader.read_varbit_uint()?;
     let mut sum = XorValue::read_first(reader)?;
-    let mut deltas = vec![0; buckets];
-    for delta in &mut deltas {
-        *delta = reader.read_varbit_int()?;
-    }
-    let mut changes = vec![0; buckets];
+    let mut states = vec![Bucket::default(); buckets];
+    reader.read_varbit_ints(&mut states, |bucket, value| bucket.delta = value)?;
+    let mut deltas: Vec<i64> = states.iter().map(|bucket| bucket.delta).collect();
     for index in 0..frame.count {
         let mut at = Timestamp::from_millis(time.value);
         if index > 0 {
@@ -184,7 +182,10 @@ fn read_integers(
             continue;
         }
         if index > 0 {
-            read_changes(&mut frame.reader, &mut deltas, &mut changes)?;
+            frame.reader.read_varbit_ints(&mut states, Bucket::add)?;
+            for (delta, bucket) in deltas.iter_mut().zip(&states) {
+                *delta = bucket.delta;
+            }
         }
         let counts = HistogramCounts::Integer {
             count: count.value,
@@ -196,27 +197,19 @@ fn read_integers(
     Ok(())
 }
 
-/// Reads the change of change of every bucket; most are zero, which is one bit each.
-#[inline]
-fn read_changes(reader: &mut BitReader<'_>, deltas: &mut [i64], changes: &mut [i64]) -> Result<()> {
-    let changes = &mut changes[..deltas.len()];
-    let mut at = 0;
-    while at < deltas.len() {
-        let zeros = reader.peek().leading_zeros().min(PEEK_BITS);
-        let same = (zeros as usize).min(deltas.len() - at);
-        if same > 0 {
-            for (delta, change) in deltas[at..at + same].iter_mut().zip(&changes[at..]) {
-                *delta = delta.wrapping_add(*change);
-            }
-            at += same;
-            reader.skip(zeros.min(u32::try_from(same).expect("at most 57")))?;
-            continue;
-        }
-        changes[at] = changes[at].wrapping_add(reader.read_varbit_int()?);
-        deltas[at] = deltas[at].wrapping_add(changes[at]);
-        at += 1;
+/// A bucket that is coded as a delta of deltas.
+#[derive(Debug, Clone, Copy, Default)]
+struct Bucket {
+    delta: i64,
+    change: i64,
+}
+
+impl Bucket {
+    #[inline]
+    fn add(&mut self, change_of_change: i64) {
+        self.change = self.change.wrapping_add(change_of_change);
+        self.delta = self.delta.wrapping_add(self.change);
     }
-    Ok(())
 }
 
 fn read_floats(frame: &mut Frame<'_>, layout: &Arc<BucketLayout>, out: &mut Samples) -> Result<()> {

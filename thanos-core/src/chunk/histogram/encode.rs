@@ -91,7 +91,7 @@ impl<K: Kind> Encoder<K> {
     /// Returns an encoder of an empty chunk that follows no other.
     pub fn new() -> Self {
         Self {
-            writer: BitWriter::with_prefix(vec![0; HEADER_BYTES]),
+            writer: BitWriter::with_header(HEADER_BYTES),
             last: Last::default(),
             before: None,
         }

@@ -60,14 +60,17 @@ pub(super) fn gaps(chunk: &[Span], sample: &[Span]) -> Gaps {
 ///
 /// A bucket that vanished has decreased, unless it was empty.
 fn counter_gaps<C: PartialOrd + Default + Copy>(
-    (chunk_spans, chunk): (&[Span], &[C]),
-    (sample_spans, sample): (&[Span], &[C]),
+    (chunk_spans, chunk): (&[Span], impl Iterator<Item = C>),
+    (sample_spans, sample): (&[Span], impl Iterator<Item = C>),
 ) -> Option<Gaps> {
     let mut gaps = Gaps::default();
     if chunk_spans == sample_spans {
-        let decreased = chunk.iter().zip(sample).any(|(old, new)| old > new);
+        let decreased = chunk
+            .zip(sample)
+            .fold(false, |any, (old, new)| any | (old > new));
         return (!decreased).then_some(gaps);
     }
+    let (chunk, sample): (Vec<C>, Vec<C>) = (chunk.collect(), sample.collect());
     for pair in pairs(chunk_spans, sample_spans) {
         gaps.add(pair);
         let fits = match (pair.a.map(|at| chunk[at]), pair.b.map(|at| sample[at])) {
@@ -80,6 +83,14 @@ fn counter_gaps<C: PartialOrd + Default + Copy>(
         }
     }
     Some(gaps)
+}
+
+/// Returns absolute counts of buckets that are given as differences.
+fn running(deltas: &[i64]) -> impl Iterator<Item = i64> {
+    deltas.iter().scan(0_i64, |count, &delta| {
+        *count = count.wrapping_add(delta);
+        Some(*count)
+    })
 }
 
 /// What every histogram sample has.
@@ -218,10 +229,7 @@ impl Numbers for Integer {
         let own = sample.layout();
         let (positive, negative) = self.deltas.split_at(layout.positive_len());
         let side = |spans: &[Span], deltas: &[i64], sample_spans: &[Span], sample: &[i64]| {
-            counter_gaps(
-                (spans, &to_counts(deltas)),
-                (sample_spans, &to_counts(sample)),
-            )
+            counter_gaps((spans, running(deltas)), (sample_spans, running(sample)))
         };
         Some((
             side(
@@ -366,16 +374,25 @@ impl Numbers for Float {
 
     fn counter_gaps(&self, layout: &BucketLayout, sample: &FloatHistogram) -> Option<(Gaps, Gaps)> {
         let own = sample.layout();
-        let values: Vec<f64> = self.buckets.iter().map(|state| state.value()).collect();
-        let (positive, negative) = values.split_at(layout.positive_len());
+        let (positive, negative) = self.buckets.split_at(layout.positive_len());
+        let side = |spans: &[Span], states: &[XorValue], sample_spans: &[Span], sample: &[f64]| {
+            counter_gaps(
+                (spans, states.iter().map(|state| state.value())),
+                (sample_spans, sample.iter().copied()),
+            )
+        };
         Some((
-            counter_gaps(
-                (&layout.positive_spans, positive),
-                (&own.positive_spans, sample.positive_buckets()),
+            side(
+                &layout.positive_spans,
+                positive,
+                &own.positive_spans,
+                sample.positive_buckets(),
             )?,
-            counter_gaps(
-                (&layout.negative_spans, negative),
-                (&own.negative_spans, sample.negative_buckets()),
+            side(
+                &layout.negative_spans,
+                negative,
+                &own.negative_spans,
+                sample.negative_buckets(),
             )?,
         ))
     }

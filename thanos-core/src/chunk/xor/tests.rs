@@ -155,6 +155,17 @@ proptest! {
     }
 
     #[test]
+    fn columns_are_written_like_single_samples(samples in samples(), cut in any::<prop::sample::Index>()) {
+        let (times, values): (Vec<i64>, Vec<f64>) = samples.iter().copied().unzip();
+        let cut = cut.index(samples.len() + 1);
+        let mut encoder = XorEncoder::new();
+        encoder.extend(&times[..cut], &values[..cut]);
+        encoder.extend(&times[cut..], &values[cut..]);
+        prop_assert_eq!(encoder.num_samples(), samples.len());
+        prop_assert_eq!(encoder.finish(), encode(&samples));
+    }
+
+    #[test]
     fn an_open_chunk_reads_like_a_finished_one(samples in samples()) {
         let mut encoder = XorEncoder::new();
         for (at, &(time, value)) in samples.iter().enumerate() {
