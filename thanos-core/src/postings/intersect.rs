@@ -25,7 +25,7 @@ pub(super) fn intersect(mut sets: Vec<Postings>) -> Postings {
 fn intersect_two(small: Postings, large: Postings) -> Postings {
     match (small.0, large.0) {
         (Repr::List(small), Repr::List(large)) => {
-            Postings::from_list(intersect_lists(&small, &large))
+            Postings::from_list(intersect_lists(small, &large))
         }
         (Repr::Bitmap(small), Repr::Bitmap(large)) => Postings(Repr::Bitmap(small & large)),
         (Repr::List(list), Repr::Bitmap(bitmap)) | (Repr::Bitmap(bitmap), Repr::List(list)) => {
@@ -43,82 +43,73 @@ fn intersect_mixed(mut list: Vec<u32>, bitmap: RoaringBitmap) -> Postings {
     Postings(Repr::Bitmap(bitmap_of(&list) & bitmap))
 }
 
-pub(super) fn intersect_lists(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let (a, b) = overlapping(a, b);
-    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+/// Keeps the references of `small` that `large` has too, in place.
+fn intersect_lists(mut small: Vec<u32>, large: &[u32]) -> Vec<u32> {
+    let large = cut_to_overlap(&mut small, large);
     let (Some(first), Some(last)) = (large.first(), large.last()) else {
         return Vec::new();
     };
+    // Cutting may have left the smaller list the larger one: that costs speed only.
     if small.len() * GALLOP_RATIO <= large.len() {
-        return gallop(small, large);
+        retain_found(&mut small, large);
+    } else if let Some(mut bits) = Bitset::if_dense(*first, *last, large.len()) {
+        bits.insert_all(large);
+        filter(&mut small, |reference| bits.contains(reference));
+    } else {
+        retain_merged(&mut small, large);
     }
-    match Bitset::if_dense(*first, *last, large.len()) {
-        Some(mut bits) => {
-            bits.insert_all(large);
-            filter(small, |reference| bits.contains(reference))
-        }
-        None => merge(small, large),
-    }
+    small
 }
 
 /// Cuts both lists to the stretch in which both have references.
-fn overlapping<'a>(a: &'a [u32], b: &'a [u32]) -> (&'a [u32], &'a [u32]) {
-    let (Some(a_ends), Some(b_ends)) = (ends(a), ends(b)) else {
-        return (&[], &[]);
+fn cut_to_overlap<'a>(small: &mut Vec<u32>, large: &'a [u32]) -> &'a [u32] {
+    let (Some(small_ends), Some(large_ends)) = (ends(small), ends(large)) else {
+        return &[];
     };
-    let (first, last) = (a_ends.0.max(b_ends.0), a_ends.1.min(b_ends.1));
-    (between(a, first, last), between(b, first, last))
+    let first = small_ends.0.max(large_ends.0);
+    let last = small_ends.1.min(large_ends.1);
+    small.truncate(small.partition_point(|reference| *reference <= last));
+    small.drain(..small.partition_point(|reference| *reference < first));
+    let start = large.partition_point(|reference| *reference < first);
+    let end = large.partition_point(|reference| *reference <= last);
+    large.get(start..end).unwrap_or_default()
 }
 
 fn ends(list: &[u32]) -> Option<(u32, u32)> {
     Some((*list.first()?, *list.last()?))
 }
 
-fn between(list: &[u32], first: u32, last: u32) -> &[u32] {
-    let start = list.partition_point(|reference| *reference < first);
-    let end = list.partition_point(|reference| *reference <= last);
-    list.get(start..end).unwrap_or_default()
-}
-
 /// Keeps the references that satisfy `keep`, without a branch for each.
-pub(super) fn filter(list: &[u32], keep: impl Fn(u32) -> bool) -> Vec<u32> {
-    let mut kept = vec![0; list.len()];
+pub(super) fn filter(list: &mut Vec<u32>, keep: impl Fn(u32) -> bool) {
     let mut count = 0;
-    for reference in list {
-        kept[count] = *reference;
-        count += usize::from(keep(*reference));
+    for i in 0..list.len() {
+        let reference = list[i];
+        list[count] = reference;
+        count += usize::from(keep(reference));
     }
-    kept.truncate(count);
-    kept
+    list.truncate(count);
 }
 
 /// Walks both lists without a branch that depends on the data.
-fn merge(small: &[u32], large: &[u32]) -> Vec<u32> {
-    let mut found = vec![0; small.len()];
+fn retain_merged(small: &mut Vec<u32>, large: &[u32]) {
     let (mut i, mut j, mut count) = (0, 0, 0);
     while i < small.len() && j < large.len() {
         let (a, b) = (small[i], large[j]);
-        found[count] = a;
+        // Not more are kept than were read, so that nothing unread is overwritten.
+        small[count] = a;
         count += usize::from(a == b);
         i += usize::from(a <= b);
         j += usize::from(b <= a);
     }
-    found.truncate(count);
-    found
+    small.truncate(count);
 }
 
 /// Looks every reference of `small` up in `large` with steps that double.
-fn gallop(small: &[u32], mut large: &[u32]) -> Vec<u32> {
-    let mut found = Vec::with_capacity(small.len());
-    for reference in small {
+fn retain_found(small: &mut Vec<u32>, mut large: &[u32]) {
+    small.retain(|reference| {
         large = skip_to(large, *reference);
-        match large.first() {
-            Some(next) if next == reference => found.push(*reference),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    found
+        large.first() == Some(reference)
+    });
 }
 
 /// Reports whether no reference is in both lists; stops at the first that is.

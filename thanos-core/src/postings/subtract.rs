@@ -25,42 +25,60 @@ pub(super) fn subtract(from: Postings, what: &Postings) -> Postings {
     }
 }
 
-fn subtract_lists(from: Vec<u32>, what: &[u32]) -> Vec<u32> {
+/// Removes the references of `what` from `from`, in place.
+fn subtract_lists(mut from: Vec<u32>, what: &[u32]) -> Vec<u32> {
     let (Some(first), Some(last)) = (what.first(), what.last()) else {
         return from;
     };
-    if from.len() * GALLOP_RATIO <= what.len() {
-        return keep_absent(from, what);
+    if what.len() * GALLOP_RATIO <= from.len() {
+        cut_out(&mut from, what);
+    } else if from.len() * GALLOP_RATIO <= what.len() {
+        retain_absent(&mut from, what);
+    } else if let Some(mut bits) = Bitset::if_dense(*first, *last, from.len() + what.len()) {
+        bits.insert_all(what);
+        filter(&mut from, |reference| !bits.contains(reference));
+    } else {
+        retain_merged(&mut from, what);
     }
-    match Bitset::if_dense(*first, *last, from.len() + what.len()) {
-        Some(mut bits) => {
-            bits.insert_all(what);
-            filter(&from, |reference| !bits.contains(reference))
-        }
-        None => merge(&from, what),
-    }
+    from
 }
 
-fn keep_absent(mut from: Vec<u32>, mut what: &[u32]) -> Vec<u32> {
+/// Moves the stretches of `from` between the few references of `what` together.
+fn cut_out(from: &mut Vec<u32>, what: &[u32]) {
+    let (mut read, mut kept) = (0, 0);
+    for reference in what {
+        let rest = skip_to(from.get(read..).unwrap_or_default(), *reference);
+        let found = rest.first() == Some(reference);
+        let end = from.len() - rest.len();
+        from.copy_within(read..end, kept);
+        kept += end - read;
+        read = end + usize::from(found);
+    }
+    let end = from.len();
+    from.copy_within(read..end, kept);
+    from.truncate(kept + end - read);
+}
+
+/// Looks every reference of `from` up in `what` with steps that double.
+fn retain_absent(from: &mut Vec<u32>, mut what: &[u32]) {
     from.retain(|reference| {
         what = skip_to(what, *reference);
         what.first() != Some(reference)
     });
-    from
 }
 
 /// Walks both lists without a branch that depends on the data.
-fn merge(from: &[u32], what: &[u32]) -> Vec<u32> {
-    let mut kept = vec![0; from.len()];
-    let (mut i, mut j, mut count) = (0, 0, 0);
+fn retain_merged(from: &mut Vec<u32>, what: &[u32]) {
+    let (mut i, mut j, mut kept) = (0, 0, 0);
     while i < from.len() && j < what.len() {
         let (a, b) = (from[i], what[j]);
-        kept[count] = a;
-        count += usize::from(a < b);
+        // Not more are kept than were read, so that nothing unread is overwritten.
+        from[kept] = a;
+        kept += usize::from(a < b);
         i += usize::from(a <= b);
         j += usize::from(b <= a);
     }
-    kept.truncate(count);
-    kept.extend_from_slice(from.get(i..).unwrap_or_default());
-    kept
+    let end = from.len();
+    from.copy_within(i..end, kept);
+    from.truncate(kept + end - i);
 }
