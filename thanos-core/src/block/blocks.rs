@@ -1,7 +1,6 @@
 //! Several blocks as one: the series of all of them, merged in label order.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +8,11 @@ use async_trait::async_trait;
 
 use super::reader::limited;
 use super::{Block, BlockId, BlockSeries, META_FILE};
-use crate::chunk::SeriesChunk;
 use crate::error::{Error, Result};
-use crate::labels::{Labels, Matcher};
+use crate::labels::Matcher;
 use crate::query::{
-    Completeness, LabelQuery, LabelStrings, Missing, Queryable, Select, SeriesBatch,
-    SeriesBatchBuilder, SeriesEvent, SeriesStream,
+    Completeness, LabelQuery, LabelStrings, MergeStep, Missing, Queryable, Select, SeriesBatch,
+    SeriesBatchBuilder, SeriesEvent, SeriesMerge, SeriesStream,
 };
 use crate::time::TimeRange;
 
@@ -118,13 +116,13 @@ impl Blocks {
     pub fn select(&self, select: &Select) -> Result<MergedSeries> {
         let mut sources = Vec::new();
         for block in self.overlapping(select.range) {
-            sources.push(Source::new(block.select(select)?));
+            sources.push(block.select(select)?);
         }
         let limit = match select.hints.limit {
             0 => usize::MAX,
             limit => limit,
         };
-        MergedSeries::new(sources, limit)
+        Ok(MergedSeries::new(sources, limit))
     }
 
     /// Returns the names of the labels of the matching series of the blocks in `range`, sorted.
@@ -225,95 +223,36 @@ impl Queryable for Blocks {
 /// The series of several blocks, merged; memory does not grow with their number but for their references.
 #[derive(Debug)]
 pub struct MergedSeries {
-    sources: Vec<Source>,
-    /// The sources by the series at which they stand; of equal series the one of the earlier block first.
-    waiting: BinaryHeap<Reverse<(Labels, usize)>>,
+    sources: Vec<BlockSeries>,
+    merge: SeriesMerge,
+    /// How many series may still come.
     limit: usize,
-    chunks: Vec<SeriesChunk>,
-    batch: SeriesBatchBuilder,
-}
-
-/// A block's series with the batch in which it stands.
-#[derive(Debug)]
-struct Source {
-    series: BlockSeries,
-    batch: SeriesBatch,
-    at: usize,
-}
-
-impl Source {
-    fn new(series: BlockSeries) -> Self {
-        let batch = SeriesBatch::default();
-        Self {
-            series,
-            batch,
-            at: 0,
-        }
-    }
-
-    /// Moves to the next series and returns its labels.
-    fn advance(&mut self) -> Result<Option<Labels>> {
-        self.at += 1;
-        if self.at >= self.batch.len() {
-            let Some(batch) = self.series.next() else {
-                return Ok(None);
-            };
-            (self.batch, self.at) = (batch?, 0);
-        }
-        Ok(Some(self.batch.labels(self.at)))
-    }
 }
 
 impl MergedSeries {
-    fn new(sources: Vec<Source>, limit: usize) -> Result<Self> {
-        let mut merged = Self {
-            waiting: BinaryHeap::with_capacity(sources.len()),
-            limit,
-            chunks: Vec::new(),
-            batch: SeriesBatchBuilder::new(),
+    fn new(sources: Vec<BlockSeries>, limit: usize) -> Self {
+        let names = sources.iter().map(|source| source.block().id().to_string());
+        Self {
+            merge: SeriesMerge::new(names),
             sources,
-        };
-        for source in 0..merged.sources.len() {
-            merged.advance(source)?;
+            limit,
         }
-        Ok(merged)
     }
 
-    fn advance(&mut self, source: usize) -> Result<()> {
-        if let Some(labels) = self.sources[source].advance()? {
-            self.waiting.push(Reverse((labels, source)));
+    fn next_batch(&mut self) -> Result<Option<SeriesBatch>> {
+        if let [source] = &mut self.sources[..] {
+            return source.next().transpose();
         }
-        Ok(())
-    }
-
-    /// Adds the next series, with the chunks of all blocks that have it, to the batch.
-    fn push_series(&mut self) -> Result<()> {
-        let Some(Reverse((labels, source))) = self.waiting.pop() else {
-            return Ok(());
-        };
-        self.take_chunks(source)?;
-        let mut is_shared = false;
-        while let Some(Reverse((next, _))) = self.waiting.peek()
-            && *next == labels
-            && let Some(Reverse((_, source))) = self.waiting.pop()
-        {
-            self.take_chunks(source)?;
-            is_shared = true;
+        loop {
+            match self.merge.step()? {
+                MergeStep::Batch(batch) => return Ok(Some(batch)),
+                MergeStep::Done => return Ok(None),
+                MergeStep::Needs(source) => match self.sources[source].next().transpose()? {
+                    Some(batch) => self.merge.feed(source, batch),
+                    None => self.merge.end(source),
+                },
+            }
         }
-        if is_shared {
-            self.chunks
-                .sort_by_key(|chunk| (chunk.min_time, chunk.max_time));
-        }
-        self.batch.push(labels.as_ref(), self.chunks.drain(..));
-        self.limit -= 1;
-        Ok(())
-    }
-
-    fn take_chunks(&mut self, source: usize) -> Result<()> {
-        let place = &self.sources[source];
-        let view = place.batch.get(place.at);
-        self.chunks.extend_from_slice(view.chunks);
-        self.advance(source)
     }
 }
 
@@ -321,15 +260,30 @@ impl Iterator for MergedSeries {
     type Item = Result<SeriesBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.limit > 0 && !self.batch.is_full() && !self.waiting.is_empty() {
-            if let Err(error) = self.push_series() {
-                self.limit = 0;
-                self.batch = SeriesBatchBuilder::new();
-                return Some(Err(error));
-            }
+        if self.limit == 0 {
+            return None;
         }
-        (!self.batch.is_empty()).then(|| Ok(self.batch.finish()))
+        let result = self.next_batch();
+        let limit = self.limit;
+        self.limit = match &result {
+            Ok(Some(batch)) => limit.saturating_sub(batch.len()),
+            Ok(None) | Err(_) => 0,
+        };
+        let cut = |batch: SeriesBatch| match batch.len() <= limit {
+            true => batch,
+            false => first_series(&batch, limit),
+        };
+        result.map(|batch| batch.map(cut)).transpose()
     }
+}
+
+/// The first `count` series of `batch`.
+fn first_series(batch: &SeriesBatch, count: usize) -> SeriesBatch {
+    let mut first = SeriesBatchBuilder::new();
+    for series in batch.iter().take(count) {
+        first.push(series.labels, series.chunks.iter().cloned());
+    }
+    first.finish()
 }
 
 #[cfg(test)]

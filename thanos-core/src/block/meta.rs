@@ -248,18 +248,18 @@ impl Meta {
     ///
     /// # Errors
     ///
-    /// `Corrupt` when they are not a meta.json, `Invalid` when its version is not one this crate reads. What the file as a
-    /// whole says wrongly is reported at offset 0.
+    /// `Corrupt` when they are not a meta.json of version 1. What the file as a whole says wrongly is reported at
+    /// offset 0.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let meta: Self = json::parse(text)?;
         if meta.version != VERSION {
             return Err(
-                Error::invalid(format!("unexpected meta file version {}", meta.version)).at(0),
+                Error::corrupt(format!("unexpected meta file version {}", meta.version)).at(0),
             );
         }
         let section = meta.thanos.as_ref().map_or(0, |thanos| thanos.version);
         if section > VERSION {
-            return Err(Error::invalid(format!(
+            return Err(Error::corrupt(format!(
                 "unexpected meta file Thanos section version {section}"
             ))
             .at(0));

@@ -212,6 +212,11 @@ impl Iterator for BlockSeries {
 }
 
 impl BlockSeries {
+    /// Returns the block that the series come from.
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
     /// Adds the series to the batch, if anything of it is left in the range.
     fn push_series(&mut self, series: SeriesRef) -> Result<()> {
         let block = self.block.clone();

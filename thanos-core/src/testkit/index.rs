@@ -1,10 +1,9 @@
 //! Generated indexes of any size, without the chunks they refer to.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::K8sSpec;
+use super::k8s::symbols;
 use crate::index::{ChunkMeta, ChunkRef, IndexWriter, LabelIndices};
 use crate::labels::Labels;
 
@@ -43,15 +42,7 @@ pub fn k8s_index(spec: &K8sSpec) -> Bytes {
 ///
 /// When series or chunks are out of order.
 pub fn index_of(labels: &[Labels], mut chunks_of: impl FnMut(usize) -> Vec<ChunkMeta>) -> Bytes {
-    let mut symbols = BTreeSet::new();
-    for (name, value) in labels.iter().flat_map(Labels::iter) {
-        for text in [name, value] {
-            if !symbols.contains(&*text) {
-                symbols.insert(text.into_owned());
-            }
-        }
-    }
-    let mut writer = IndexWriter::new(Vec::new(), &symbols, LabelIndices::Omit)
+    let mut writer = IndexWriter::new(Vec::new(), symbols(labels), LabelIndices::Omit)
         .expect("the set of symbols is sorted");
     for (number, labels) in labels.iter().enumerate() {
         writer

@@ -1,5 +1,9 @@
 //! Series as a Kubernetes cluster has them: many pods, each with the same metrics under long labels.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::block::{BlockId, BlockWriter, BlockWriterOptions};
 use crate::chunk::{SeriesChunk, XorEncoder};
 use crate::labels::Labels;
 use crate::time::Timestamp;
@@ -73,6 +77,38 @@ impl K8sSpec {
         }
         chunks
     }
+
+    /// Writes a block of all series into the database directory `parent` and returns its directory.
+    ///
+    /// # Panics
+    ///
+    /// When the block can not be written.
+    pub fn write_block(&self, parent: &Path) -> PathBuf {
+        let labels = self.labels();
+        let id = BlockId::from_parts(self.start, u128::from(self.seed));
+        let mut writer = BlockWriter::create(parent, BlockWriterOptions::new(id), symbols(&labels))
+            .expect("the directory can be written to");
+        for (number, labels) in labels.iter().enumerate() {
+            writer
+                .add_series(labels.as_ref(), &self.chunks(number))
+                .expect("generated series are in order");
+        }
+        writer.finish().expect("the directory can be written to");
+        parent.join(id.to_string())
+    }
+}
+
+/// Returns all names and values of `labels`, sorted.
+pub(super) fn symbols(labels: &[Labels]) -> BTreeSet<String> {
+    let mut symbols = BTreeSet::new();
+    for (name, value) in labels.iter().flat_map(Labels::iter) {
+        for text in [name, value] {
+            if !symbols.contains(&*text) {
+                symbols.insert(text.into_owned());
+            }
+        }
+    }
+    symbols
 }
 
 fn signed(small: u64) -> i64 {
@@ -133,7 +169,10 @@ fn series_labels(number: usize) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Block;
     use crate::chunk;
+    use crate::query::Select;
+    use crate::testkit::TempDir;
 
     #[test]
     fn labels_are_sorted_and_unique() {
@@ -144,6 +183,31 @@ mod tests {
         let labels = spec.labels();
         assert_eq!(labels.len(), 2500);
         assert!(labels.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn a_written_block_holds_the_series() {
+        let dir = TempDir::new("k8s-block");
+        let spec = K8sSpec {
+            series: 300,
+            samples: 130,
+            ..K8sSpec::default()
+        };
+        let block = Block::open(&spec.write_block(dir.path())).unwrap();
+        let stats = &block.meta().stats;
+        assert_eq!((stats.num_series, stats.num_chunks), (300, 600));
+        assert_eq!(stats.num_samples, 300 * 130);
+        let batches = block.select(&Select::default()).unwrap();
+        let labels = spec.labels();
+        let mut number = 0;
+        for batch in batches.map(Result::unwrap) {
+            for series in batch.iter() {
+                assert_eq!(series.labels, labels[number].as_ref());
+                assert_eq!(series.chunks, spec.chunks(number));
+                number += 1;
+            }
+        }
+        assert_eq!(number, 300);
     }
 
     #[test]

@@ -2,6 +2,7 @@ use futures::TryStreamExt;
 use futures::executor::block_on;
 
 use super::*;
+use crate::chunk::SeriesChunk;
 use crate::query::{SelectHints, SeriesView};
 use crate::testkit::{TempDir, copy_dir};
 
