@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::ast::{
-    AggregateExpr, BinaryExpr, Call, Cardinality, Expr, UnaryExpr, VectorMatching, VectorSelector,
+    AggregateExpr, BinaryExpr, Call, Cardinality, Expr, METRIC_NAME, UnaryExpr, VectorMatching,
+    VectorSelector,
 };
 use super::error::ParseError;
 use super::functions::{Arity, FunctionId};
-use super::grammar::METRIC_NAME;
 use super::literal::quote;
 use super::ops::ValueType;
 use super::pattern;

@@ -69,23 +69,34 @@ impl Unquoted {
         }
     }
 
+    /// Returns the bytes of a value that is no text.
+    pub(super) fn exact_bytes(&self) -> Option<Arc<[u8]>> {
+        match self {
+            Self::Text(_) => None,
+            Self::Bytes(bytes) => Some(bytes.as_slice().into()),
+        }
+    }
+
     /// Returns the value as Prometheus names it in messages.
     pub(super) fn quoted(&self) -> String {
         match self {
             Self::Text(text) => quote(text),
-            Self::Bytes(bytes) => {
-                let mut quoted = String::from("\"");
-                for chunk in bytes.utf8_chunks() {
-                    let valid = quote(chunk.valid());
-                    quoted.push_str(&valid[1..valid.len() - 1]);
-                    for byte in chunk.invalid() {
-                        write!(quoted, "\\x{byte:02x}").expect("writing to a String cannot fail");
-                    }
-                }
-                quoted + "\""
-            }
+            Self::Bytes(bytes) => quote_bytes(bytes),
         }
     }
+}
+
+/// Returns `bytes` in double quotes with Go's escapes, `\xff` for each byte that is not UTF-8.
+pub(super) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut quoted = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        let valid = quote(chunk.valid());
+        quoted.push_str(&valid[1..valid.len() - 1]);
+        for byte in chunk.invalid() {
+            write!(quoted, "\\x{byte:02x}").expect("writing to a String cannot fail");
+        }
+    }
+    quoted + "\""
 }
 
 /// Returns the value of a string token, which the lexer has checked.
@@ -303,7 +314,6 @@ pub(super) fn parse_duration_ms(text: &str) -> Result<u64, String> {
 }
 
 /// Writes milliseconds as Prometheus writes durations: `1h30m`, whole years and weeks only when nothing is left.
-#[cfg(test)]
 pub(super) fn write_duration_ms(out: &mut impl Write, ms: u64) -> std::fmt::Result {
     if ms == 0 {
         return out.write_str("0s");

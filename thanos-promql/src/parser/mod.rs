@@ -14,15 +14,20 @@ mod literal;
 mod ops;
 mod options;
 mod pattern;
+mod print;
 mod span;
+#[cfg(test)]
+mod tests;
 mod token;
+mod visit;
 
-pub use ast::Expr;
+pub use ast::{Expr, VectorSelector};
 pub use error::{ParseError, ParseErrors};
 pub use functions::{Function, FunctionId};
 pub use ops::{AggregateOp, BinaryOp, UnaryOp, ValueType};
 pub use options::Options;
 pub use span::{Position, Span};
+pub use visit::Walk;
 
 use grammar::Parser;
 use lexer::Lexer;
@@ -58,6 +63,23 @@ pub fn parse(query: &str, options: &Options) -> Result<Expr, ParseErrors> {
         Ok(expr)
     } else {
         Err(ParseErrors::new(errors, query))
+    }
+}
+
+/// Reads a selector of series: a name, conditions in braces, or both, without modifiers.
+///
+/// Unlike in an expression, the selector may match everything.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_selector(text: &str, options: &Options) -> Result<VectorSelector, ParseErrors> {
+    check_length(text, options)?;
+    let mut parser = Parser::new(Lexer::new(text), options);
+    let selector = parser.whole(Parser::bare_selector);
+    match parser.into_errors(text) {
+        Some(errors) => Err(errors),
+        None => Ok(selector.expect("without errors there is a selector")),
     }
 }
 

@@ -151,6 +151,14 @@ impl BinaryOp {
         self == Self::Pow
     }
 
+    /// Reports whether the operator computes with numbers as durations can.
+    pub(super) fn is_arithmetic(self) -> bool {
+        matches!(
+            self,
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod | Self::Pow
+        )
+    }
+
     /// Reports whether the operator compares, and so may carry `bool`.
     pub fn is_comparison(self) -> bool {
         matches!(

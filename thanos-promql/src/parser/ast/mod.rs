@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 pub(super) use duration::SECONDS_MAX;
 pub use duration::{DurationExpr, DurationKind, DurationOp, DurationValue, QueryTimes};
+pub(super) use selector::METRIC_NAME;
 pub use selector::{
     AtModifier, LabelMatcher, MatrixSelector, RangeExtension, SubqueryExpr, TimeShift,
     VectorSelector,
@@ -115,13 +116,12 @@ impl PartialEq for NumberLiteral {
 }
 
 /// A text.
-///
-/// COMPAT: Go strings are bytes. A byte that is not UTF-8 (written `"\xff"`) reads as U+FFFD here, which is
-/// what Prometheus' JSON shows for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StringLiteral {
-    /// The text without quotes and escapes.
+    /// The text without quotes and escapes. A byte that is not UTF-8 reads as U+FFFD, as in Prometheus' JSON.
     pub value: Arc<str>,
+    /// The exact bytes where they are not UTF-8: Go strings are bytes, and an escape can spell any (`"\xff"`).
+    pub bytes: Option<Arc<[u8]>>,
     /// Where it stands, quotes included.
     pub span: Span,
 }

@@ -8,6 +8,9 @@ use thanos_core::time::Timestamp;
 use super::duration::DurationValue;
 use super::{Expr, Span};
 
+/// The label that holds the metric name.
+pub(in crate::parser) const METRIC_NAME: &str = "__name__";
+
 /// A condition on a label, not compiled yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMatcher {
@@ -20,6 +23,15 @@ pub struct LabelMatcher {
 }
 
 impl LabelMatcher {
+    /// Returns the condition that the metric name is `name`.
+    pub fn name(name: Arc<str>) -> Self {
+        Self {
+            name: METRIC_NAME.into(),
+            op: MatchOp::Equal,
+            value: name,
+        }
+    }
+
     /// Returns the condition ready to be applied, its regular expression compiled.
     ///
     /// # Errors

@@ -23,11 +23,15 @@ impl Parser<'_> {
     pub(super) fn aggregate(&mut self, op: AggregateOp, op_span: Span) -> Step<Operand> {
         let result = self.aggregate_parts();
         let parts = self.catch(result, "aggregation", "")?;
-        let end = match parts {
-            Some(_) => self.taken_end,
-            None => self.closing_end,
+        // COMPAT: the end of the last closing token read, be it behind the aggregation; but not a parenthesis there.
+        let is_paren_ahead = parts.is_some() && self.is_lookahead(TokenKind::RightParen);
+        let end = if is_paren_ahead {
+            self.taken_end
+        } else {
+            self.closing_end
         };
-        let span = Span::new(op_span.start, end);
+        // Nothing may have closed yet.
+        let span = Span::new(op_span.start, end.max(op_span.start));
         let parts = parts.filter(|parts| !parts.arguments.is_empty());
         let Some(parts) = parts else {
             self.report(span, "no arguments for aggregate expression provided");

@@ -33,11 +33,10 @@ impl Parser<'_> {
                 QueryWord::Step | QueryWord::Range | QueryWord::MaxOf | QueryWord::MinOf,
             ) => {
                 let call = self.duration_call(sign.is_some())?;
-                let duration = apply_sign(sign, call);
-                if sign.is_some() {
-                    self.need_duration_expressions(&duration);
+                if let Some((_, sign_span)) = sign {
+                    self.need_duration_expressions(sign_span.to(call.reported_span()));
                 }
-                Ok(duration)
+                Ok(apply_sign(sign, call))
             }
             TokenKind::LeftParen if sign.is_some() => {
                 let open = self.take();
@@ -108,7 +107,7 @@ impl Parser<'_> {
         lhs: DurationExpr,
         rhs: DurationExpr,
     ) -> DurationExpr {
-        self.need_duration_expressions(&lhs);
+        self.need_duration_expressions(lhs.reported_span());
         let is_zero = matches!(&rhs.kind, DurationKind::Number(number) if number.value == 0.0);
         let complaint = match op {
             DurationOp::Div if is_zero => Some("division by zero"),
@@ -143,7 +142,7 @@ impl Parser<'_> {
                 let open = self.take();
                 let inner = self.duration(0)?;
                 let close = self.expect(TokenKind::RightParen)?;
-                self.need_duration_expressions(&inner);
+                self.need_duration_expressions(inner.reported_span());
                 Ok(paren(inner, open.to(close)))
             }
             _ => Err(Failure::Syntax),
@@ -173,7 +172,7 @@ impl Parser<'_> {
         let span = name.to(self.expect(TokenKind::RightParen)?);
         let call = DurationExpr { kind, span };
         if !is_signed {
-            self.need_duration_expressions(&call);
+            self.need_duration_expressions(call.reported_span());
         }
         Ok(call)
     }
@@ -200,12 +199,9 @@ impl Parser<'_> {
         }
     }
 
-    fn need_duration_expressions(&mut self, duration: &DurationExpr) {
+    fn need_duration_expressions(&mut self, place: Span) {
         if !self.options.duration_expressions {
-            self.report(
-                duration.reported_span(),
-                "experimental duration expression is not enabled",
-            );
+            self.report(place, "experimental duration expression is not enabled");
         }
     }
 }

@@ -87,7 +87,9 @@ impl Parser<'_> {
                 } else {
                     Cardinality::OneToMany
                 };
-                if self.peek() == TokenKind::LeftParen {
+                // The labels may be left out when an operand follows.
+                let next = self.peek();
+                if next == TokenKind::LeftParen || !next.starts_expression() {
                     matching.include = self.grouping_labels()?;
                 }
             }
@@ -186,8 +188,10 @@ impl Parser<'_> {
 
     fn string_literal(&mut self) -> Operand {
         let span = self.take();
-        let value = unquote(self.text(span)).into_text();
-        leaf(Expr::String(Arc::new(StringLiteral { value, span })))
+        let unquoted = unquote(self.text(span));
+        let bytes = unquoted.exact_bytes();
+        let value = unquoted.into_text();
+        leaf(Expr::String(Arc::new(StringLiteral { value, bytes, span })))
     }
 
     /// Reads a sign and its operand: only `^` and modifiers bind more strongly.
@@ -309,8 +313,11 @@ pub(super) fn leaf(expr: Expr) -> Operand {
 
 /// Stands in for an expression that was reported as wrong.
 pub(super) fn nothing(span: Span) -> Expr {
-    let value = "".into();
-    Expr::String(Arc::new(StringLiteral { value, span }))
+    Expr::String(Arc::new(StringLiteral {
+        value: "".into(),
+        bytes: None,
+        span,
+    }))
 }
 
 pub(super) fn signed(sign: UnaryOp, value: f64) -> f64 {

@@ -11,8 +11,6 @@ mod expression;
 mod modifier;
 mod selector;
 
-pub(super) use selector::METRIC_NAME;
-
 use super::ast::{Expr, NumberLiteral};
 use super::error::{ParseError, ParseErrors};
 use super::lexer::Lexer;
@@ -117,6 +115,11 @@ impl<'a> Parser<'a> {
             Some(token) => token.kind,
             None => self.read(),
         }
+    }
+
+    /// Reports whether the next token was looked at already and is a `kind`.
+    pub(super) fn is_lookahead(&self, kind: TokenKind) -> bool {
+        self.lookahead.is_some_and(|token| token.kind == kind)
     }
 
     fn read(&mut self) -> TokenKind {

@@ -192,7 +192,6 @@ impl Parser<'_> {
     fn extension(&mut self, operand: &mut Operand, extension: RangeExtension) {
         let word = extension.as_str();
         self.take();
-        let end = self.taken_end;
         let span = operand.expr.span();
         if !self.options.extended_range_selectors {
             self.report(
@@ -223,7 +222,7 @@ impl Parser<'_> {
                 "anchored and smoothed modifiers cannot be used together",
             );
         }
-        set_end(&mut operand.expr, end);
+        // COMPAT: the modifier does not count to the place of the selector.
     }
 
     /// Returns the modifiers of `operand`; reports if it can have none.

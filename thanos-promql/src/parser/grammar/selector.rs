@@ -5,7 +5,7 @@ use std::sync::Arc;
 use thanos_core::labels::MatchOp;
 
 use super::expression::leaf;
-use super::{Operand, Parser, Step};
+use super::{Failure, Operand, Parser, Step};
 use crate::parser::ast::{Expr, LabelMatcher, TimeShift, VectorSelector};
 use crate::parser::literal::unquote;
 use crate::parser::ops::BinaryOp;
@@ -13,30 +13,43 @@ use crate::parser::pattern;
 use crate::parser::span::Span;
 use crate::parser::token::TokenKind;
 
-/// The label that holds the metric name.
-pub(in crate::parser) const METRIC_NAME: &str = "__name__";
-
 impl Parser<'_> {
+    /// Reads a selector without modifiers.
+    pub(in crate::parser) fn bare_selector(&mut self) -> Step<VectorSelector> {
+        match self.peek() {
+            TokenKind::LeftBrace => self.selector(None),
+            kind if kind.is_metric_name() => {
+                let name = self.take();
+                self.selector(Some(name))
+            }
+            _ => Err(Failure::Syntax),
+        }
+    }
+
     /// Reads a selector, its name read already if it has one in front of the braces.
     pub(super) fn vector_selector(&mut self, name_span: Option<Span>) -> Step<Operand> {
+        let selector = self.selector(name_span)?;
+        Ok(leaf(Expr::Vector(Arc::new(selector))))
+    }
+
+    fn selector(&mut self, name_span: Option<Span>) -> Step<VectorSelector> {
         let mut matchers = Vec::new();
-        let start = name_span;
         let braces = self.take_if(TokenKind::LeftBrace);
         if braces.is_some() {
             self.label_matchers(&mut matchers)?;
         }
         let name: Option<Arc<str>> = name_span.map(|span| self.text(span).into());
         if let Some(name) = &name {
-            matchers.push(name_matcher(Arc::clone(name)));
+            matchers.push(LabelMatcher::name(Arc::clone(name)));
         }
-        let start = start.or(braces).map_or(0, |span| span.start);
-        Ok(leaf(Expr::Vector(Arc::new(VectorSelector {
+        let start = name_span.or(braces).map_or(0, |span| span.start);
+        Ok(VectorSelector {
             name,
             matchers,
             shift: TimeShift::default(),
             extension: None,
             span: Span::new(start, self.taken_end),
-        }))))
+        })
     }
 
     /// Reads conditions up to the closing brace, the opening one read already.
@@ -85,7 +98,7 @@ impl Parser<'_> {
         };
         let Some(op) = match_op(self.peek()) else {
             if kind == TokenKind::String {
-                return Some(name_matcher(name));
+                return Some(LabelMatcher::name(name));
             }
             self.recover("label matching", "label matching operator");
             return None;
@@ -102,14 +115,6 @@ impl Parser<'_> {
             self.report(name_span.to(value_span), error);
         }
         Some(LabelMatcher { name, op, value })
-    }
-}
-
-fn name_matcher(name: Arc<str>) -> LabelMatcher {
-    LabelMatcher {
-        name: METRIC_NAME.into(),
-        op: MatchOp::Equal,
-        value: name,
     }
 }
 
