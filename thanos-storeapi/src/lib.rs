@@ -4,13 +4,15 @@
 //! |---|---|
 //! | [`store`] | the trait that every source of series implements, with its requests and answers |
 //! | [`queryable`] | any store as something PromQL can be evaluated over |
+//! | [`stores`] | stores over data in this process |
 //! | [`proxy`] | one store over many |
-//! | [`label_edit`], [`join`], [`shard`], [`resolution`] | what stores do to the series they send |
+//! | [`label_edit`], [`join`], [`shard`], [`resolution`], [`aggregates`], [`policy`] | what stores do to the series they send |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
 //! | `client` (feature `client`) | a store that asks another one over gRPC |
 //! | `server` (feature `server`) | serves any store over gRPC |
 //! | `testkit` (feature `testkit`) | the conformance suite and fake stores for tests |
 
+pub mod aggregates;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(any(feature = "client", feature = "server"))]
@@ -23,6 +25,7 @@ pub mod join;
 pub mod label_edit;
 #[cfg(any(feature = "client", feature = "server"))]
 mod pb;
+pub mod policy;
 pub mod proxy;
 pub mod queryable;
 pub mod resolution;
@@ -30,6 +33,7 @@ pub mod resolution;
 pub mod server;
 pub mod shard;
 pub mod store;
+pub mod stores;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod wire;

@@ -9,7 +9,10 @@
 
 use std::collections::BTreeSet;
 
+use futures::{StreamExt, TryStreamExt};
+use thanos_core::error::Result;
 use thanos_core::labels::LabelsRef;
+use thanos_core::query::{SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream};
 use xxhash_rust::xxh64::xxh64;
 
 use crate::store::ShardInfo;
@@ -63,6 +66,28 @@ impl ShardFilter {
             }
         }
         xxh64(&self.buffer, 0) % self.total_shards == self.shard_index
+    }
+
+    /// Returns the series of `stream` that belong to the shard, and everything that is not series.
+    pub fn filter_stream(mut self, stream: SeriesStream) -> SeriesStream {
+        let filtered = stream.map_ok(move |event| match event {
+            SeriesEvent::Batch(batch) => SeriesEvent::Batch(self.filter_batch(&batch)),
+            other => other,
+        });
+        let is_worth_sending = |event: &Result<SeriesEvent>| {
+            std::future::ready(!matches!(event, Ok(SeriesEvent::Batch(batch)) if batch.is_empty()))
+        };
+        Box::pin(filtered.filter(is_worth_sending))
+    }
+
+    fn filter_batch(&mut self, batch: &SeriesBatch) -> SeriesBatch {
+        let mut kept = SeriesBatchBuilder::new();
+        for series in batch.iter() {
+            if self.keeps(series.labels) {
+                kept.push(series.labels, series.chunks.iter().cloned());
+            }
+        }
+        kept.finish()
     }
 }
 

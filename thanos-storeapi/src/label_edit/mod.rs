@@ -12,6 +12,7 @@
 //! A store over blocks knows from the index which case it has.
 
 mod hold;
+mod matchers;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use std::collections::BTreeSet;
 
 use thanos_core::labels::{Labels, LabelsRef};
 
+pub use matchers::strip_matchers;
 pub use stream::{add_labels, edit_and_sort};
 
 /// Labels to add to every series (they win over labels of the same name) and label names to remove.

@@ -11,9 +11,9 @@ use thanos_core::labels::Matcher;
 use thanos_core::query::Missing;
 
 use super::prune::Decision;
-use super::source::missing_error;
 use super::timeout::within;
 use super::{Endpoint, Proxy, add_once};
+use crate::policy::missing_error;
 use crate::store::{LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, Store};
 
 /// The call of one store: whom it asks, and the answer to come.

@@ -12,7 +12,6 @@
 
 mod endpoint;
 mod labels;
-mod merge;
 mod prune;
 mod read_ahead;
 mod source;
@@ -31,13 +30,15 @@ use futures::{StreamExt, stream};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 use thanos_core::labels::{Labels, Matcher};
-use thanos_core::query::{Completeness, Missing, SeriesEvent, SeriesStream};
+use thanos_core::query::{Completeness, MergeSource, Missing, SeriesEvent, SeriesStream, merge};
 use thanos_core::time::TimeRange;
 
 pub use endpoint::{Endpoint, EndpointInfo, EndpointSet};
 pub use prune::{Decision, SkipReason};
 
 use crate::join::join_series;
+use crate::label_edit::strip_matchers;
+use crate::policy::fail_or_note;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest, Store,
     StoreInfo,
@@ -152,7 +153,7 @@ impl Proxy {
         range: TimeRange,
         matchers: &[Matcher],
     ) -> Option<(Vec<Decision>, Vec<Matcher>)> {
-        let matchers = prune::strip_matchers(matchers, &self.options.selector_labels)?;
+        let matchers = strip_matchers(matchers, &self.options.selector_labels)?;
         if range.is_empty() {
             return None;
         }
@@ -190,7 +191,7 @@ impl Proxy {
         let stream = source::open(&target.endpoint, info, request, &options);
         let stream =
             read_ahead::read_ahead(stream, self.options.read_ahead_batches, options.budget);
-        source::with_policy(stream, target.endpoint.name().to_owned(), policy)
+        fail_or_note(stream, target.endpoint.name().to_owned(), policy)
     }
 }
 
@@ -233,11 +234,11 @@ impl Store for Proxy {
             hints: None,
             ..request.clone()
         };
-        let inputs = targets
-            .iter()
-            .map(|target| self.open(target, forwarded.clone()))
-            .collect();
-        let whole = join_series(merge::merge(inputs), request.limit);
+        let source = |target: &Decision| MergeSource {
+            name: target.endpoint.name().to_owned(),
+            stream: self.open(target, forwarded.clone()),
+        };
+        let whole = join_series(merge(targets.iter().map(source).collect()), request.limit);
         let notices = stream::iter(missing.map(|missing| Ok(SeriesEvent::Missing(missing))));
         Ok(each_notice_once(notices.chain(whole).boxed()))
     }

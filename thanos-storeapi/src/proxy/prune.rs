@@ -92,19 +92,6 @@ pub(super) fn address_matches(sets: &[Vec<Matcher>], address: Option<&str>) -> b
     sets.is_empty() || address.is_some_and(|address| sets.iter().any(|set| matches(set, address)))
 }
 
-/// Removes the matchers on labels that all series carry. Returns `None` when one of them does not match.
-pub(super) fn strip_matchers(matchers: &[Matcher], carried: &Labels) -> Option<Vec<Matcher>> {
-    let mut rest = Vec::with_capacity(matchers.len());
-    for matcher in matchers {
-        match carried.get(matcher.name()) {
-            Some(value) if matcher.matches(&value) => {}
-            Some(_) => return None,
-            None => rest.push(matcher.clone()),
-        }
-    }
-    Some(rest)
-}
-
 /// Returns the databases that a proxy announces for a store.
 pub(super) fn announced(info: &EndpointInfo, selector: &Labels) -> Vec<TsdbInfo> {
     let Some(info) = info.known() else {

@@ -7,13 +7,14 @@ use futures::{StreamExt, stream};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 use thanos_core::labels::Labels;
-use thanos_core::query::{Missing, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream};
+use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
 
 use super::endpoint::Endpoint;
 use super::timeout::{Elapsed, within};
 use crate::label_edit::{LabelEdit, edit_and_sort};
+use crate::policy::until_error;
 use crate::shard::ShardFilter;
-use crate::store::{PartialResponse, SeriesRequest, StoreInfo};
+use crate::store::{SeriesRequest, StoreInfo};
 
 /// What the stream of a store needs besides the request.
 #[derive(Debug, Clone)]
@@ -51,7 +52,7 @@ pub(super) fn open(
     }
     stream = in_order(stream, Arc::clone(endpoint));
     match filter {
-        Some(filter) => of_shard(stream, filter),
+        Some(filter) => filter.filter_stream(stream),
         None => stream,
     }
 }
@@ -152,65 +153,4 @@ fn in_order(stream: SeriesStream, endpoint: Arc<Endpoint>) -> SeriesStream {
         other => other,
     });
     until_error(checked.boxed())
-}
-
-/// Keeps the series of a shard.
-fn of_shard(stream: SeriesStream, mut filter: ShardFilter) -> SeriesStream {
-    let mut keep = move |event| match event {
-        Ok(SeriesEvent::Batch(batch)) => {
-            let mut kept = SeriesBatchBuilder::new();
-            for series in batch.iter().filter(|series| filter.keeps(series.labels)) {
-                kept.push(series.labels, series.chunks.iter().cloned());
-            }
-            let kept = kept.finish();
-            (!kept.is_empty()).then_some(Ok(SeriesEvent::Batch(kept)))
-        }
-        other => Some(other),
-    };
-    stream
-        .filter_map(move |event| std::future::ready(keep(event)))
-        .boxed()
-}
-
-/// Turns failures of a store into what the request wants: an error, or a notice of missing data and the end.
-pub(super) fn with_policy(
-    stream: SeriesStream,
-    name: String,
-    policy: PartialResponse,
-) -> SeriesStream {
-    match policy {
-        PartialResponse::Abort => {
-            let strict = stream.map(|event| match event {
-                Ok(SeriesEvent::Missing(missing)) => Err(missing_error(&missing)),
-                other => other,
-            });
-            until_error(strict.boxed())
-        }
-        PartialResponse::Warn => until_error(stream)
-            .map(move |event| {
-                Ok(event.unwrap_or_else(|error| {
-                    SeriesEvent::Missing(Missing {
-                        source: name.clone(),
-                        reason: error.to_string(),
-                    })
-                }))
-            })
-            .boxed(),
-    }
-}
-
-/// Returns the error that a notice of missing data is for those who want all of it.
-pub(super) fn missing_error(missing: &Missing) -> Error {
-    Error::unavailable(format!("{}: {}", missing.source, missing.reason))
-}
-
-/// Ends a stream after its first error.
-fn until_error(stream: SeriesStream) -> SeriesStream {
-    stream::unfold(Some(stream), |stream| async move {
-        let mut stream = stream?;
-        let event = stream.next().await?;
-        let rest = event.is_ok().then_some(stream);
-        Some((event, rest))
-    })
-    .boxed()
 }

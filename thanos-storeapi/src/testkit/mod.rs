@@ -20,12 +20,14 @@
 //! ```
 
 mod answer;
+mod block;
 pub mod conformance;
 mod dataset;
 mod faults;
 mod mem_store;
 
 pub use answer::{Answer, AnswerSeries};
+pub use block::write_block;
 pub use dataset::{Dataset, DatasetSeries, SAMPLES_PER_CHUNK_MAX};
 pub use faults::Fault;
 pub use mem_store::{MemSeries, MemStore};

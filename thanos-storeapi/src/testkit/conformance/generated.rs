@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thanos_core::labels::{Labels, MatchOp, Matcher};
+use thanos_core::testkit::TestRandom;
 use thanos_core::time::TimeRange;
 
 use super::{REPLICA_LABEL, Report, ask, check_contract, millis};
@@ -17,7 +18,7 @@ where
     F: AsyncFn(Dataset) -> Arc<dyn Store>,
 {
     for seed in 0..DATASETS {
-        let mut random = Random(seed);
+        let mut random = TestRandom::new(seed);
         let data = dataset(&mut random);
         let model: Arc<dyn Store> = Arc::new(data.to_mem_store());
         let store = make_store(data).await;
@@ -116,42 +117,28 @@ async fn check_labels(
     }
 }
 
-/// A small generator of numbers (splitmix64): the cases are the same on every machine.
-#[derive(Debug)]
-struct Random(u64);
+fn pick<T: Copy>(random: &mut TestRandom, choices: &[T]) -> T {
+    let place = random.below(choices.len() as u64);
+    choices[usize::try_from(place).expect("below the length")]
+}
 
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        let place = self.below(choices.len() as u64);
-        choices[usize::try_from(place).expect("below the length")]
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
+fn chance(random: &mut TestRandom, percent: u64) -> bool {
+    random.below(100) < percent
 }
 
 const NAMES: [&str; 7] = ["a", "b", "c", "pod", "region", "s", "z"];
 const VALUES: [&str; 5] = ["0", "1", "2", "eu", "us"];
 
-fn dataset(random: &mut Random) -> Dataset {
-    let mut external = vec![("region", random.pick(&["eu", "us"]))];
-    if random.chance(40) {
-        external.push((random.pick(&NAMES), "9"));
+fn dataset(random: &mut TestRandom) -> Dataset {
+    let mut external = vec![("region", pick(random, &["eu", "us"]))];
+    if chance(random, 40) {
+        external.push((pick(random, &NAMES), "9"));
     }
     let mut series = Vec::new();
     for _ in 0..random.below(40) {
-        let mut pairs = vec![(random.pick(&NAMES), random.pick(&VALUES))];
+        let mut pairs = vec![(pick(random, &NAMES), pick(random, &VALUES))];
         for _ in 0..random.below(4) {
-            pairs.push((random.pick(&NAMES), random.pick(&VALUES)));
+            pairs.push((pick(random, &NAMES), pick(random, &VALUES)));
         }
         series.push(DatasetSeries {
             labels: Labels::from_pairs(pairs),
@@ -163,7 +150,7 @@ fn dataset(random: &mut Random) -> Dataset {
     Dataset::new(Labels::from_pairs(external), series)
 }
 
-fn samples(random: &mut Random) -> Vec<(thanos_core::time::Timestamp, f64)> {
+fn samples(random: &mut TestRandom) -> Vec<(thanos_core::time::Timestamp, f64)> {
     let (start_ms, count) = (random.below(5000), 1 + random.below(400));
     let sample = |place: u64| {
         let time_ms = i64::try_from(start_ms + place * 10).unwrap_or(i64::MAX);
@@ -175,25 +162,28 @@ fn samples(random: &mut Random) -> Vec<(thanos_core::time::Timestamp, f64)> {
     (0..count).map(sample).collect()
 }
 
-fn series_request(random: &mut Random) -> SeriesRequest {
+fn series_request(random: &mut TestRandom) -> SeriesRequest {
     let mut without = vec![REPLICA_LABEL.to_owned()];
     for _ in 0..random.below(3) {
-        without.push(random.pick(&NAMES).to_owned());
+        without.push(pick(random, &NAMES).to_owned());
     }
-    let shard = random.chance(30).then(|| ShardInfo {
+    let shard = chance(random, 30).then(|| ShardInfo {
         shard_index: random.below(2),
         total_shards: 2,
-        by: random.chance(50),
-        labels: vec![random.pick(&NAMES).to_owned()],
+        by: chance(random, 50),
+        labels: vec![pick(random, &NAMES).to_owned()],
     });
     let min_ms = i64::try_from(random.below(6000)).unwrap_or(0);
     let max_ms = min_ms + i64::try_from(random.below(4000)).unwrap_or(0);
     SeriesRequest {
-        range: random.pick(&[TimeRange::ALL, TimeRange::from_millis(min_ms, max_ms)]),
+        range: pick(
+            random,
+            &[TimeRange::ALL, TimeRange::from_millis(min_ms, max_ms)],
+        ),
         matchers: (0..1 + random.below(3)).map(|_| matcher(random)).collect(),
         without_replica_labels: without,
-        skip_chunks: random.chance(20),
-        limit: if random.chance(20) {
+        skip_chunks: chance(random, 20),
+        limit: if chance(random, 20) {
             1 + random.below(10)
         } else {
             0
@@ -203,21 +193,21 @@ fn series_request(random: &mut Random) -> SeriesRequest {
     }
 }
 
-fn matcher(random: &mut Random) -> Matcher {
-    let name = random.pick(&NAMES);
+fn matcher(random: &mut TestRandom) -> Matcher {
+    let name = pick(random, &NAMES);
     let (op, value) = match random.below(4) {
         0 => (
             MatchOp::Equal,
-            random.pick(&["", "0", "1", "eu", "missing"]),
+            pick(random, &["", "0", "1", "eu", "missing"]),
         ),
-        1 => (MatchOp::NotEqual, random.pick(&["", "0", "eu", "missing"])),
+        1 => (MatchOp::NotEqual, pick(random, &["", "0", "eu", "missing"])),
         2 => (
             MatchOp::Regex,
-            random.pick(&[".*", ".+", "0|1", "e.", "|0", "9|[12]"]),
+            pick(random, &[".*", ".+", "0|1", "e.", "|0", "9|[12]"]),
         ),
         _ => (
             MatchOp::NotRegex,
-            random.pick(&[".+", "0|1", "e.", "", "missing.*"]),
+            pick(random, &[".+", "0|1", "e.", "", "missing.*"]),
         ),
     };
     Matcher::new(op, name, value).expect("the patterns are valid")

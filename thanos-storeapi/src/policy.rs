@@ -1,0 +1,49 @@
+//! What becomes of a failure among many sources: the end of the request, or a gap that is named.
+
+use futures::{StreamExt, stream};
+use thanos_core::error::Error;
+use thanos_core::query::{Missing, SeriesEvent, SeriesStream};
+
+use crate::store::PartialResponse;
+
+/// Turns failures of one source into what the request wants.
+///
+/// With [`PartialResponse::Abort`] the stream ends with the error, and a notice of missing data is one. With
+/// [`PartialResponse::Warn`] an error becomes a notice that `source` is missing, and the stream ends without one.
+pub fn fail_or_note(stream: SeriesStream, source: String, policy: PartialResponse) -> SeriesStream {
+    match policy {
+        PartialResponse::Abort => {
+            let strict = stream.map(|event| match event {
+                Ok(SeriesEvent::Missing(missing)) => Err(missing_error(&missing)),
+                other => other,
+            });
+            until_error(strict.boxed())
+        }
+        PartialResponse::Warn => until_error(stream)
+            .map(move |event| {
+                Ok(event.unwrap_or_else(|error| {
+                    SeriesEvent::Missing(Missing {
+                        source: source.clone(),
+                        reason: error.to_string(),
+                    })
+                }))
+            })
+            .boxed(),
+    }
+}
+
+/// Returns the error that a notice of missing data is for those who want all of it.
+pub(crate) fn missing_error(missing: &Missing) -> Error {
+    Error::unavailable(format!("{}: {}", missing.source, missing.reason))
+}
+
+/// Ends a stream after its first error.
+pub(crate) fn until_error(stream: SeriesStream) -> SeriesStream {
+    stream::unfold(Some(stream), |stream| async move {
+        let mut stream = stream?;
+        let event = stream.next().await?;
+        let rest = event.is_ok().then_some(stream);
+        Some((event, rest))
+    })
+    .boxed()
+}
