@@ -62,8 +62,9 @@ fn batch() -> SeriesBatch {
 }
 
 fn frame() -> Frame {
-    let mut frames = Frames::new(SeriesEvent::Batch(batch()), FRAME_SERIES as u64);
-    frames.next().expect("the batch has series")
+    let mut frames = Frames::new(FRAME_SERIES as u64);
+    frames.push(SeriesEvent::Batch(batch()));
+    frames.next_full().expect("the batch fills a frame")
 }
 
 fn encode(c: &mut Criterion) {

@@ -16,13 +16,16 @@ use crate::convert::status::to_status;
 use crate::store::{SeriesEvent, SeriesStream};
 use crate::wire::{Frame, Frames};
 
-/// Cuts the events of a store into frames, one when asked for one.
+/// Cuts the events of a store into frames when the connection asks for one.
 ///
-/// Dropping it drops the store's stream.
+/// A batch frame is filled with what the store has now and goes out as it is when the store has to wait. Dropping
+/// the stream drops that of the store.
 pub(super) struct FrameStream {
+    /// `None` after the end or an error.
     events: Option<SeriesStream>,
     frames: Frames,
-    response_batch_size: u64,
+    /// What ended the stream of the store; it comes after the last series.
+    error: Option<Status>,
     counters: Arc<ServerCounters>,
 }
 
@@ -35,9 +38,34 @@ impl FrameStream {
         count(&counters.series_calls_open);
         Self {
             events: Some(events),
-            frames: Frames::default(),
-            response_batch_size,
+            frames: Frames::new(response_batch_size),
+            error: None,
             counters,
+        }
+    }
+
+    /// Takes events until a frame is full or the store has no more for now.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.frames.next_full() {
+                return Poll::Ready(Some(frame));
+            }
+            match self.poll_event(cx) {
+                Poll::Ready(Some(Ok(event))) => self.frames.push(event),
+                Poll::Ready(Some(Err(status))) => {
+                    count(&self.counters.failed_calls);
+                    self.error = Some(status);
+                    self.events = None;
+                }
+                Poll::Ready(None) => {
+                    self.events = None;
+                    return Poll::Ready(self.frames.flush());
+                }
+                Poll::Pending => {
+                    let frame = self.frames.flush();
+                    return frame.map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)));
+                }
+            }
         }
     }
 
@@ -58,27 +86,14 @@ impl Stream for FrameStream {
     type Item = Result<Frame, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(frame) = self.frames.next() {
+        match ready!(self.poll_frame(cx)) {
+            Some(frame) => {
                 count(&self.counters.frames);
-                if let Frame::Series(run) | Frame::Batch(run) = &frame {
-                    let series = run.len() as u64;
-                    self.counters.series.fetch_add(series, Ordering::Relaxed);
-                }
-                return Poll::Ready(Some(Ok(frame)));
+                let series = frame.series_count() as u64;
+                self.counters.series.fetch_add(series, Ordering::Relaxed);
+                Poll::Ready(Some(Ok(frame)))
             }
-            match ready!(self.poll_event(cx)) {
-                Some(Ok(event)) => self.frames = Frames::new(event, self.response_batch_size),
-                Some(Err(status)) => {
-                    self.events = None;
-                    count(&self.counters.failed_calls);
-                    return Poll::Ready(Some(Err(status)));
-                }
-                None => {
-                    self.events = None;
-                    return Poll::Ready(None);
-                }
-            }
+            None => Poll::Ready(self.error.take().map(Err)),
         }
     }
 }

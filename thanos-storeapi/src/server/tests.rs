@@ -531,7 +531,7 @@ async fn http_requests_reach_the_router_on_the_same_port() {
 
 #[tokio::test]
 async fn what_was_served_is_counted() {
-    let running = Running::start(Arc::new(dataset(5).to_mem_store().with_batch_series(5)));
+    let running = Running::start(Arc::new(dataset(5).to_mem_store().with_batch_series(1)));
     let client = running.client();
     let request = SeriesRequest {
         response_batch_size: 2,

@@ -1,12 +1,13 @@
 //! Frames to bytes.
 //!
-//! Protobuf wants the length of a message before its content. One pass over a run writes all labels into a
+//! Protobuf wants the length of a message before its content. One pass over the series writes all labels into a
 //! scratch buffer (their lengths are known then), hashes the chunks and sums up; a second pass writes.
 
 use bytes::BufMut;
 use thanos_core::chunk::{Aggregate, Chunk, ChunkPayload, SeriesChunk};
 use thanos_core::error::{Error, Result};
 use thanos_core::labels::LabelsRef;
+use thanos_core::query::SeriesView;
 use xxhash_rust::xxh64::xxh64;
 
 use super::WARNING_DETAIL_FIELD;
@@ -27,10 +28,12 @@ use crate::store::Missing;
 ///
 /// let mut series = SeriesBatchBuilder::new();
 /// series.push(Labels::from_pairs([("__name__", "up")]).as_ref(), []);
-/// let event = SeriesEvent::Batch(series.finish());
+/// let mut frames = Frames::new(64);
+/// frames.push(SeriesEvent::Batch(series.finish()));
+/// let frame = frames.next_full().or_else(|| frames.flush());
 ///
 /// let mut decoder = FrameDecoder::new("store-a:10901");
-/// for frame in Frames::new(event, 64) {
+/// if let Some(frame) = frame {
 ///     let mut bytes = Vec::new();
 ///     FrameEncoder::default().encode(&frame, &mut bytes)?;
 ///     decoder.decode(&bytes.into(), &mut series)?;
@@ -40,10 +43,10 @@ use crate::store::Missing;
 /// ```
 #[derive(Debug, Default)]
 pub struct FrameEncoder {
-    /// The label fields of all series of the run, one after the other.
+    /// The label fields of all series of the frame, one after the other.
     labels: Vec<u8>,
     series: Vec<SeriesSize>,
-    /// The hashes of all chunks of the run, in the order in which they are written.
+    /// The hashes of all chunks of the frame, in the order in which they are written.
     hashes: Vec<u64>,
 }
 
@@ -62,17 +65,17 @@ impl FrameEncoder {
     pub fn encode(&mut self, frame: &Frame, out: &mut impl BufMut) -> Result<()> {
         match frame {
             Frame::Series(run) => {
-                self.measure(run)?;
-                self.write_series(run, out);
+                self.measure(std::slice::from_ref(run))?;
+                self.write_series(std::slice::from_ref(run), out);
             }
-            Frame::Batch(run) => {
-                self.measure(run)?;
+            Frame::Batch(runs) => {
+                self.measure(runs)?;
                 let len = self
                     .series
                     .iter()
                     .map(|size| delimited_len(size.message_len));
                 put_head(out, 4, len.sum());
-                self.write_series(run, out);
+                self.write_series(runs, out);
             }
             Frame::Warning(text) => {
                 put_text(out, 2, text);
@@ -93,13 +96,12 @@ impl FrameEncoder {
         Ok(())
     }
 
-    /// Fills the buffers with the labels, hashes and lengths of a run.
-    fn measure(&mut self, run: &SeriesRun) -> Result<()> {
+    /// Fills the buffers with the labels, hashes and lengths of the series.
+    fn measure(&mut self, runs: &[SeriesRun]) -> Result<()> {
         self.labels.clear();
         self.series.clear();
         self.hashes.clear();
-        for index in run.range.clone() {
-            let series = run.batch.get(index);
+        for series in series_of(runs) {
             let labels_start = self.labels.len();
             append_labels(&mut self.labels, series.labels);
             let labels_len = self.labels.len() - labels_start;
@@ -126,15 +128,15 @@ impl FrameEncoder {
         Ok(())
     }
 
-    /// Writes the measured run as fields 1; both kinds of frames have their series there.
-    fn write_series(&self, run: &SeriesRun, out: &mut impl BufMut) {
+    /// Writes the measured series as fields 1; both kinds of frames have their series there.
+    fn write_series(&self, runs: &[SeriesRun], out: &mut impl BufMut) {
         let (mut labels, mut hashes) = (self.labels.as_slice(), self.hashes.as_slice());
-        for (index, size) in run.range.clone().zip(&self.series) {
+        for (series, size) in series_of(runs).zip(&self.series) {
             put_head(out, 1, size.message_len);
             let (own, rest) = labels.split_at(size.labels_len);
             out.put_slice(own);
             labels = rest;
-            for chunk in run.batch.get(index).chunks {
+            for chunk in series.chunks {
                 let (own, rest) = hashes.split_at(parts(chunk).count());
                 put_head(out, 2, aggr_chunk_len(chunk, own));
                 put_aggr_chunk(out, chunk, own);
@@ -142,6 +144,11 @@ impl FrameEncoder {
             }
         }
     }
+}
+
+fn series_of(runs: &[SeriesRun]) -> impl Iterator<Item = SeriesView<'_>> {
+    runs.iter()
+        .flat_map(|run| run.range.clone().map(|index| run.batch.get(index)))
 }
 
 /// Returns what a peer sees that knows warnings only.

@@ -46,9 +46,19 @@ fn encode(frame: &Frame) -> Bytes {
 }
 
 fn frames_of(event: SeriesEvent, batch_size: u64) -> Vec<Bytes> {
-    Frames::new(event, batch_size)
-        .map(|frame| encode(&frame))
-        .collect()
+    cut([event], batch_size).iter().map(encode).collect()
+}
+
+/// Returns all frames of `events`.
+fn cut(events: impl IntoIterator<Item = SeriesEvent>, batch_size: u64) -> Vec<Frame> {
+    let mut frames = Frames::new(batch_size);
+    let mut all = Vec::new();
+    for event in events {
+        frames.push(event);
+        all.extend(std::iter::from_fn(|| frames.next_full()));
+    }
+    all.extend(frames.flush());
+    all
 }
 
 fn decode_all(frames: &[Bytes]) -> thanos_core::Result<(SeriesBatch, Vec<SeriesEvent>)> {
@@ -136,6 +146,35 @@ fn batch_frames_hold_as_many_series_as_wanted() {
         }
         assert_eq!(owned(&decode_all(&frames).unwrap().0), expected);
     }
+}
+
+#[test]
+fn small_batches_share_a_frame_and_other_events_close_it() {
+    let batch = |values: &[&str]| {
+        let mut series = SeriesBatchBuilder::new();
+        for value in values {
+            series.push(Labels::from_pairs([("a", value)]).as_ref(), []);
+        }
+        SeriesEvent::Batch(series.finish())
+    };
+    let events = [
+        batch(&["1", "2"]),
+        batch(&[]),
+        batch(&["3", "4", "5"]),
+        SeriesEvent::Warning("slow".into()),
+        batch(&["6"]),
+        batch(&["7"]),
+    ];
+    let frames = cut(events, 4);
+    let counts: Vec<usize> = frames.iter().map(Frame::series_count).collect();
+    assert_eq!(counts, [4, 1, 0, 2]);
+    let bytes: Vec<Bytes> = frames.iter().map(encode).collect();
+    let (batch, _) = decode_all(&bytes).unwrap();
+    let values: Vec<_> = batch
+        .iter()
+        .map(|one| one.labels.get("a").unwrap().into_owned())
+        .collect();
+    assert_eq!(values.concat(), "1234567");
 }
 
 #[test]
@@ -306,9 +345,7 @@ fn a_chunk_without_encoding_is_refused() {
         data: Bytes::new(),
     });
     series.push(Labels::from_pairs([("a", "b")]).as_ref(), [chunk]);
-    let frame = Frames::new(SeriesEvent::Batch(series.finish()), 1)
-        .next()
-        .unwrap();
+    let frame = cut([SeriesEvent::Batch(series.finish())], 1).remove(0);
     let mut out = Vec::new();
     let error = FrameEncoder::default()
         .encode(&frame, &mut out)
