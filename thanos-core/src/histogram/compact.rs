@@ -47,9 +47,11 @@ fn with_spans(
 
 fn same_buckets(a: &BucketLayout, b: &BucketLayout) -> bool {
     let same = |a: &[Span], b: &[Span]| a == b || indices(a).eq(indices(b));
+    let bits =
+        |bounds: &[f64]| -> Vec<u64> { bounds.iter().map(|bound| bound.to_bits()).collect() };
     a.schema == b.schema
-        && a.zero_threshold == b.zero_threshold
-        && (!a.has_custom_buckets() || a.custom_values == b.custom_values)
+        && a.zero_threshold.to_bits() == b.zero_threshold.to_bits()
+        && (!a.has_custom_buckets() || bits(&a.custom_values) == bits(&b.custom_values))
         && same(&a.positive_spans, &b.positive_spans)
         && same(&a.negative_spans, &b.negative_spans)
 }

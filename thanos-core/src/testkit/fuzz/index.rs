@@ -1,6 +1,6 @@
-//! One entry point per format for fuzzing: any bytes may go in, and nothing may panic or take memory without bound.
+//! Index, index-header, series entries and postings lists.
 //!
-//! Formats with checksums have two: the bytes as a file, and the bytes as the contents of sections whose checksums
+//! An index has two entry points: the bytes as a file, and the bytes as the contents of sections whose checksums
 //! are made right, because no fuzzer guesses a checksum.
 
 use std::ops::ControlFlow;
