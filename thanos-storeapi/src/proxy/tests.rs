@@ -1,6 +1,8 @@
 //! The proxy passes the conformance suite in every layout of stores, and no way of failing hides data.
 
 mod failures;
+#[cfg(all(feature = "client", feature = "server"))]
+mod over_grpc;
 mod planning;
 mod streams;
 
