@@ -1,10 +1,11 @@
 //! Collects which series have which label while series are written, and hands the lists out in order.
 //!
-//! Takes 4 bytes for each label of each series; handing out takes about as much again, but for many series only
+//! Takes 4 bytes for each label of each series and for each symbol; handing out takes about as much again, but for many series only
 //! some label values at a time, each time with one pass over what was collected.
 
-use std::collections::HashMap;
 use std::ops::Range;
+
+use hashbrown::HashMap;
 
 use super::format::SymbolRef;
 
@@ -19,11 +20,17 @@ pub(super) struct LabelPair {
     pub(super) series_count: u32,
 }
 
+/// No pair.
+const NONE: u32 = u32::MAX;
+
 /// The labels of the series so far.
 #[derive(Debug, Default)]
 pub(super) struct PostingsBuilder {
-    /// Numbers the pairs in the order in which they are met.
-    ids: HashMap<(SymbolRef, SymbolRef), u32, hashbrown::DefaultHashBuilder>,
+    /// The pair met first with each symbol as its value: nearly every value has one name only.
+    by_value: Vec<u32>,
+    /// The other pairs.
+    others: HashMap<(SymbolRef, SymbolRef), u32>,
+    /// Numbered in the order in which they are met.
     pairs: Vec<LabelPair>,
     /// The pairs of all series, one series after another.
     labels: Vec<u32>,
@@ -32,24 +39,45 @@ pub(super) struct PostingsBuilder {
 }
 
 impl PostingsBuilder {
+    /// Returns a builder for labels among this many symbols.
+    pub(super) fn new(symbol_count: u32) -> Self {
+        Self {
+            by_value: vec![NONE; symbol_count as usize],
+            ..Self::default()
+        }
+    }
+
+    /// Adds a series whose labels are among the symbols.
     pub(super) fn add(&mut self, reference: u32, labels: &[(SymbolRef, SymbolRef)]) {
         for (name, value) in labels {
-            let next = self.pairs.len();
-            let id = *self.ids.entry((*name, *value)).or_insert_with(|| {
-                self.pairs.push(LabelPair {
-                    name: *name,
-                    value: *value,
-                    series_count: 0,
-                });
-                // Pairs of 32-bit series offsets times few labels: memory ends long before.
-                u32::try_from(next).unwrap_or(u32::MAX)
-            });
-            if let Some(pair) = self.pairs.get_mut(id as usize) {
-                pair.series_count += 1;
-            }
+            let id = self.pair(*name, *value);
+            self.pairs[id as usize].series_count += 1;
             self.labels.push(id);
         }
         self.series.push((reference, self.labels.len()));
+    }
+
+    fn pair(&mut self, name: SymbolRef, value: SymbolRef) -> u32 {
+        let first = self.by_value[value.0 as usize];
+        if first != NONE && self.pairs[first as usize].name == name {
+            return first;
+        }
+        // The labels of 2^32 series references run out of memory long before the numbers run out.
+        let next = u32::try_from(self.pairs.len()).unwrap_or(NONE);
+        let new = LabelPair {
+            name,
+            value,
+            series_count: 0,
+        };
+        if first == NONE {
+            self.by_value[value.0 as usize] = next;
+            self.pairs.push(new);
+            return next;
+        }
+        *self.others.entry((name, value)).or_insert_with(|| {
+            self.pairs.push(new);
+            next
+        })
     }
 
     /// Returns the references of all series.
@@ -169,8 +197,9 @@ mod tests {
 
     #[test]
     fn lists_do_not_depend_on_the_size_of_a_batch() {
-        let mut builder = PostingsBuilder::default();
+        let mut builder = PostingsBuilder::new(50);
         for series in 0..50 {
+            // Values are shared by names, as `0` by all three.
             let labels = [(9, series % 3), (2, series), (5, series / 10)];
             let labels = labels.map(|(name, value)| (SymbolRef(name), SymbolRef(value)));
             builder.add(100 + series, &labels);

@@ -210,13 +210,7 @@ impl Symbols {
                 self.cursor_at(inside.ok_or_else(unknown)?)
             }
             IndexVersion::V2 if symbol.0 >= self.count => return Err(unknown()),
-            IndexVersion::V2 => {
-                let mut cursor = self.cursor_at_sample(symbol.0 as usize / SAMPLING);
-                for _ in 0..symbol.0 as usize % SAMPLING {
-                    cursor.uvarint_bytes("symbol")?;
-                }
-                cursor
-            }
+            IndexVersion::V2 => self.walk(symbol.0 as usize)?,
         };
         let text = cursor.uvarint_bytes("symbol")?;
         let end = cursor.offset() - self.table_offset;
@@ -224,6 +218,24 @@ impl Symbols {
             start: position_u32(end - text.len() as u64),
             len: position_u32(text.len() as u64),
         })
+    }
+
+    /// Returns the cursor before the symbol at `position`, which there is.
+    fn walk(&self, position: usize) -> Result<Cursor<'_>> {
+        let sample = self.samples.get(position / SAMPLING);
+        let mut at = sample.map_or(0, |sample| *sample as usize);
+        for _ in 0..position % SAMPLING {
+            match self.table.get(at) {
+                // Nearly all symbols have a length of one byte; this loop is where lookups spend their time.
+                Some(len) if *len < 0x80 => at += 1 + usize::from(*len),
+                _ => {
+                    let mut cursor = self.cursor_at(at);
+                    cursor.uvarint_bytes("symbol")?;
+                    at = self.table.len() - cursor.remaining();
+                }
+            }
+        }
+        Ok(self.cursor_at(at))
     }
 
     /// Returns the bytes at `place`.

@@ -104,9 +104,9 @@ impl<W: Write> IndexWriter<W> {
         Ok(Self {
             sink,
             toc,
+            postings: PostingsBuilder::new(symbols.len()),
             symbols,
             label_indices,
-            postings: PostingsBuilder::default(),
             series: 0,
             chunks: 0,
             last_labels: Vec::new(),
@@ -126,15 +126,19 @@ impl<W: Write> IndexWriter<W> {
         let mut found = std::mem::take(&mut self.labels);
         found.clear();
         for (name, value) in labels.iter() {
-            found.push((self.find(&name)?, self.find(&value)?));
+            let hint = self.last_labels.get(found.len()).copied();
+            let name = self.find(&name, hint.map(|(name, _)| name))?;
+            found.push((name, self.find(&value, hint.map(|(_, value)| value))?));
         }
         let result = self.add_series_by_symbols(&found, chunks);
         self.labels = found;
         result
     }
 
-    fn find(&mut self, text: &str) -> Result<SymbolRef> {
-        let found = self.symbols.find(text);
+    /// Finds the symbol with `text`; `hint` is what the last series has in this place, often the same.
+    fn find(&mut self, text: &str, hint: Option<SymbolRef>) -> Result<SymbolRef> {
+        let unchanged = hint.filter(|hint| self.symbols.text(*hint) == Some(text.as_bytes()));
+        let found = unchanged.or_else(|| self.symbols.find(text));
         found.ok_or_else(|| Error::invalid(format!("label text {text:?} is not among the symbols")))
     }
 
@@ -173,16 +177,13 @@ impl<W: Write> IndexWriter<W> {
     /// Symbols are numbered in their order, so that numbers compare as the texts do.
     fn check_labels(&self, labels: &[(SymbolRef, SymbolRef)]) -> Result<()> {
         let show = || self.show(labels);
+        // Only the first of the sorted symbols can be the empty text.
+        let first = SymbolRef(u32::from(self.symbols.text(SymbolRef(0)) == Some(&[])));
+        let usable = first..SymbolRef(self.symbols.len());
         for (name, value) in labels {
-            let texts = (self.symbols.text(*name), self.symbols.text(*value));
-            let (Some(name), Some(value)) = texts else {
-                return Err(Error::invalid("label refers to an unknown symbol"));
-            };
-            if name.is_empty() || value.is_empty() {
-                return Err(Error::invalid(format!(
-                    "empty label name or value in {}",
-                    show()
-                )));
+            if !usable.contains(name) || !usable.contains(value) {
+                let message = "label is unknown to the symbols or empty";
+                return Err(Error::invalid(format!("{message} in {}", show())));
             }
         }
         if !labels.is_sorted_by(|a, b| a.0 < b.0) {
