@@ -150,12 +150,19 @@ impl<'a> Cursor<'a> {
     /// `Corrupt` when it is cut short or does not fit 64 bits.
     #[inline]
     pub fn uvarint(&mut self, what: &str) -> Result<u64> {
-        if let Some((&byte, rest)) = self.rest.split_first()
-            && byte < 0x80
-        {
-            self.rest = rest;
-            self.offset += 1;
-            return Ok(u64::from(byte));
+        // References and lengths take one or two bytes nearly always.
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                self.offset += 1;
+                return Ok(u64::from(*byte));
+            }
+            [low, high @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                self.offset += 2;
+                return Ok(u64::from(low & 0x7F) | u64::from(*high) << 7);
+            }
+            _ => {}
         }
         self.uvarint_long(what)
     }

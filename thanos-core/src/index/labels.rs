@@ -23,11 +23,14 @@ struct Slot {
     /// The reference plus one; 0 is an empty slot.
     key: u64,
     place: SymbolPlace,
+    /// Whether the text has a NUL, which the key of a label set escapes.
+    has_nul: bool,
 }
 
 const EMPTY: Slot = Slot {
     key: 0,
     place: SymbolPlace { start: 0, len: 0 },
+    has_nul: false,
 };
 
 impl Default for LabelDecoder {
@@ -65,31 +68,56 @@ impl LabelDecoder {
         }
         let mut previous: Option<&[u8]> = None;
         for (name, value) in labels {
-            let name = self.bytes(symbols, *name)?;
-            let value = self.bytes(symbols, *value)?;
-            if previous.is_some_and(|previous| previous >= name) {
-                return Err(out_of_order(name));
+            let name = self.text(symbols, *name)?;
+            let value = self.text(symbols, *value)?;
+            if previous.is_some_and(|previous| previous >= name.bytes) {
+                return Err(out_of_order(name.bytes));
             }
-            previous = Some(name);
-            if !value.is_empty() {
-                append_escaped(key, name);
-                append_escaped(key, value);
+            previous = Some(name.bytes);
+            if !value.bytes.is_empty() {
+                name.append_to(key);
+                value.append_to(key);
             }
         }
         Ok(())
     }
 
-    /// Returns the text of `symbol` as bytes known to be UTF-8.
     #[inline]
-    fn bytes<'s>(&mut self, symbols: &'s Symbols, symbol: SymbolRef) -> Result<&'s [u8]> {
+    fn text<'s>(&mut self, symbols: &'s Symbols, symbol: SymbolRef) -> Result<Text<'s>> {
         let key = u64::from(symbol.0) + 1;
         let slot = &mut self.slots[symbol.0 as usize % CACHE_SLOTS];
         if slot.key != key {
             let place = symbols.place(symbol)?;
-            symbols.text(place)?;
-            *slot = Slot { key, place };
+            let has_nul = symbols.text(place)?.contains('\0');
+            *slot = Slot {
+                key,
+                place,
+                has_nul,
+            };
         }
-        Ok(symbols.bytes_at(slot.place))
+        Ok(Text {
+            bytes: symbols.bytes_at(slot.place),
+            has_nul: slot.has_nul,
+        })
+    }
+}
+
+/// The text of a symbol, known to be UTF-8.
+#[derive(Clone, Copy)]
+struct Text<'s> {
+    bytes: &'s [u8],
+    has_nul: bool,
+}
+
+impl Text<'_> {
+    #[inline]
+    fn append_to(self, key: &mut Vec<u8>) {
+        if self.has_nul {
+            append_escaped(key, self.bytes);
+        } else {
+            key.extend_from_slice(self.bytes);
+            key.push(0);
+        }
     }
 }
 
