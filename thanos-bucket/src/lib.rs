@@ -10,5 +10,6 @@ pub mod config;
 #[cfg(feature = "filesystem")]
 pub mod directory;
 pub mod fetch;
+pub mod gateway;
 
 pub use bucket::{Bucket, RequestCounts};

@@ -49,9 +49,10 @@ pub async fn fetch(
     options: &FetchOptions,
 ) -> Result<BucketView> {
     let directories = bucket.top_directories().await?;
-    let ids = directories
+    let ids: Vec<BlockId> = directories
         .iter()
-        .filter_map(|name| name.parse::<BlockId>().ok());
+        .filter_map(|name| name.parse().ok())
+        .collect();
     let found: Vec<(BlockId, Result<Arc<Meta>>)> = futures::stream::iter(ids)
         .map(|id| async move {
             if let Some(known) = before.blocks.get(&id) {

@@ -22,7 +22,10 @@ pub(crate) struct PartitionOptions {
 
 /// Joins `ranges`, which are sorted by start and may overlap.
 pub(crate) fn partition(ranges: &[Range<u64>], options: PartitionOptions) -> Vec<Part> {
-    debug_assert!(ranges.is_sorted_by_key(|range| range.start), "ranges are sorted by start");
+    debug_assert!(
+        ranges.is_sorted_by_key(|range| range.start),
+        "ranges are sorted by start"
+    );
     let mut parts: Vec<Part> = Vec::new();
     for (index, range) in ranges.iter().enumerate() {
         if let Some(last) = parts.last_mut() {
@@ -34,7 +37,10 @@ pub(crate) fn partition(ranges: &[Range<u64>], options: PartitionOptions) -> Vec
                 continue;
             }
         }
-        parts.push(Part { range: range.clone(), items: index..index + 1 });
+        parts.push(Part {
+            range: range.clone(),
+            items: index..index + 1,
+        });
     }
     parts
 }
@@ -45,16 +51,27 @@ mod tests {
 
     use super::*;
 
-    const OPTIONS: PartitionOptions = PartitionOptions { gap_bytes_max: 10, part_bytes_max: 100 };
+    const OPTIONS: PartitionOptions = PartitionOptions {
+        gap_bytes_max: 10,
+        part_bytes_max: 100,
+    };
 
     #[test]
     fn near_ranges_are_joined_up_to_the_limit() {
         let ranges = [0..5, 15..20, 31..40, 41..90, 95..105, 300..900, 905..910];
         let parts = partition(&ranges, OPTIONS);
-        let shape: Vec<_> = parts.iter().map(|part| (part.range.clone(), part.items.clone())).collect();
+        let shape: Vec<_> = parts
+            .iter()
+            .map(|part| (part.range.clone(), part.items.clone()))
+            .collect();
         assert_eq!(
             shape,
-            [(0..20, 0..2), (31..105, 2..5), (300..900, 5..6), (905..910, 6..7)]
+            [
+                (0..20, 0..2),
+                (31..105, 2..5),
+                (300..900, 5..6),
+                (905..910, 6..7)
+            ]
         );
     }
 

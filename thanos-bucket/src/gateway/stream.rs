@@ -1,0 +1,193 @@
+//! The series of one block as a stream: postings once, then window by window entries, chunks, batches.
+//!
+//! A window is bounded in series and in bytes, and the next one is fetched when its predecessor has been taken: the
+//! memory of a request does not grow with the number of series, but for four bytes of postings each.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
+use thanos_core::index::{
+    ChunkMeta, LabelDecoder, RawSeries, SeriesRef, decode_series_within, split_series,
+};
+use thanos_core::labels::{LabelsRef, Matcher};
+use thanos_core::query::{
+    BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream,
+};
+use thanos_core::time::TimeRange;
+use thanos_core::{Error, Result};
+use thanos_storeapi::aggregates::keep_aggregates;
+
+use super::block::GatewayBlock;
+use super::chunks::fetch_chunks;
+use super::entries::{fetch_entries, take_window};
+use super::postings::matching_series;
+
+/// The most series of one window.
+const WINDOW_SERIES_MAX: usize = 8 * BATCH_SERIES_TARGET;
+/// The most chunks that are fetched at once; a window of series with more is fetched in several steps.
+const STEP_CHUNKS_MAX: usize = 2048;
+
+/// What is wanted from a block; matchers on external labels are dealt with already.
+#[derive(Debug, Clone)]
+pub(super) struct BlockQuery {
+    pub(super) matchers: Vec<Matcher>,
+    pub(super) range: TimeRange,
+    pub(super) skip_chunks: bool,
+    pub(super) aggregates: Vec<Aggregate>,
+}
+
+/// Returns the series of `block`, without its external labels, in label order.
+pub(super) fn block_series(block: Arc<GatewayBlock>, query: BlockQuery) -> SeriesStream {
+    let start = Walk {
+        block,
+        query,
+        series: None,
+        decoder: LabelDecoder::new(),
+        ready: VecDeque::new(),
+    };
+    Box::pin(futures::stream::try_unfold(start, |mut walk| async move {
+        let batch = walk.next().await?;
+        Ok(batch.map(|batch| (SeriesEvent::Batch(batch), walk)))
+    }))
+}
+
+struct Walk {
+    block: Arc<GatewayBlock>,
+    query: BlockQuery,
+    /// The series still to read; `None` before the postings are fetched.
+    series: Option<(Vec<SeriesRef>, usize)>,
+    decoder: LabelDecoder,
+    ready: VecDeque<SeriesBatch>,
+}
+
+/// A decoded series of a window: where its key ends in the arena, and its wanted chunks.
+struct WindowSeries {
+    key_end: usize,
+    chunks: Vec<ChunkMeta>,
+}
+
+impl Walk {
+    async fn next(&mut self) -> Result<Option<SeriesBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            let (series, mut done) = match self.series.take() {
+                Some(state) => state,
+                None => (matching_series(&self.block, &self.query.matchers).await?, 0),
+            };
+            if done == series.len() {
+                self.series = Some((series, done));
+                return Ok(None);
+            }
+            let mut rest = &series[done..];
+            let window = take_window(&self.block, &mut rest, WINDOW_SERIES_MAX)?;
+            done += window.len();
+            self.read_window(window).await?;
+            self.series = Some((series, done));
+        }
+    }
+
+    /// Reads the series of `window` and puts them into `ready`.
+    async fn read_window(&mut self, window: &[SeriesRef]) -> Result<()> {
+        let (keys, series) = self.read_entries(window).await?;
+        let mut from = 0;
+        let mut key_start = 0;
+        while from < series.len() {
+            let mut to = from;
+            let mut chunk_count = 0;
+            while to < series.len()
+                && (to == from || chunk_count + series[to].chunks.len() <= STEP_CHUNKS_MAX)
+            {
+                chunk_count += series[to].chunks.len();
+                to += 1;
+            }
+            key_start = self.read_step(&keys, key_start, &series[from..to]).await?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Fetches and decodes the entries of `window`; series without a chunk in the time range are left out.
+    async fn read_entries(&mut self, window: &[SeriesRef]) -> Result<(Vec<u8>, Vec<WindowSeries>)> {
+        let block = Arc::clone(&self.block);
+        let in_index = |error: Error, offset| error.at(offset).in_file(block.index_object());
+        let (mut keys, mut series) = (Vec::new(), Vec::with_capacity(window.len()));
+        let mut raw = RawSeries::default();
+        for entry in fetch_entries(&block, window).await? {
+            let section = split_series(&entry.bytes, entry.offset);
+            section
+                .and_then(|section| decode_series_within(section, self.query.range, &mut raw))
+                .map_err(|error| in_index(error, entry.offset))?;
+            if raw.chunks.is_empty() {
+                continue;
+            }
+            self.decoder
+                .append_key(block.symbols(), &raw.labels, &mut keys)
+                .map_err(|error| in_index(error, entry.offset))?;
+            let chunks = if self.query.skip_chunks {
+                Vec::new()
+            } else {
+                raw.chunks.clone()
+            };
+            series.push(WindowSeries {
+                key_end: keys.len(),
+                chunks,
+            });
+        }
+        Ok((keys, series))
+    }
+
+    /// Fetches the chunks of `series`, whose keys start at `key_start`, and makes batches; returns where the keys end.
+    async fn read_step(
+        &mut self,
+        keys: &[u8],
+        mut key_start: usize,
+        series: &[WindowSeries],
+    ) -> Result<usize> {
+        let wanted: Vec<_> = series
+            .iter()
+            .flat_map(|series| &series.chunks)
+            .map(|chunk| chunk.reference)
+            .collect();
+        let mut fetched = fetch_chunks(&self.block, &wanted).await?.into_iter();
+        let mut batch = SeriesBatchBuilder::new();
+        for one in series {
+            let mut chunks = Vec::with_capacity(one.chunks.len());
+            for (meta, chunk) in one.chunks.iter().zip(fetched.by_ref()) {
+                chunks.extend(self.series_chunk(meta, chunk)?);
+            }
+            let key = &keys[key_start..one.key_end];
+            key_start = one.key_end;
+            // A series none of whose chunks has a wanted aggregate is as good as absent.
+            if !chunks.is_empty() || self.query.skip_chunks {
+                batch.push(LabelsRef::from_trusted_key(key), chunks);
+            }
+            if batch.is_full() {
+                self.ready.push_back(batch.finish());
+            }
+        }
+        if !batch.is_empty() {
+            self.ready.push_back(batch.finish());
+        }
+        Ok(key_start)
+    }
+
+    /// Returns the wanted parts of a chunk; `None` when a downsampled chunk has none of the wanted aggregates.
+    fn series_chunk(&self, meta: &ChunkMeta, chunk: Chunk) -> Result<Option<SeriesChunk>> {
+        let payload = thanos_core::chunk::payload(chunk).map_err(|error| {
+            let object = self
+                .block
+                .segment_object(meta.reference.segment())
+                .unwrap_or_default();
+            error.at(u64::from(meta.reference.offset())).in_file(object)
+        })?;
+        let chunk = SeriesChunk {
+            min_time: meta.min_time,
+            max_time: meta.max_time,
+            payload,
+        };
+        Ok(keep_aggregates(chunk, &self.query.aggregates))
+    }
+}
