@@ -7,9 +7,6 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use crate::block::Meta;
-use crate::block::segment::check_segment;
-use crate::block::tombstones::Tombstones;
 use crate::encoding::{Cursor, Section, crc};
 use crate::error::Result;
 use crate::index::{
@@ -60,42 +57,6 @@ pub fn postings_list(data: &[u8]) {
         offset: 0,
     });
     let _ = split_postings(data, 0).and_then(decode_postings);
-}
-
-/// Reads `data` as a meta.json, and what it says once more.
-pub fn meta(data: &[u8]) {
-    if let Ok(meta) = Meta::parse(data) {
-        let again = Meta::parse(&meta.to_json());
-        assert!(
-            again.is_ok_and(|again| again == meta),
-            "what is written is read"
-        );
-    }
-}
-
-/// Reads `data` as tombstones, as a file and as the stones of one with a right checksum.
-pub fn tombstones(data: &[u8]) {
-    let mut file = Tombstones::default().to_bytes();
-    file.truncate(5);
-    file.extend_from_slice(data);
-    file.extend_from_slice(&crc::checksum(data).to_be_bytes());
-    for bytes in [data, &file] {
-        if let Ok(stones) = Tombstones::parse(bytes) {
-            let again = Tombstones::parse(&stones.to_bytes());
-            assert!(
-                again.is_ok_and(|again| again == stones),
-                "what is written is read"
-            );
-        }
-    }
-}
-
-/// Reads `data` as a chunk segment, as a file and as what comes after the header.
-pub fn segment(data: &[u8]) {
-    let header = [0x85, 0xBD, 0x40, 0xDD, 1, 0, 0, 0];
-    for bytes in [data.to_vec(), [&header, data].concat()] {
-        let _ = check_segment(Bytes::from(bytes));
-    }
 }
 
 fn matchers() -> Result<Vec<Matcher>> {
@@ -193,9 +154,6 @@ mod tests {
         index_header(data);
         series_entry(data);
         postings_list(data);
-        meta(data);
-        tombstones(data);
-        segment(data);
     }
 
     /// A join that is a good index, to be damaged: symbols a, b; series {a="b"}; the list of all; its table.
