@@ -6,6 +6,9 @@ use regex_syntax::hir::{Class, ClassUnicode, Hir, HirKind, Look, Repetition};
 /// The most globs that a pattern is expanded into.
 const EXPANSION_MAX: usize = 65_536;
 
+/// The most globs that come from combining parts, each of which has several: they soon outnumber what they match.
+const COMBINATIONS_MAX: usize = 4096;
+
 /// The most bytes of text in all globs of an expansion.
 const EXPANSION_BYTES_MAX: usize = 4 << 20;
 
@@ -246,6 +249,10 @@ fn expand_concat(parts: &[Hir], ends: Ends) -> Option<Vec<Glob>> {
             at_end: ends.at_end && last_text.is_none_or(|last| at >= last),
         };
         let globs = expand_between(part, part_ends)?;
+        let is_combination = all.len() > 1 && globs.len() > 1;
+        if is_combination && all.len() * globs.len() > COMBINATIONS_MAX {
+            return None;
+        }
         let mut joined = Expansion::default();
         for before in &all {
             joined.extend(globs.iter().map(|glob| before.followed_by(glob)))?;

@@ -78,5 +78,12 @@ impl GoRegex {
     }
 }
 
+/// Reports whether `pattern` matches `text` by the engine alone, to check the short cuts against.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn matches_by_engine(pattern: &str, text: &str) -> Result<bool> {
+    let engine = plan::Engine::new(pattern, parser::parse(pattern)?)?;
+    Ok(engine.is_match(text))
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! A stack machine without recursion, so that a hostile pattern can not exhaust the thread's stack.
 //! Source of the accepted language: Go `regexp/syntax` with the flags `Perl | DotNL`, which Prometheus sets.
 
+use hashbrown::HashSet;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, Look};
 
 use super::class;
@@ -68,6 +69,7 @@ struct Parser<'p> {
     stack: Vec<Item>,
     class_ends: usize,
     captures: u32,
+    capture_names: HashSet<&'p str>,
 }
 
 impl<'p> Parser<'p> {
@@ -84,6 +86,7 @@ impl<'p> Parser<'p> {
             stack: Vec::new(),
             class_ends: 0,
             captures: 0,
+            capture_names: HashSet::new(),
         }
     }
 
@@ -301,7 +304,9 @@ impl<'p> Parser<'p> {
         };
         if let Some((name, after)) = capture_name(rest, special)? {
             self.captures += 1;
-            paren(Some((self.captures, Some(name.into()))));
+            // Go gives a name to several groups, the engine to one: the first keeps it.
+            let is_new = self.capture_names.insert(name);
+            paren(Some((self.captures, is_new.then(|| name.into()))));
             return Ok(after);
         }
         let (flags, is_group, after) = flag_switches(flags_outside, rest, special)?;

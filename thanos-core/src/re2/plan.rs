@@ -22,7 +22,7 @@ const GLOBS_MAX: usize = 16;
 const HASHED_SET_MIN: usize = 16;
 
 /// The most bytes of a compiled automaton, below the 128 MiB that Go's own limit amounts to.
-pub(super) const NFA_BYTES_MAX: usize = 64 << 20;
+pub(super) const NFA_BYTES_MAX: usize = 32 << 20;
 
 /// The way to match a pattern.
 #[derive(Debug, Clone)]
@@ -221,19 +221,17 @@ enum Side {
 
 /// Returns the text at one end of every match, as far as it stands there in the pattern.
 fn required_text(hir: &Hir, side: Side) -> String {
-    if let HirKind::Capture(capture) = hir.kind() {
-        return required_text(&capture.sub, side);
-    }
     let is_look = |part: &&Hir| !matches!(part.kind(), HirKind::Look(_));
-    let outermost = match (hir.kind(), side) {
-        (HirKind::Concat(parts), Side::Start) => parts.iter().find(is_look),
-        (HirKind::Concat(parts), Side::End) => parts.iter().rev().find(is_look),
-        _ => Some(hir),
-    };
-    match outermost.map(Hir::kind) {
-        Some(HirKind::Literal(literal)) => {
-            String::from_utf8(literal.0.to_vec()).unwrap_or_default()
-        }
-        _ => String::new(),
+    let mut outermost = Some(hir);
+    loop {
+        outermost = match (outermost.map(Hir::kind), side) {
+            (Some(HirKind::Capture(capture)), _) => Some(&capture.sub),
+            (Some(HirKind::Concat(parts)), Side::Start) => parts.iter().find(is_look),
+            (Some(HirKind::Concat(parts)), Side::End) => parts.iter().rev().find(is_look),
+            (Some(HirKind::Literal(literal)), _) => {
+                return String::from_utf8(literal.0.to_vec()).unwrap_or_default();
+            }
+            _ => return String::new(),
+        };
     }
 }

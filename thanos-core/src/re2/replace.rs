@@ -150,6 +150,7 @@ mod tests {
             ("(.*)", "foo", "a$-b", Some("a$-b")),
             ("(?P<x>a)(b)?", "a", "$x|$2", Some("a|")),
             ("(?<x>a)", "a", "${x}", Some("a")),
+            ("(?P<x>a)(?P<x>b)", "ab", "$x$2", Some("ab")),
             ("foo", "foobar", "x", None),
             ("(a+?)(a*)", "aaa", "$1|$2", Some("a|aa")),
             ("(?U)(a+)(a*)", "aaa", "$1|$2", Some("a|aa")),
