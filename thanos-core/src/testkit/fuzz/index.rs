@@ -3,8 +3,6 @@
 //! An index has two entry points: the bytes as a file, and the bytes as the contents of sections whose checksums
 //! are made right, because no fuzzer guesses a checksum.
 
-mod labels;
-
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -17,8 +15,6 @@ use crate::index::{
 use crate::indexheader::{IndexHeader, build_header};
 use crate::labels::{MatchOp, Matcher};
 use crate::postings::{decode_postings, split_postings};
-
-pub use labels::{label_key, matcher_regex};
 
 /// Reads `data` as an index.
 pub fn index(data: &[u8]) {

@@ -1,11 +1,10 @@
-//! Label keys and matcher expressions.
+//! Label keys.
 
 use std::cmp::Ordering;
 
 use bytes::Bytes;
 
 use crate::labels::{KeyReader, LabelHasher, Labels, LabelsRef, append_key_label};
-use crate::re2::{GoRegex, matches_by_engine};
 
 /// Reads `data` as a label key, and as labels to make two keys of.
 ///
@@ -52,41 +51,6 @@ fn compare_pairwise(a: &Labels, b: &Labels) -> Ordering {
     a.as_ref().iter_bytes().cmp(b.as_ref().iter_bytes())
 }
 
-/// Compiles the text before the first newline of `data` as an expression and matches it with the rest.
-///
-/// # Panics
-///
-/// When the short cuts of an expression answer otherwise than the engine does.
-pub fn matcher_regex(data: &[u8]) {
-    let Ok(data) = str::from_utf8(data) else {
-        return;
-    };
-    let (pattern, text) = data.split_once('\n').unwrap_or((data, ""));
-    let regex = match GoRegex::new(pattern) {
-        Ok(regex) => regex,
-        Err(error) => {
-            assert!(
-                error.message().starts_with("error parsing regexp: "),
-                "{error}"
-            );
-            return;
-        }
-    };
-    let matches = regex.is_match(text);
-    assert!(
-        !matches || text.starts_with(regex.prefix()),
-        "the prefix of {pattern:?}"
-    );
-    if let Some(set) = regex.set_matches() {
-        let is_in_set = set.iter().any(|member| member == text);
-        assert_eq!(is_in_set, matches, "the set of {pattern:?}");
-    }
-    // An expression that was expanded may still be too large to compile.
-    if let Ok(expected) = matches_by_engine(pattern, text) {
-        assert_eq!(matches, expected, "{pattern:?} on {text:?}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -104,18 +68,6 @@ mod tests {
             data in prop::collection::vec(prop::sample::select(&b"\0\xff\x11\x12ab\xc3\xa9"[..]), 0..24)
         ) {
             label_key(&data);
-        }
-
-        #[test]
-        fn random_expressions_do_no_harm(data in "\\PC{0,12}(\n\\PC{0,4})?") {
-            matcher_regex(data.as_bytes());
-        }
-
-        #[test]
-        fn expressions_of_few_characters_do_no_harm(
-            data in r"[ab.*+?|()\[\]{}^$\\,0-9dQEpPLxi:<>\-]{0,16}(\n[ab.0]{0,4})?"
-        ) {
-            matcher_regex(data.as_bytes());
         }
     }
 }

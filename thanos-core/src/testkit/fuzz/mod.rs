@@ -5,9 +5,11 @@
 mod block;
 mod chunk;
 mod index;
+mod labels;
 mod regex;
 
 pub use block::{meta, segment, tombstones};
 pub use chunk::{aggregates, float_histogram_chunk, histogram_chunk, xor_chunk};
 pub use index::{index, index_header, index_sections, postings_list, series_entry};
+pub use labels::label_key;
 pub use regex::matcher_regex;

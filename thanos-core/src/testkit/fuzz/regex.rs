@@ -1,6 +1,7 @@
 //! Regular expressions of matchers.
 
 use crate::labels::{MatchOp, Matcher};
+use crate::re2::matches_by_engine;
 
 /// The longest expression that is tried: compiling takes time that grows with it.
 const PATTERN_BYTES_MAX: usize = 200;
@@ -18,9 +19,18 @@ pub fn matcher_regex(data: &[u8]) {
     if pattern.len() > PATTERN_BYTES_MAX {
         return;
     }
-    let Ok(matcher) = Matcher::new(MatchOp::Regex, "name", pattern) else {
-        return;
+    let matcher = match Matcher::new(MatchOp::Regex, "name", pattern) {
+        Ok(matcher) => matcher,
+        Err(error) => {
+            let text = error.message();
+            assert!(text.starts_with("error parsing regexp: "), "{text}");
+            return;
+        }
     };
+    // An expression that is matched without the engine may still be too large for it.
+    if let Ok(expected) = matches_by_engine(pattern, value) {
+        assert_eq!(matcher.matches(value), expected, "{pattern:?} on {value:?}");
+    }
     check(&matcher, value);
     check(&matcher, "");
     for literal in matcher.set_matches().unwrap_or_default() {
@@ -52,6 +62,14 @@ mod tests {
         fn expressions_keep_their_promises(
             pattern in r"(\(\?i\))?[ab|.*+?()\[\]^$\\d-]{0,12}",
             value in "[abAB-]{0,5}",
+        ) {
+            matcher_regex(format!("{pattern}\n{value}").as_bytes());
+        }
+
+        #[test]
+        fn all_of_the_syntax_does_no_harm(
+            pattern in r"[ab.*+?|()\[\]{}^$\\,0-9dQEpPLxi:<>\-]{0,16}",
+            value in "[ab.0]{0,4}",
         ) {
             matcher_regex(format!("{pattern}\n{value}").as_bytes());
         }
