@@ -24,6 +24,7 @@ mod block;
 pub mod conformance;
 mod dataset;
 mod faults;
+pub mod fuzz;
 mod mem_store;
 
 pub use answer::{Answer, AnswerSeries};
