@@ -1,0 +1,327 @@
+//! Annotations: warnings and infos that an evaluation leaves about the query, with the place they speak of.
+//!
+//! Annotations with the same text and kind are one annotation; a few merge details. The text that users see
+//! is built at the end, when the query text is known: `... (line:column)`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use thanos_core::text::{FloatFormat, GoFloat, write_go_quoted};
+use thanos_core::time::UtcTime;
+
+use crate::parser::Span;
+
+/// How much an annotation matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// The answer is probably not what was meant.
+    Warning,
+    /// The answer may not be what was meant.
+    Info,
+}
+
+/// One remark about a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Annotation {
+    severity: Severity,
+    text: String,
+    span: Option<Span>,
+    monotonicity: Option<Monotonicity>,
+}
+
+/// The details of buckets that had to be made monotonic, merged over all samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Monotonicity {
+    /// The evaluation times of the first and last such sample, in milliseconds.
+    pub times_ms: (i64, i64),
+    /// The upper bounds of the lowest and highest changed bucket.
+    pub buckets: (f64, f64),
+    /// The largest change.
+    pub max_diff: f64,
+    /// The number of samples.
+    pub count: u64,
+}
+
+impl Monotonicity {
+    fn merge(&mut self, other: Self) {
+        self.times_ms.0 = self.times_ms.0.min(other.times_ms.0);
+        self.times_ms.1 = self.times_ms.1.max(other.times_ms.1);
+        self.buckets.0 = self.buckets.0.min(other.buckets.0);
+        self.buckets.1 = self.buckets.1.max(other.buckets.1);
+        self.max_diff = self.max_diff.max(other.max_diff);
+        self.count += other.count;
+    }
+}
+
+impl Annotation {
+    fn warning(span: Span, text: impl Into<String>) -> Self {
+        Self::new(
+            Severity::Warning,
+            Some(span),
+            format!("PromQL warning: {}", text.into()),
+        )
+    }
+
+    fn info(span: Span, text: impl Into<String>) -> Self {
+        Self::new(
+            Severity::Info,
+            Some(span),
+            format!("PromQL info: {}", text.into()),
+        )
+    }
+
+    fn new(severity: Severity, span: Option<Span>, text: String) -> Self {
+        Self {
+            severity,
+            text,
+            span,
+            monotonicity: None,
+        }
+    }
+
+    /// Returns a warning of the storage, which has no place in the query.
+    pub fn storage(text: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, None, text.into())
+    }
+
+    /// A quantile outside 0 to 1.
+    pub fn invalid_quantile(q: f64, span: Span) -> Self {
+        let q = GoFloat(q, FloatFormat::General);
+        Self::warning(
+            span,
+            format!("quantile value should be between 0 and 1, got {q}"),
+        )
+    }
+
+    /// A ratio outside -1 to 1, which is taken as `cap`.
+    pub fn invalid_ratio(ratio: f64, cap: f64, span: Span) -> Self {
+        let [ratio, cap] = [ratio, cap].map(|value| GoFloat(value, FloatFormat::General));
+        let text = "ratio value should be between -1 and 1";
+        Self::warning(span, format!("{text}, got {ratio}, capping to {cap}"))
+    }
+
+    /// A classic bucket whose `le` is not a number.
+    pub fn bad_bucket_label(metric: &str, le: &str, span: Span) -> Self {
+        let text = format!(
+            "bucket label \"le\" is missing or has a malformed value of {}",
+            quoted(le)
+        );
+        Self::warning(span, text + &for_metric(metric))
+    }
+
+    /// A function that makes no sense for a gauge, by the name of the metric.
+    pub fn possible_non_counter(metric: &str, span: Span) -> Self {
+        let text =
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
+        Self::info(span, format!("{text} {}", quoted(metric)))
+    }
+
+    /// Sorting in a range query, whose result is always sorted by labels.
+    pub fn sort_in_range_query(span: Span) -> Self {
+        let text =
+            "sort is ineffective for range queries since results are always ordered by labels";
+        Self::warning(span, text)
+    }
+
+    /// Classic buckets that had to be made monotonic.
+    pub fn forced_monotonicity(metric: &str, details: Monotonicity, span: Span) -> Self {
+        let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
+                    https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
+        Self {
+            monotonicity: Some(details),
+            ..Self::info(span, text.to_owned() + &for_metric(metric))
+        }
+    }
+
+    /// Returns how much it matters.
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// Returns the text without place and details.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the text as users see it: with details and the place in `query`.
+    pub fn render(&self, query: &str) -> String {
+        let mut text = self.text.clone();
+        if let Some(details) = &self.monotonicity {
+            let [min, max] = [details.buckets.0, details.buckets.1]
+                .map(|bound| GoFloat(bound, FloatFormat::General));
+            let [from, to] = [details.times_ms.0, details.times_ms.1]
+                .map(|ms| UtcTime::from_unix_secs(ms.div_euclid(1000)));
+            let diff = two_digits(details.max_diff);
+            let count = details.count;
+            write!(
+                text,
+                ", from buckets {min} to {max}, with a max diff of {diff}, over {count} samples from {from} to {to}"
+            )
+            .expect("writing to a string cannot fail");
+        }
+        if let Some(span) = self.span {
+            write!(text, " ({})", span.position(query)).expect("writing to a string cannot fail");
+        }
+        text
+    }
+}
+
+/// A set of annotations in the order of their text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Annotations {
+    // Go keeps a map with random order; the text as key gives a fixed order at no cost.
+    by_text: BTreeMap<(Severity, String), Annotation>,
+}
+
+impl Annotations {
+    /// Adds `annotation`, merging it with an equal one.
+    pub fn add(&mut self, annotation: Annotation) {
+        let key = (annotation.severity, annotation.text.clone());
+        match self.by_text.entry(key) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert(annotation);
+            }
+            std::collections::btree_map::Entry::Occupied(mut place) => {
+                let known = &mut place.get_mut().monotonicity;
+                if let (Some(known), Some(more)) = (known, annotation.monotonicity) {
+                    known.merge(more);
+                }
+            }
+        }
+    }
+
+    /// Takes over all of `other`.
+    pub fn merge(&mut self, other: Self) {
+        other
+            .by_text
+            .into_values()
+            .for_each(|annotation| self.add(annotation));
+    }
+
+    /// Reports whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_text.is_empty()
+    }
+
+    /// Returns all, warnings first.
+    pub fn iter(&self) -> impl Iterator<Item = &Annotation> {
+        self.by_text.values()
+    }
+
+    /// Returns the texts of one severity as users see them, at most `limit` and a note about the rest; 0 means all.
+    pub fn render(&self, severity: Severity, query: &str, limit: usize) -> Vec<String> {
+        let matching = || self.iter().filter(|one| one.severity == severity);
+        let count = matching().count();
+        let shown = if limit == 0 { count } else { limit.min(count) };
+        let mut texts: Vec<String> = matching()
+            .take(shown)
+            .map(|one| one.render(query))
+            .collect();
+        if count > shown {
+            let kind = match severity {
+                Severity::Warning => "warning",
+                Severity::Info => "info",
+            };
+            texts.push(format!("{} more {kind} annotations omitted", count - shown));
+        }
+        texts
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    write_go_quoted(&mut out, text).expect("writing to a string cannot fail");
+    out
+}
+
+fn for_metric(metric: &str) -> String {
+    if metric.is_empty() {
+        return String::new();
+    }
+    format!(" for metric name {}", quoted(metric))
+}
+
+/// Formats as Go's `%.2g`.
+fn two_digits(value: f64) -> String {
+    if !value.is_finite() {
+        return GoFloat(value, FloatFormat::General).to_string();
+    }
+    let scientific = format!("{value:.1e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits = digits.strip_suffix(".0").unwrap_or(digits);
+    if (-4..2).contains(&exponent) {
+        let rounded: f64 = format!("{digits}e{exponent}").parse().unwrap_or(value);
+        return GoFloat(rounded, FloatFormat::Fixed).to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAN: Span = Span { start: 5, end: 9 };
+
+    #[test]
+    fn an_annotation_says_where_it_belongs() {
+        let info = Annotation::possible_non_counter("edge", SPAN);
+        assert_eq!(
+            info.render("rate(edge[1m])"),
+            "PromQL info: metric might not be a counter, name does not end in \
+             _total/_sum/_count/_bucket: \"edge\" (1:6)"
+        );
+        assert!(info.render("ra\n\nedge").ends_with("(3:2)"));
+    }
+
+    #[test]
+    fn equal_annotations_merge_their_details() {
+        let details = |ms, low, high, max_diff| Monotonicity {
+            times_ms: (ms, ms),
+            buckets: (low, high),
+            max_diff,
+            count: 1,
+        };
+        let mut annotations = Annotations::default();
+        for one in [details(60_000, 0.1, 0.5, 0.25), details(0, 0.2, 1.0, 3.0)] {
+            annotations.add(Annotation::forced_monotonicity("", one, SPAN));
+        }
+        let texts = annotations.render(Severity::Info, "0123456789", 10);
+        assert_eq!(texts.len(), 1);
+        assert!(
+            texts[0].ends_with(
+                "#histogram_quantile), from buckets 0.1 to 1, with a max diff of 3, over 2 samples \
+                 from 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z (1:6)"
+            ),
+            "{}",
+            texts[0]
+        );
+    }
+
+    #[test]
+    fn too_many_annotations_are_counted() {
+        let mut annotations = Annotations::default();
+        for i in 0..5 {
+            annotations.add(Annotation::possible_non_counter(&format!("m{i}"), SPAN));
+        }
+        let texts = annotations.render(Severity::Info, "rate(m[1m])", 3);
+        assert_eq!(texts.len(), 4);
+        assert_eq!(texts[3], "2 more info annotations omitted");
+    }
+
+    #[test]
+    fn two_digits_as_go() {
+        for (value, text) in [
+            (3.0, "3"),
+            (0.25, "0.25"),
+            (12.3, "12"),
+            (123.0, "1.2e+02"),
+            (1e-5, "1e-05"),
+            (0.000_123, "0.00012"),
+            (99.9, "1e+02"),
+        ] {
+            assert_eq!(two_digits(value), text);
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The engine: a query text, a time and data in; a value out.
+//!
+//! An [`Engine`] is cheap to clone and has no state but its options. Evaluation is one future: dropping it
+//! stops the evaluation and gives its memory back. It needs no runtime and computes inside `poll`, so call it
+//! from a compute thread, for instance under `futures::executor::block_on`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use thanos_core::budget::{Lease, MemoryBudget};
+use thanos_core::query::{Completeness, Queryable};
+use thanos_core::time::{Clock, SystemClock, Timestamp};
+
+use crate::annotations::Annotation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::context::{Context, Limits};
+use crate::exec::grid::Grid;
+use crate::exec::result;
+use crate::parser::{self, ValueType};
+use crate::plan::physical::{Place, Planner};
+use crate::plan::{self, Kind, Node, QueryTimes};
+use crate::value::{Point, QueryResult, QueryStats, Value};
+
+/// The settings of an [`Engine`].
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How far back an instant selector looks for a sample.
+    pub lookback: Duration,
+    /// The most time for one query.
+    pub timeout: Duration,
+    /// The most samples that the selectors of one query may read.
+    pub samples_max: u64,
+    /// The most bytes that one query may hold; counts against `budget`, too.
+    pub query_bytes_max: u64,
+    /// The memory of all queries together.
+    pub budget: MemoryBudget,
+    /// The step of a subquery that does not say.
+    pub subquery_step: Duration,
+    /// Whether metric names are dropped at the end of a query only.
+    pub delayed_name_removal: bool,
+    /// The parts of the language that are on.
+    pub parser: parser::Options,
+    /// What to do with an answer that lacks data.
+    pub on_partial: OnPartial,
+}
+
+/// What to do with an answer when a source of data did not contribute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnPartial {
+    /// Fail the query.
+    #[default]
+    Fail,
+    /// Answer with what there is and warn.
+    Warn,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback: Duration::from_secs(5 * 60),
+            timeout: Duration::from_secs(2 * 60),
+            samples_max: 50_000_000,
+            query_bytes_max: 1 << 30,
+            budget: MemoryBudget::new("query engine memory", 4 << 30),
+            subquery_step: Duration::from_secs(60),
+            delayed_name_removal: false,
+            parser: parser::Options::default(),
+            on_partial: OnPartial::default(),
+        }
+    }
+}
+
+/// A query with its times, and the settings that differ from the engine's.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use thanos_core::time::Timestamp;
+/// use thanos_promql::engine::Query;
+///
+/// let hour = Timestamp::from_millis(3_600_000);
+/// let query = Query::range("up", Timestamp::from_millis(0), hour, Duration::from_secs(60));
+/// assert_eq!(query.lookback, None);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// The expression.
+    pub text: String,
+    /// The first step.
+    pub start: Timestamp,
+    /// The last step is at or before it.
+    pub end: Timestamp,
+    /// The distance of the steps; none for an instant query.
+    pub step: Option<Duration>,
+    /// Replaces the engine's lookback.
+    pub lookback: Option<Duration>,
+    /// Replaces the engine's timeout when it is shorter.
+    pub timeout: Option<Duration>,
+    /// Replaces the engine's setting.
+    pub on_partial: Option<OnPartial>,
+}
+
+impl Query {
+    /// Returns a query for one moment.
+    pub fn instant(text: impl Into<String>, time: Timestamp) -> Self {
+        Self {
+            text: text.into(),
+            start: time,
+            end: time,
+            step: None,
+            lookback: None,
+            timeout: None,
+            on_partial: None,
+        }
+    }
+
+    /// Returns a query for moments from `start` to at most `end`.
+    pub fn range(
+        text: impl Into<String>,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+    ) -> Self {
+        Self {
+            end,
+            step: Some(step),
+            ..Self::instant(text, start)
+        }
+    }
+}
+
+/// Evaluates PromQL over any [`Queryable`].
+#[derive(Debug, Clone)]
+pub struct Engine {
+    options: Arc<EngineOptions>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(EngineOptions::default())
+    }
+}
+
+impl Engine {
+    /// Returns an engine with `options` that takes the time from the system.
+    pub fn new(options: EngineOptions) -> Self {
+        Self::with_clock(options, Arc::new(SystemClock))
+    }
+
+    /// Returns an engine that takes the time from `clock`.
+    pub fn with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            options: Arc::new(options),
+            clock,
+        }
+    }
+
+    /// Returns the options.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// Returns the time by the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Evaluates `text` at `time`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn instant(
+        &self,
+        queryable: &Arc<dyn Queryable>,
+        text: &str,
+        time: Timestamp,
+    ) -> impl Future<Output = Result<QueryResult>> + Send + 'static {
+        self.query(queryable, Query::instant(text, time))
+    }
+
+    /// Evaluates `text` at every `step` from `start` to `end`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub fn range(
+        &self,
+        queryable: &Arc<dyn Queryable>,
+        text: &str,
+        (start, end): (Timestamp, Timestamp),
+        step: Duration,
+    ) -> impl Future<Output = Result<QueryResult>> + Send + 'static {
+        self.query(queryable, Query::range(text, start, end, step))
+    }
+
+    /// Evaluates a query.
+    ///
+    /// # Errors
+    ///
+    /// The [kind](Error::kind) tells a wrong query from one that fails over this data, from a limit, from
+    /// trouble with the data.
+    pub fn query(
+        &self,
+        queryable: &Arc<dyn Queryable>,
+        query: Query,
+    ) -> impl Future<Output = Result<QueryResult>> + Send + 'static {
+        let engine = self.clone();
+        let queryable = Arc::clone(queryable);
+        async move { engine.prepare(&query)?.run(queryable).await }
+    }
+
+    /// Parses and plans `query`, so that a wrong query is told before any data is touched.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` in Prometheus' words when the query is wrong.
+    pub fn prepare(&self, query: &Query) -> Result<PreparedQuery> {
+        let expr = parser::parse(&query.text, &self.options.parser)
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let value_type = expr.value_type();
+        if query.step.is_some() && !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
+            return Err(Error::invalid(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                value_type.documented()
+            )));
+        }
+        let step_ms = query.step.map_or(0, millis);
+        if query.step.is_some() && step_ms <= 0 {
+            return Err(Error::invalid("the step of a range query must be positive"));
+        }
+        let times = QueryTimes {
+            start: query.start,
+            end: query.end,
+            step_ms,
+            subquery_step_ms: millis(self.options.subquery_step),
+        };
+        let plan = plan::optimise(&plan::build(&expr, &times)?);
+        let grid = match query.step {
+            None => Grid::instant(query.start),
+            Some(_) => Grid::range(query.start.as_millis(), query.end.as_millis(), step_ms)?,
+        };
+        let started = self.clock.now();
+        let timeout = query.timeout.unwrap_or(self.options.timeout);
+        let timeout = timeout.min(self.options.timeout);
+        let budget = &self.options.budget;
+        let limits = Limits {
+            deadline: started + millis(timeout),
+            budget: budget.child("query memory", self.options.query_bytes_max),
+            samples_max: self.options.samples_max,
+            delayed_name_removal: self.options.delayed_name_removal,
+            lookback_ms: millis(query.lookback.unwrap_or(self.options.lookback)),
+        };
+        Ok(PreparedQuery {
+            cx: Arc::new(Context::new(Arc::clone(&self.clock), limits)),
+            clock: Arc::clone(&self.clock),
+            started,
+            timeout,
+            plan,
+            grid,
+            is_instant: query.step.is_none(),
+            step_ms,
+            on_partial: query.on_partial.unwrap_or(self.options.on_partial),
+        })
+    }
+}
+
+/// A query that is ready to run once.
+#[derive(Debug)]
+pub struct PreparedQuery {
+    cx: Arc<Context>,
+    clock: Arc<dyn Clock>,
+    started: Timestamp,
+    timeout: Duration,
+    plan: plan::Plan,
+    grid: Grid,
+    is_instant: bool,
+    step_ms: i64,
+    on_partial: OnPartial,
+}
+
+impl PreparedQuery {
+    /// Returns the time that the query may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Evaluates the query over `queryable`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`].
+    pub async fn run(self, queryable: Arc<dyn Queryable>) -> Result<QueryResult> {
+        let (value, lease) = self.evaluate(&*queryable).await?;
+        let (mut annotations, completeness) = self.cx.take_notes();
+        if let Completeness::Partial { missing } = &completeness {
+            if self.on_partial == OnPartial::Fail {
+                return Err(partial_error(&completeness));
+            }
+            for one in missing {
+                let text = format!("{}: {}", one.source, one.reason);
+                annotations.add(Annotation::storage(text));
+            }
+        }
+        let elapsed_ms = self.clock.now() - self.started;
+        Ok(QueryResult {
+            value,
+            annotations,
+            completeness,
+            stats: QueryStats {
+                samples: self.cx.samples(),
+                series: self.cx.series(),
+                peak_bytes: self.cx.peak_bytes(),
+                elapsed: Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0)),
+            },
+            lease,
+        })
+    }
+
+    async fn evaluate(&self, queryable: &dyn Queryable) -> Result<(Value, Option<Lease>)> {
+        let cx = &self.cx;
+        let mut planner = Planner::new(Arc::clone(cx));
+        let place = Place::of_query(self.grid, self.step_ms);
+        let time = Timestamp::from_millis(self.grid.start_ms());
+        match (self.plan.value_type(), self.is_instant) {
+            (ValueType::String, _) => {
+                let Kind::Text(text) = &self.plan.kind else {
+                    return Err(internal("a text has another form"));
+                };
+                Ok((Value::String(time, text.to_string()), None))
+            }
+            (ValueType::Scalar, true) => {
+                let mut scalar = planner.scalar(&self.plan, &place)?;
+                open(queryable, planner).await?;
+                let value = scalar.eval(cx, self.grid).await?.get(0);
+                Ok((Value::Scalar(Point { time, value }), None))
+            }
+            (ValueType::Vector, true) => {
+                let operator = planner.vector(&self.plan, &place)?.operator;
+                open(queryable, planner).await?;
+                let (samples, lease) = result::vector(cx, operator, time).await?;
+                Ok((Value::Vector(samples), Some(lease)))
+            }
+            (ValueType::Scalar, false) => {
+                let operator = planner.scalar_series(&self.plan, &place)?.operator;
+                open(queryable, planner).await?;
+                let (series, lease) = result::matrix(cx, operator).await?;
+                Ok((Value::Matrix(series), Some(lease)))
+            }
+            (ValueType::Vector, false) => {
+                let operator = planner.vector(&self.plan, &place)?.operator;
+                open(queryable, planner).await?;
+                let (series, lease) = result::matrix(cx, operator).await?;
+                Ok((Value::Matrix(series), Some(lease)))
+            }
+            (ValueType::Matrix, _) => {
+                let (series, lease) = self.matrix(queryable, planner, &place).await?;
+                Ok((Value::Matrix(series), Some(lease)))
+            }
+        }
+    }
+
+    /// Evaluates a range selector or subquery that is the whole query.
+    async fn matrix(
+        &self,
+        queryable: &dyn Queryable,
+        mut planner: Planner,
+        place: &Place,
+    ) -> Result<(Vec<crate::value::Series>, Lease)> {
+        match &whole(&self.plan).kind {
+            Kind::Window(selector, range_ms) => {
+                let source = planner.source(selector, place, *range_ms, *range_ms);
+                open(queryable, planner).await?;
+                result::window(&self.cx, source, self.grid, selector.shift, *range_ms).await
+            }
+            Kind::Subquery(subquery) => {
+                let operator = planner.subquery(subquery, place)?.operator;
+                open(queryable, planner).await?;
+                result::matrix(&self.cx, operator).await
+            }
+            _ => Err(internal("a matrix has another form")),
+        }
+    }
+}
+
+fn whole(plan: &Node) -> &Node {
+    match &plan.kind {
+        Kind::Invariant(inner) => inner,
+        _ => plan,
+    }
+}
+
+/// Opens all selectors at once and hands their streams to the operators.
+async fn open(queryable: &dyn Queryable, planner: Planner) -> Result<()> {
+    let selects = planner.selects.into_iter().map(|(select, receiver)| async {
+        let stream = queryable
+            .select(select)
+            .await
+            .map_err(Error::expanding_series)?;
+        // Nobody waits when the operator was planned away; then nobody misses the stream.
+        let _ = receiver.send(stream);
+        Ok::<(), Error>(())
+    });
+    try_join_all(selects).await?;
+    Ok(())
+}
+
+fn partial_error(completeness: &Completeness) -> Error {
+    let missing: Vec<String> = completeness
+        .missing()
+        .iter()
+        .map(|one| format!("{}: {}", one.source, one.reason))
+        .collect();
+    Error::new(
+        ErrorKind::Storage,
+        format!("incomplete data: {}", missing.join("; ")),
+    )
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, what)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,126 @@
+//! `quantile`: needs all values of a group at once.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Groups;
+use crate::annotations::Annotation;
+use crate::error::Result;
+use crate::exec::bits;
+use crate::exec::collect::{HeldTiles, TileCutter};
+use crate::exec::context::Context;
+use crate::exec::grid::Grid;
+use crate::exec::labels::LabelChoice;
+use crate::exec::operator::{BoxOperator, Operator};
+use crate::exec::scalar::{Scalar, Scalars};
+use crate::exec::tile::{Row, Tile};
+use crate::functions::quantile::quantile;
+use crate::parser::Span;
+
+/// The quantile over the series of each group.
+#[derive(Debug)]
+pub(crate) struct QuantileAggregate {
+    pub(crate) cx: Arc<Context>,
+    pub(crate) input: BoxOperator,
+    pub(crate) groups: Groups,
+    pub(crate) param: Scalar,
+    pub(crate) param_span: Span,
+    pub(crate) results: Option<HeldTiles>,
+}
+
+impl QuantileAggregate {
+    pub(crate) fn new(
+        cx: Arc<Context>,
+        input: BoxOperator,
+        choice: LabelChoice,
+        param: (Scalar, Span),
+    ) -> Self {
+        Self {
+            cx,
+            input,
+            groups: Groups::new(choice),
+            param: param.0,
+            param_span: param.1,
+            results: None,
+        }
+    }
+
+    fn annotate(&self, q: &Scalars) {
+        let worst_low = q.as_slice().iter().copied().fold(f64::INFINITY, f64::min);
+        let worst_high = q
+            .as_slice()
+            .iter()
+            .copied()
+            .fold(f64::NEG_INFINITY, f64::max);
+        let warn = |q| {
+            self.cx
+                .annotate(Annotation::invalid_quantile(q, self.param_span));
+        };
+        if q.as_slice().iter().any(|q| q.is_nan()) {
+            warn(f64::NAN);
+        }
+        if worst_high > 1.0 {
+            warn(worst_high);
+        }
+        if worst_low < 0.0 {
+            warn(worst_low);
+        }
+    }
+
+    async fn run(&mut self) -> Result<HeldTiles> {
+        let grid = self.input.grid();
+        let mut lease = self.cx.lease(0)?;
+        // The values of step s of group g are in list g * steps + s.
+        let mut lists: Vec<Vec<f64>> = Vec::new();
+        while let Some(tile) = self.input.next().await? {
+            for (id, row) in tile.rows() {
+                let (group, is_new) = self.groups.of(id);
+                let mut bytes = bits::count(row.valid) * 16;
+                if is_new {
+                    lists.resize_with(lists.len() + grid.len(), Vec::new);
+                    bytes += grid.len() * size_of::<Vec<f64>>() + self.groups.label_bytes(group);
+                }
+                lease.grow(bytes as u64)?;
+                for (step, value) in row.iter() {
+                    lists[group * grid.len() + step].push(value);
+                }
+            }
+        }
+        if lists.is_empty() {
+            return Ok(HeldTiles::new(Vec::new(), None));
+        }
+        let q = self.param.eval(&self.cx, grid).await?;
+        self.annotate(&q);
+        let mut cutter = TileCutter::new(grid);
+        let ids = std::mem::take(&mut self.groups.ids);
+        for (id, lists) in ids.into_iter().zip(lists.chunks_mut(grid.len())) {
+            let mut values = vec![0.0; grid.len()];
+            let mut valid = vec![0; bits::words(grid.len())];
+            for (step, list) in lists.iter_mut().enumerate().filter(|(_, l)| !l.is_empty()) {
+                values[step] = quantile(q.get(step), list);
+                bits::set(&mut valid, step);
+            }
+            let row = Row {
+                values: &values,
+                valid: &valid,
+            };
+            cutter.push(id, row);
+        }
+        Ok(HeldTiles::new(cutter.finish(), Some(lease)))
+    }
+}
+
+#[async_trait]
+impl Operator for QuantileAggregate {
+    fn grid(&self) -> Grid {
+        self.input.grid()
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        if self.results.is_none() {
+            self.results = Some(self.run().await?);
+        }
+        Ok(self.results.as_mut().and_then(HeldTiles::next))
+    }
+}

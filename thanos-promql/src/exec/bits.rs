@@ -1,0 +1,120 @@
+//! Validity bits of a row: which steps have a value.
+
+/// Returns the number of words that hold `len` bits.
+pub(crate) const fn words(len: usize) -> usize {
+    len.div_ceil(64)
+}
+
+/// Sets bit `index`.
+pub(crate) fn set(bits: &mut [u64], index: usize) {
+    bits[index / 64] |= 1 << (index % 64);
+}
+
+/// Clears bit `index`.
+pub(crate) fn clear(bits: &mut [u64], index: usize) {
+    bits[index / 64] &= !(1 << (index % 64));
+}
+
+/// Reports whether bit `index` is set.
+pub(crate) fn get(bits: &[u64], index: usize) -> bool {
+    bits[index / 64] >> (index % 64) & 1 == 1
+}
+
+/// Sets the first `len` bits.
+pub(crate) fn set_all(bits: &mut [u64], len: usize) {
+    for (i, word) in bits.iter_mut().enumerate() {
+        let left = len.saturating_sub(i * 64);
+        *word = if left >= 64 {
+            u64::MAX
+        } else {
+            (1 << left) - 1
+        };
+    }
+}
+
+/// Reports whether no bit is set.
+pub(crate) fn is_empty(bits: &[u64]) -> bool {
+    bits.iter().all(|word| *word == 0)
+}
+
+/// Returns the number of bits set.
+pub(crate) fn count(bits: &[u64]) -> usize {
+    bits.iter().map(|word| word.count_ones() as usize).sum()
+}
+
+/// Reports whether both have a bit in common.
+pub(crate) fn intersects(a: &[u64], b: &[u64]) -> bool {
+    a.iter().zip(b).any(|(a, b)| a & b != 0)
+}
+
+/// Sets the bits that are set in `other`.
+pub(crate) fn or(bits: &mut [u64], other: &[u64]) {
+    for (word, other) in bits.iter_mut().zip(other) {
+        *word |= other;
+    }
+}
+
+/// Keeps the bits that are set in `other`.
+pub(crate) fn and(bits: &mut [u64], other: &[u64]) {
+    for (word, other) in bits.iter_mut().zip(other) {
+        *word &= other;
+    }
+}
+
+/// Clears the bits that are set in `other`.
+pub(crate) fn and_not(bits: &mut [u64], other: &[u64]) {
+    for (word, other) in bits.iter_mut().zip(other) {
+        *word &= !other;
+    }
+}
+
+/// Returns the indices of the bits set, ascending.
+pub(crate) fn ones(bits: &[u64]) -> impl Iterator<Item = usize> {
+    bits.iter()
+        .enumerate()
+        .flat_map(|(i, word)| Ones(*word).map(move |bit| i * 64 + bit))
+}
+
+struct Ones(u64);
+
+impl Iterator for Ones {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ones_returns_what_was_set() {
+        let mut bits = vec![0; words(130)];
+        for index in [0, 63, 64, 129] {
+            set(&mut bits, index);
+        }
+        assert_eq!(ones(&bits).collect::<Vec<_>>(), [0, 63, 64, 129]);
+        assert_eq!(count(&bits), 4);
+        clear(&mut bits, 64);
+        assert!(get(&bits, 63) && !get(&bits, 64));
+    }
+
+    #[test]
+    fn set_all_stops_at_the_length() {
+        for len in [0, 1, 63, 64, 65, 128, 130] {
+            let mut bits = vec![0; words(len)];
+            set_all(&mut bits, len);
+            assert_eq!(
+                ones(&bits).collect::<Vec<_>>(),
+                (0..len).collect::<Vec<_>>()
+            );
+        }
+    }
+}

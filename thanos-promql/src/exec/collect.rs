@@ -1,0 +1,218 @@
+//! Holding series: what joins, sorting and the final result need. All held memory is leased.
+
+use std::sync::Arc;
+
+use thanos_core::budget::Lease;
+
+use super::bits;
+use super::context::Context;
+use super::grid::Grid;
+use super::labels::LabelIndex;
+use super::names::Overlap;
+use super::operator::BoxOperator;
+use super::tile::{Row, SeriesId, Tile};
+use crate::error::{Error, Result};
+
+/// All series of an operator.
+#[derive(Debug)]
+pub(crate) struct Block {
+    tiles: Vec<Tile>,
+    places: Vec<(usize, usize)>,
+    lease: Lease,
+}
+
+impl Block {
+    /// Pulls everything out of `input`.
+    pub(crate) async fn collect(cx: &Context, input: &mut BoxOperator) -> Result<Self> {
+        let mut block = Self {
+            tiles: Vec::new(),
+            places: Vec::new(),
+            lease: cx.lease(0)?,
+        };
+        while let Some(tile) = input.next().await? {
+            block.lease.grow(tile.memory_bytes())?;
+            let number = block.tiles.len();
+            block
+                .places
+                .extend((0..tile.len()).map(|row| (number, row)));
+            block.tiles.push(tile);
+        }
+        Ok(block)
+    }
+
+    /// Returns the number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Reports whether there is no series.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Returns the identity of series `index`.
+    pub(crate) fn id(&self, index: usize) -> &SeriesId {
+        let (tile, row) = self.places[index];
+        self.tiles[tile].id(row)
+    }
+
+    /// Returns the values of series `index`.
+    pub(crate) fn row(&self, index: usize) -> Row<'_> {
+        let (tile, row) = self.places[index];
+        self.tiles[tile].row(row)
+    }
+
+    /// Returns the series in order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&SeriesId, Row<'_>)> {
+        self.tiles.iter().flat_map(Tile::rows)
+    }
+
+    /// Gives up the series and returns the lease of their memory, for what was made from them.
+    pub(crate) fn into_lease(self) -> Lease {
+        self.lease
+    }
+}
+
+/// Collects rows and joins those of equal series.
+#[derive(Debug)]
+pub(crate) struct MergingCollector {
+    cx: Arc<Context>,
+    grid: Grid,
+    overlap: Overlap,
+    index: LabelIndex,
+    tiles: Vec<Tile>,
+    places: Vec<(usize, usize)>,
+    lease: Option<Lease>,
+}
+
+impl MergingCollector {
+    pub(crate) fn new(cx: Arc<Context>, grid: Grid, overlap: Overlap) -> Self {
+        Self {
+            cx,
+            grid,
+            overlap,
+            index: LabelIndex::default(),
+            tiles: Vec::new(),
+            places: Vec::new(),
+            lease: None,
+        }
+    }
+
+    /// Takes over the series of `tile`.
+    pub(crate) fn add(&mut self, tile: &Tile) -> Result<()> {
+        for (id, row) in tile.rows() {
+            self.add_row(id, row)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over one series.
+    ///
+    /// # Errors
+    ///
+    /// When an equal series overlaps.
+    pub(crate) fn add_row(&mut self, id: &SeriesId, row: Row<'_>) -> Result<()> {
+        // With delayed removal a marked and an unmarked series stay apart until the end.
+        let (number, is_new) = self.index.insert(&id.labels);
+        if is_new {
+            return self.append(id, row);
+        }
+        let (tile, at) = self.places[number];
+        let target = self.tiles[tile].row_mut(at);
+        if self.overlap == Overlap::Anywhere || bits::intersects(target.valid, row.valid) {
+            return Err(Error::same_labelset());
+        }
+        for (step, value) in row.iter() {
+            target.values[step] = value;
+        }
+        bits::or(target.valid, row.valid);
+        Ok(())
+    }
+
+    /// Returns the first step at which an equal series has a value already.
+    pub(crate) fn overlap(&self, id: &SeriesId, row: Row<'_>) -> Option<usize> {
+        let (tile, at) = self.places[self.index.get(&id.labels)?];
+        let known = self.tiles[tile].row(at);
+        let mut common = known.valid.to_vec();
+        bits::and(&mut common, row.valid);
+        bits::ones(&common).next()
+    }
+
+    fn append(&mut self, id: &SeriesId, row: Row<'_>) -> Result<()> {
+        if self.tiles.last().is_none_or(Tile::is_full) {
+            self.tiles.push(Tile::new(self.grid));
+        }
+        let number = self.tiles.len() - 1;
+        let tile = &mut self.tiles[number];
+        self.places.push((number, tile.len()));
+        tile.push_row(id.clone(), row);
+        let bytes = (row.values.len() + row.valid.len()) * 8 + id.labels.key().len() * 2;
+        match &mut self.lease {
+            Some(lease) => lease.grow(bytes as u64)?,
+            none => *none = Some(self.cx.lease(bytes as u64)?),
+        }
+        Ok(())
+    }
+
+    /// Returns the joined series in the order in which they were first seen.
+    pub(crate) fn finish(self) -> HeldTiles {
+        HeldTiles {
+            tiles: self.tiles.into_iter(),
+            _lease: self.lease,
+        }
+    }
+}
+
+/// Tiles that are ready, with the lease of their memory.
+#[derive(Debug)]
+pub(crate) struct HeldTiles {
+    tiles: std::vec::IntoIter<Tile>,
+    _lease: Option<Lease>,
+}
+
+impl HeldTiles {
+    pub(crate) fn new(tiles: Vec<Tile>, lease: Option<Lease>) -> Self {
+        Self {
+            tiles: tiles.into_iter(),
+            _lease: lease,
+        }
+    }
+
+    /// Returns the next tile that is not empty.
+    pub(crate) fn next(&mut self) -> Option<Tile> {
+        self.tiles.find(|tile| !tile.is_empty())
+    }
+}
+
+/// Cuts rows into tiles.
+#[derive(Debug)]
+pub(crate) struct TileCutter {
+    grid: Grid,
+    tiles: Vec<Tile>,
+}
+
+impl TileCutter {
+    pub(crate) fn new(grid: Grid) -> Self {
+        Self {
+            grid,
+            tiles: Vec::new(),
+        }
+    }
+
+    /// Appends a copy of `row` unless it has no value.
+    pub(crate) fn push(&mut self, id: SeriesId, row: Row<'_>) {
+        if bits::is_empty(row.valid) {
+            return;
+        }
+        if self.tiles.last().is_none_or(Tile::is_full) {
+            self.tiles.push(Tile::new(self.grid));
+        }
+        let tile = self.tiles.last_mut();
+        tile.expect("one was pushed when there was none")
+            .push_row(id, row);
+    }
+
+    pub(crate) fn finish(self) -> Vec<Tile> {
+        self.tiles
+    }
+}

@@ -1,0 +1,137 @@
+//! What all operators of one evaluation share: limits, the deadline, annotations and counters.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use thanos_core::budget::{Lease, MemoryBudget};
+use thanos_core::query::{Completeness, Missing};
+use thanos_core::time::{Clock, Timestamp};
+
+use crate::annotations::{Annotation, Annotations};
+use crate::error::{Error, Result};
+
+/// The shared state of one evaluation.
+#[derive(Debug)]
+pub(crate) struct Context {
+    clock: Arc<dyn Clock>,
+    deadline: Timestamp,
+    budget: MemoryBudget,
+    samples_max: u64,
+    samples: AtomicU64,
+    series: AtomicU64,
+    notes: Mutex<Notes>,
+    /// Whether metric names are dropped at the end of the query only.
+    pub(crate) delayed_name_removal: bool,
+    /// How far back an instant selector looks, in milliseconds.
+    pub(crate) lookback_ms: i64,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    annotations: Annotations,
+    completeness: Completeness,
+}
+
+/// The parts of a [`Context`] that come from the engine's options.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    pub(crate) deadline: Timestamp,
+    pub(crate) budget: MemoryBudget,
+    pub(crate) samples_max: u64,
+    pub(crate) delayed_name_removal: bool,
+    pub(crate) lookback_ms: i64,
+}
+
+impl Context {
+    pub(crate) fn new(clock: Arc<dyn Clock>, limits: Limits) -> Self {
+        Self {
+            clock,
+            deadline: limits.deadline,
+            budget: limits.budget,
+            samples_max: limits.samples_max,
+            samples: AtomicU64::new(0),
+            series: AtomicU64::new(0),
+            notes: Mutex::default(),
+            delayed_name_removal: limits.delayed_name_removal,
+            lookback_ms: limits.lookback_ms,
+        }
+    }
+
+    /// Checks the deadline and lets others run once; operators call it for each tile.
+    ///
+    /// The pause is what makes dropping the future stop an evaluation over data that is always at hand.
+    pub(crate) async fn turn(&self) -> Result<()> {
+        self.check()?;
+        let mut paused = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut paused, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Checks the deadline.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.clock.now() > self.deadline {
+            return Err(Error::timeout("expression evaluation"));
+        }
+        Ok(())
+    }
+
+    /// Counts samples against the limit.
+    pub(crate) fn count_samples(&self, count: usize) -> Result<()> {
+        let count = count as u64;
+        let sum = self.samples.fetch_add(count, Ordering::Relaxed) + count;
+        if sum > self.samples_max {
+            return Err(Error::too_many_samples());
+        }
+        Ok(())
+    }
+
+    /// Counts series.
+    pub(crate) fn count_series(&self, count: usize) {
+        self.series.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// Leases memory for something that is held.
+    pub(crate) fn lease(&self, bytes: u64) -> Result<Lease> {
+        Ok(self.budget.lease(bytes)?)
+    }
+
+    pub(crate) fn annotate(&self, annotation: Annotation) {
+        self.notes().annotations.add(annotation);
+    }
+
+    pub(crate) fn note_missing(&self, missing: Missing) {
+        self.notes().completeness.add(missing);
+    }
+
+    fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
+        // Nothing panics while it is held, and a half-added note would do no harm.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the annotations and the completeness out.
+    pub(crate) fn take_notes(&self) -> (Annotations, Completeness) {
+        let notes = std::mem::take(&mut *self.notes());
+        (notes.annotations, notes.completeness)
+    }
+
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn series(&self) -> u64 {
+        self.series.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.budget.peak_bytes()
+    }
+}

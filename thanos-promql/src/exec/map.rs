@@ -1,0 +1,237 @@
+//! Operators that change each series by itself: functions of single values, arithmetic with scalars, the sign.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::arith::{arithmetic, compare, drops_name};
+use super::bits;
+use super::context::Context;
+use super::grid::Grid;
+use super::names::drop_name;
+use super::operator::{BoxOperator, Operator};
+use super::scalar::{Scalar, Scalars};
+use super::tile::{RowMut, Tile};
+use crate::error::Result;
+use crate::functions::math::MapFn;
+use crate::parser::BinaryOp;
+
+/// A function of single values over all series.
+#[derive(Debug)]
+pub(crate) struct Map {
+    cx: Arc<Context>,
+    input: BoxOperator,
+    function: MapFn,
+    params: Vec<Scalar>,
+    ready: Option<Vec<Scalars>>,
+}
+
+impl Map {
+    pub(crate) fn new(
+        cx: Arc<Context>,
+        input: BoxOperator,
+        function: MapFn,
+        params: Vec<Scalar>,
+    ) -> Self {
+        Self {
+            cx,
+            input,
+            function,
+            params,
+            ready: None,
+        }
+    }
+
+    async fn prepare(&mut self) -> Result<()> {
+        if self.ready.is_none() {
+            let mut ready = Vec::new();
+            for param in &mut self.params {
+                ready.push(param.eval(&self.cx, self.input.grid()).await?);
+            }
+            self.ready = Some(ready);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, grid: Grid, row: &mut RowMut<'_>) {
+        if let MapFn::Plain(function) = self.function {
+            row.values
+                .iter_mut()
+                .for_each(|value| *value = function(*value));
+            return;
+        }
+        let params = self.ready.as_deref().unwrap_or_default();
+        let default = self.function.default_param();
+        for step in 0..grid.len() {
+            if !bits::get(row.valid, step) {
+                continue;
+            }
+            let param = |number: usize| params.get(number).map_or(default, |all| all.get(step));
+            let value = row.values[step];
+            match self
+                .function
+                .apply(value, [param(0), param(1)], grid.time_ms(step))
+            {
+                Some(value) => row.values[step] = value,
+                None => bits::clear(row.valid, step),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Operator for Map {
+    fn grid(&self) -> Grid {
+        self.input.grid()
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        self.prepare().await?;
+        let grid = self.input.grid();
+        loop {
+            let Some(mut tile) = self.input.next().await? else {
+                return Ok(None);
+            };
+            for index in 0..tile.len() {
+                self.apply(grid, &mut tile.row_mut(index));
+                drop_name(&self.cx, tile.id_mut(index));
+            }
+            tile.drop_empty();
+            if !tile.is_empty() {
+                return Ok(Some(tile));
+            }
+        }
+    }
+}
+
+/// The side on which the scalar of [`WithScalar`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ScalarSide {
+    Left,
+    Right,
+}
+
+/// A vector and a scalar joined by an operator.
+#[derive(Debug)]
+pub(crate) struct WithScalar {
+    pub(crate) cx: Arc<Context>,
+    pub(crate) input: BoxOperator,
+    pub(crate) scalar: Scalar,
+    pub(crate) side: ScalarSide,
+    pub(crate) op: BinaryOp,
+    pub(crate) return_bool: bool,
+    pub(crate) ready: Option<Scalars>,
+}
+
+impl WithScalar {
+    fn apply(&self, scalars: &Scalars, row: &mut RowMut<'_>) {
+        for step in 0..row.values.len() {
+            let (value, scalar) = (row.values[step], scalars.get(step));
+            let (a, b) = match self.side {
+                ScalarSide::Left => (scalar, value),
+                ScalarSide::Right => (value, scalar),
+            };
+            match compare(self.op, a, b) {
+                None => row.values[step] = arithmetic(self.op, a, b),
+                Some(holds) if self.return_bool => row.values[step] = f64::from(u8::from(holds)),
+                Some(true) => {}
+                Some(false) => bits::clear(row.valid, step),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Operator for WithScalar {
+    fn grid(&self) -> Grid {
+        self.input.grid()
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        let scalars = match self.ready.take() {
+            Some(scalars) => scalars,
+            None if self.input.grid().len() == 0 => return Ok(None),
+            None => self.scalar.eval(&self.cx, self.input.grid()).await?,
+        };
+        let mut found = None;
+        while let Some(mut tile) = self.input.next().await? {
+            for index in 0..tile.len() {
+                self.apply(&scalars, &mut tile.row_mut(index));
+                if drops_name(self.op) || self.return_bool {
+                    drop_name(&self.cx, tile.id_mut(index));
+                }
+            }
+            tile.drop_empty();
+            if !tile.is_empty() {
+                found = Some(tile);
+                break;
+            }
+        }
+        self.ready = Some(scalars);
+        Ok(found)
+    }
+}
+
+/// The unary minus.
+#[derive(Debug)]
+pub(crate) struct Negate {
+    pub(crate) cx: Arc<Context>,
+    pub(crate) input: BoxOperator,
+}
+
+#[async_trait]
+impl Operator for Negate {
+    fn grid(&self) -> Grid {
+        self.input.grid()
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        let Some(mut tile) = self.input.next().await? else {
+            return Ok(None);
+        };
+        for index in 0..tile.len() {
+            let row = tile.row_mut(index);
+            row.values.iter_mut().for_each(|value| *value = -*value);
+            drop_name(&self.cx, tile.id_mut(index));
+        }
+        Ok(Some(tile))
+    }
+}
+
+/// Repeats the result of the first step at all steps: for parts that do not depend on the time of the step.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    pub(crate) grid: Grid,
+    /// Over the first step of `grid` alone.
+    pub(crate) input: BoxOperator,
+    pub(crate) tile: Option<(Tile, usize)>,
+}
+
+#[async_trait]
+impl Operator for Repeat {
+    fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        let mut out = Tile::new(self.grid);
+        while !out.is_full() {
+            let (tile, row) = match self.tile.take() {
+                Some(place) => place,
+                None => match self.input.next().await? {
+                    Some(tile) => (tile, 0),
+                    None => break,
+                },
+            };
+            if let Some(value) = tile.row(row).get(0) {
+                let target = out.push(tile.id(row).clone());
+                target.values.fill(value);
+                bits::set_all(target.valid, self.grid.len());
+            }
+            if row + 1 < tile.len() {
+                self.tile = Some((tile, row + 1));
+            }
+        }
+        Ok((!out.is_empty()).then_some(out))
+    }
+}

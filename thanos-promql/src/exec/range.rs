@@ -1,0 +1,259 @@
+//! Functions over ranges: of a selector, or of a subquery.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use thanos_core::labels::METRIC_NAME;
+
+use super::context::Context;
+use super::grid::Grid;
+use super::names::drop_name;
+use super::operator::{BoxOperator, Operator};
+use super::samples::{SampleBuffer, StaleMarkers};
+use super::scalar::{Scalar, Scalars};
+use super::select::Shift;
+use super::source::{Popped, SeriesSource};
+use super::tile::{Row, SeriesId, Tile};
+use crate::annotations::Annotation;
+use crate::error::Result;
+use crate::functions::quantile::is_quantile;
+use crate::functions::window::{Columns, Sweep, WindowFn};
+use crate::parser::Span;
+
+/// What a function over ranges computes, apart from where its samples come from.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeCall {
+    pub(crate) cx: Arc<Context>,
+    pub(crate) grid: Grid,
+    pub(crate) function: WindowFn,
+    pub(crate) range_ms: i64,
+    pub(crate) shift: Shift,
+    /// The place of the first argument, for annotations.
+    pub(crate) span: Span,
+}
+
+/// A [`RangeCall`] with its parameters known.
+#[derive(Debug)]
+struct Ready {
+    call: RangeCall,
+    steps: Vec<(i64, i64)>,
+    params: [Scalars; 2],
+}
+
+impl Ready {
+    async fn new(call: RangeCall, scalars: Vec<Scalar>) -> Result<Self> {
+        let mut params = [Scalars::constant(0.0), Scalars::constant(0.0)];
+        for (param, mut scalar) in params.iter_mut().zip(scalars) {
+            *param = scalar.eval(&call.cx, call.grid).await?;
+        }
+        let steps = call
+            .grid
+            .times_ms()
+            .map(|step_ms| (step_ms, call.shift.apply(step_ms)))
+            .collect();
+        Ok(Self {
+            call,
+            steps,
+            params,
+        })
+    }
+
+    /// Appends the row of a series to `tile` when it has values.
+    fn add(&self, tile: &mut Tile, id: &SeriesId, series: Columns<'_>) -> Result<()> {
+        let call = &self.call;
+        let mut out_id = id.clone();
+        if !call.function.keeps_name() {
+            drop_name(&call.cx, &mut out_id);
+        }
+        let mut row = tile.push(out_id);
+        let sweep = Sweep {
+            steps: &self.steps,
+            range_ms: call.range_ms,
+            params: [self.params[0].as_slice(), self.params[1].as_slice()],
+        };
+        let mut first_seen = None;
+        let seen = call.function.sweep(series, sweep, |step, value| {
+            first_seen.get_or_insert(step);
+            row.set(step, value);
+        });
+        if seen > 0 {
+            self.annotate(id, first_seen.is_some())?;
+        }
+        tile.pop_if_empty();
+        Ok(())
+    }
+
+    fn annotate(&self, id: &SeriesId, has_result: bool) -> Result<()> {
+        let call = &self.call;
+        for step in 0..self.params[0].as_slice().len().max(1) {
+            let params = [self.params[0].get(step), self.params[1].get(step)];
+            call.function.check_params(params)?;
+            if call.function == WindowFn::QuantileOverTime && !is_quantile(params[0]) {
+                call.cx
+                    .annotate(Annotation::invalid_quantile(params[0], call.span));
+            }
+        }
+        if has_result && call.function.wants_counter_name() {
+            let metric = id.labels.get(METRIC_NAME).unwrap_or_default();
+            let is_counter = ["_total", "_sum", "_count", "_bucket"]
+                .iter()
+                .any(|suffix| metric.ends_with(suffix));
+            if !metric.is_empty() && !is_counter {
+                call.cx
+                    .annotate(Annotation::possible_non_counter(&metric, call.span));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A call whose parameters are computed when the first tile is wanted.
+#[derive(Debug)]
+struct Prepared {
+    call: RangeCall,
+    scalars: Vec<Scalar>,
+    ready: Option<Arc<Ready>>,
+}
+
+impl Prepared {
+    async fn ready(&mut self) -> Result<Arc<Ready>> {
+        if let Some(ready) = &self.ready {
+            return Ok(Arc::clone(ready));
+        }
+        let scalars = std::mem::take(&mut self.scalars);
+        let ready = Arc::new(Ready::new(self.call.clone(), scalars).await?);
+        self.ready = Some(Arc::clone(&ready));
+        Ok(ready)
+    }
+}
+
+/// A function over the samples of a selector.
+#[derive(Debug)]
+pub(crate) struct RangeOverSelect {
+    cx: Arc<Context>,
+    grid: Grid,
+    prepared: Prepared,
+    source: SeriesSource,
+    buffer: SampleBuffer,
+}
+
+impl RangeOverSelect {
+    pub(crate) fn new(call: RangeCall, scalars: Vec<Scalar>, source: SeriesSource) -> Self {
+        Self {
+            cx: Arc::clone(&call.cx),
+            grid: call.grid,
+            prepared: Prepared {
+                call,
+                scalars,
+                ready: None,
+            },
+            source,
+            buffer: SampleBuffer::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Operator for RangeOverSelect {
+    fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        self.cx.turn().await?;
+        let ready = self.prepared.ready().await?;
+        let mut tile = Tile::new(self.grid);
+        while !tile.is_full() {
+            match self.source.pop() {
+                Popped::Series(series) => {
+                    let columns = self.buffer.decode(&series, StaleMarkers::Drop)?;
+                    self.cx.count_series(1);
+                    self.cx.count_samples(columns.times.len())?;
+                    ready.add(&mut tile, &SeriesId::new(series.labels), columns)?;
+                }
+                Popped::Starved => self.source.fill().await?,
+                Popped::End => break,
+            }
+        }
+        Ok((!tile.is_empty()).then_some(tile))
+    }
+}
+
+/// A function over the results of a subquery.
+#[derive(Debug)]
+pub(crate) struct RangeOverSubquery {
+    cx: Arc<Context>,
+    grid: Grid,
+    prepared: Prepared,
+    input: BoxOperator,
+    tile: Option<(Tile, usize)>,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl RangeOverSubquery {
+    pub(crate) fn new(call: RangeCall, scalars: Vec<Scalar>, input: BoxOperator) -> Self {
+        Self {
+            cx: Arc::clone(&call.cx),
+            grid: call.grid,
+            prepared: Prepared {
+                call,
+                scalars,
+                ready: None,
+            },
+            input,
+            tile: None,
+            times: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Returns the tile that holds the next input row.
+    async fn input_row(&mut self) -> Result<Option<(Tile, usize)>> {
+        match self.tile.take() {
+            Some((tile, row)) if row < tile.len() => Ok(Some((tile, row))),
+            _ => Ok(self.input.next().await?.map(|tile| (tile, 0))),
+        }
+    }
+}
+
+/// Puts the samples of `row` into columns.
+pub(crate) fn to_columns(grid: Grid, row: Row<'_>, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+    times.clear();
+    values.clear();
+    for (step, value) in row.iter() {
+        times.push(grid.time_ms(step));
+        values.push(value);
+    }
+}
+
+#[async_trait]
+impl Operator for RangeOverSubquery {
+    fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        self.cx.turn().await?;
+        let ready = self.prepared.ready().await?;
+        let mut tile = Tile::new(self.grid);
+        while !tile.is_full() {
+            let Some((input, row)) = self.input_row().await? else {
+                break;
+            };
+            to_columns(
+                self.input.grid(),
+                input.row(row),
+                &mut self.times,
+                &mut self.values,
+            );
+            let columns = Columns {
+                times: &self.times,
+                values: &self.values,
+            };
+            ready.add(&mut tile, input.id(row), columns)?;
+            self.tile = Some((input, row + 1));
+        }
+        Ok((!tile.is_empty()).then_some(tile))
+    }
+}

@@ -1,0 +1,153 @@
+//! From the chunks of a series to its samples.
+
+use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk};
+use thanos_core::histogram::is_stale_nan;
+
+use super::source::ChunkedSeries;
+use crate::error::{Error, Result};
+use crate::functions::window::Columns;
+
+/// The decoded samples of one series at a time, in buffers that are used again.
+#[derive(Debug, Default)]
+pub(crate) struct SampleBuffer {
+    samples: Samples,
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+/// Whether markers of the end of a series are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StaleMarkers {
+    /// An instant selector must see them.
+    Keep,
+    /// A window must not.
+    Drop,
+}
+
+impl SampleBuffer {
+    /// Replaces the content by the samples of `series`.
+    ///
+    /// Chunks that overlap are merged; of two samples with the same time the first one counts.
+    pub(crate) fn decode(
+        &mut self,
+        series: &ChunkedSeries,
+        markers: StaleMarkers,
+    ) -> Result<Columns<'_>> {
+        self.times.clear();
+        self.values.clear();
+        for chunk in &series.chunks {
+            self.decode_chunk(series, chunk)?;
+            self.append(markers);
+        }
+        Ok(Columns {
+            times: &self.times,
+            values: &self.values,
+        })
+    }
+
+    fn decode_chunk(&mut self, series: &ChunkedSeries, part: &SeriesChunk) -> Result<()> {
+        let ChunkPayload::Raw(raw) = &part.payload else {
+            let what = format!(
+                "downsampled chunks without raw samples in {}",
+                series.labels
+            );
+            return Err(Error::unimplemented(what));
+        };
+        self.samples.clear();
+        chunk::decode(raw, &mut self.samples)
+            .map_err(|error| Error::expanding_series(error.context(&series.labels)))?;
+        if !self.samples.is_float_only() {
+            let what = format!("native histogram samples in {}", series.labels);
+            return Err(Error::unimplemented(what));
+        }
+        Ok(())
+    }
+
+    /// Appends the chunk that was decoded last.
+    fn append(&mut self, markers: StaleMarkers) {
+        let (times, values) = (self.samples.times(), self.samples.values());
+        let Some(first) = times.first() else {
+            return;
+        };
+        let from = self.times.len();
+        let overlaps = self.times.last().is_some_and(|last| last >= first);
+        let has_markers = values.iter().any(|value| is_stale_nan(*value));
+        if markers == StaleMarkers::Drop && has_markers {
+            for (time, value) in times.iter().zip(values) {
+                if !is_stale_nan(*value) {
+                    self.times.push(*time);
+                    self.values.push(*value);
+                }
+            }
+        } else {
+            self.times.extend_from_slice(times);
+            self.values.extend_from_slice(values);
+        }
+        if overlaps {
+            self.merge_tail(from);
+        }
+    }
+
+    /// Merges the sorted samples from `from` on into the sorted ones before.
+    fn merge_tail(&mut self, from: usize) {
+        let mut order: Vec<usize> = (0..self.times.len()).collect();
+        // The sort is stable, so that the earlier chunk's sample comes first and is the one that is kept.
+        order.sort_by_key(|index| self.times[*index]);
+        order.dedup_by_key(|index| self.times[*index]);
+        debug_assert!(from <= self.times.len(), "the tail is part of the samples");
+        self.times = order.iter().map(|index| self.times[*index]).collect();
+        self.values = order.iter().map(|index| self.values[*index]).collect();
+    }
+}
+
+/// Calls `out(step, time, value)` with the latest sample of at most `lookback_ms` ago for each time in `wanted_ms`.
+///
+/// The times ascend. A sample exactly `lookback_ms` old is too old; the marker of the end of a series hides it.
+pub(crate) fn look_back(
+    samples: Columns<'_>,
+    wanted_ms: impl Iterator<Item = i64>,
+    lookback_ms: i64,
+    mut out: impl FnMut(usize, i64, f64),
+) -> usize {
+    let (mut end, mut found) = (0, 0);
+    for (step, wanted) in wanted_ms.enumerate() {
+        while samples.times.get(end).is_some_and(|time| *time <= wanted) {
+            end += 1;
+        }
+        let Some(latest) = end.checked_sub(1) else {
+            continue;
+        };
+        let (time, value) = (samples.times[latest], samples.values[latest]);
+        if time > wanted.saturating_sub(lookback_ms) && !is_stale_nan(value) {
+            found += 1;
+            out(step, time, value);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use thanos_core::histogram::STALE_NAN;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_sample_counts_until_it_is_too_old() {
+        let samples = Columns {
+            times: &[100, 200, 300],
+            values: &[1.0, 2.0, STALE_NAN],
+        };
+        let mut found = Vec::new();
+        let wanted = [99, 100, 199, 250, 299, 300, 400];
+        look_back(samples, wanted.into_iter(), 50, |step, _, value| {
+            found.push((wanted[step], value));
+        });
+        assert_eq!(found, [(100, 1.0)]);
+        found.clear();
+        look_back(samples, wanted.into_iter(), 100, |step, _, value| {
+            found.push((wanted[step], value));
+        });
+        assert_eq!(found, [(100, 1.0), (199, 1.0), (250, 2.0), (299, 2.0)]);
+    }
+}

@@ -1,0 +1,98 @@
+//! Instant selectors: the latest sample of each series at each step.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::context::Context;
+use super::grid::Grid;
+use super::names::drop_name;
+use super::operator::Operator;
+use super::samples::{SampleBuffer, StaleMarkers, look_back};
+use super::source::{ChunkedSeries, Popped, SeriesSource};
+use super::tile::{SeriesId, Tile};
+use crate::error::Result;
+use crate::functions::math::millis_to_secs;
+
+/// Where in time a selector looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Shift {
+    /// The fixed time of `@`, in milliseconds.
+    pub(crate) at_ms: Option<i64>,
+    /// The offset into the past.
+    pub(crate) offset_ms: i64,
+}
+
+impl Shift {
+    /// Returns the time to look at for a step at `step_ms`.
+    pub(crate) fn apply(self, step_ms: i64) -> i64 {
+        self.at_ms.unwrap_or(step_ms).saturating_sub(self.offset_ms)
+    }
+}
+
+/// What an instant selector gives for a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Value,
+    /// The time of the sample: `timestamp(selector)`.
+    SampleTime,
+}
+
+/// An instant selector.
+#[derive(Debug)]
+pub(crate) struct InstantSelect {
+    pub(crate) cx: Arc<Context>,
+    pub(crate) grid: Grid,
+    pub(crate) source: SeriesSource,
+    pub(crate) shift: Shift,
+    pub(crate) wanted: Wanted,
+    pub(crate) buffer: SampleBuffer,
+}
+
+impl InstantSelect {
+    fn add(&mut self, tile: &mut Tile, series: &ChunkedSeries) -> Result<()> {
+        let samples = self.buffer.decode(series, StaleMarkers::Keep)?;
+        let mut id = SeriesId::new(series.labels.clone());
+        if self.wanted == Wanted::SampleTime {
+            drop_name(&self.cx, &mut id);
+        }
+        let mut row = tile.push(id);
+        let shift = self.shift;
+        let times = self.grid.times_ms().map(|step_ms| shift.apply(step_ms));
+        let found = look_back(
+            samples,
+            times,
+            self.cx.lookback_ms,
+            |step, time_ms, value| {
+                let value = match self.wanted {
+                    Wanted::Value => value,
+                    Wanted::SampleTime => millis_to_secs(time_ms),
+                };
+                row.set(step, value);
+            },
+        );
+        tile.pop_if_empty();
+        self.cx.count_series(1);
+        self.cx.count_samples(found)
+    }
+}
+
+#[async_trait]
+impl Operator for InstantSelect {
+    fn grid(&self) -> Grid {
+        self.grid
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        self.cx.turn().await?;
+        let mut tile = Tile::new(self.grid);
+        while !tile.is_full() {
+            match self.source.pop() {
+                Popped::Series(series) => self.add(&mut tile, &series)?,
+                Popped::Starved => self.source.fill().await?,
+                Popped::End => break,
+            }
+        }
+        Ok((!tile.is_empty()).then_some(tile))
+    }
+}

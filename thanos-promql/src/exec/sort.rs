@@ -1,0 +1,96 @@
+//! The sorting functions; only the order of an instant result can show them.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::arith::sort_order;
+use super::collect::{Block, HeldTiles, TileCutter};
+use super::context::Context;
+use super::grid::Grid;
+use super::operator::{BoxOperator, Operator};
+use super::tile::Tile;
+use crate::error::Result;
+use crate::functions::order::natural;
+
+/// What to sort by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SortKey {
+    Value,
+    Labels(Vec<String>),
+}
+
+/// Sorts the series of an instant vector.
+#[derive(Debug)]
+pub(crate) struct Sort {
+    cx: Arc<Context>,
+    input: BoxOperator,
+    key: SortKey,
+    descending: bool,
+    sorted: Option<HeldTiles>,
+}
+
+impl Sort {
+    pub(crate) fn new(
+        cx: Arc<Context>,
+        input: BoxOperator,
+        key: SortKey,
+        descending: bool,
+    ) -> Self {
+        Self {
+            cx,
+            input,
+            key,
+            descending,
+            sorted: None,
+        }
+    }
+
+    fn compare(&self, block: &Block, a: usize, b: usize) -> Ordering {
+        match &self.key {
+            SortKey::Value => {
+                let [a, b] = [a, b].map(|series| block.row(series).values[0]);
+                sort_order(self.descending)(a, b)
+            }
+            SortKey::Labels(names) => {
+                let [a, b] = [a, b].map(|series| &block.id(series).labels);
+                let by_name = |name: &String| {
+                    let [a, b] = [a, b].map(|labels| labels.get(name).unwrap_or_default());
+                    natural(&a, &b)
+                };
+                let order = names
+                    .iter()
+                    .map(by_name)
+                    .find(|order| order.is_ne())
+                    .unwrap_or_else(|| a.cmp(b));
+                if self.descending {
+                    order.reverse()
+                } else {
+                    order
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Operator for Sort {
+    fn grid(&self) -> Grid {
+        self.input.grid()
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        if self.sorted.is_none() {
+            let block = Block::collect(&self.cx, &mut self.input).await?;
+            let mut order: Vec<usize> = (0..block.len()).collect();
+            order.sort_by(|a, b| self.compare(&block, *a, *b));
+            let mut cutter = TileCutter::new(self.input.grid());
+            for series in order {
+                cutter.push(block.id(series).clone(), block.row(series));
+            }
+            self.sorted = Some(HeldTiles::new(cutter.finish(), Some(block.into_lease())));
+        }
+        Ok(self.sorted.as_mut().and_then(HeldTiles::next))
+    }
+}

@@ -1,0 +1,134 @@
+//! From a stream of batches to whole series: joins the parts of a series that neighbouring entries hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::channel::oneshot;
+use thanos_core::chunk::SeriesChunk;
+use thanos_core::labels::Labels;
+use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
+
+use super::context::Context;
+use crate::annotations::Annotation;
+use crate::error::{Error, Result};
+
+/// The series of one selector, pulled batch by batch.
+pub(crate) struct SeriesSource {
+    cx: Arc<Context>,
+    stream: Stream,
+    batch: SeriesBatch,
+    next: usize,
+    /// The last series of the batch, which may go on in the next one.
+    open: Option<ChunkedSeries>,
+}
+
+/// The engine opens all selectors of a query at once and hands the streams in.
+enum Stream {
+    Promised(oneshot::Receiver<SeriesStream>),
+    Open(SeriesStream),
+    Ended,
+}
+
+/// A series as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct ChunkedSeries {
+    pub(crate) labels: Labels,
+    pub(crate) chunks: Vec<SeriesChunk>,
+}
+
+/// What [`SeriesSource::pop`] found.
+#[derive(Debug)]
+pub(crate) enum Popped {
+    /// A whole series.
+    Series(ChunkedSeries),
+    /// Another batch is needed: call [`SeriesSource::fill`].
+    Starved,
+    /// There are no more.
+    End,
+}
+
+impl SeriesSource {
+    pub(crate) fn new(cx: Arc<Context>, stream: oneshot::Receiver<SeriesStream>) -> Self {
+        Self {
+            cx,
+            stream: Stream::Promised(stream),
+            batch: SeriesBatch::default(),
+            next: 0,
+            open: None,
+        }
+    }
+
+    /// Returns the next whole series that is at hand.
+    pub(crate) fn pop(&mut self) -> Popped {
+        while self.next < self.batch.len() {
+            let view = self.batch.get(self.next);
+            match &mut self.open {
+                Some(open) if open.labels.as_ref() == view.labels => {
+                    open.chunks.extend_from_slice(view.chunks);
+                }
+                open => {
+                    let series = ChunkedSeries {
+                        labels: self.batch.labels(self.next),
+                        chunks: view.chunks.to_vec(),
+                    };
+                    self.next += 1;
+                    match open.replace(series) {
+                        Some(whole) => return Popped::Series(whole),
+                        None => continue,
+                    }
+                }
+            }
+            self.next += 1;
+        }
+        match self.stream {
+            Stream::Promised(_) | Stream::Open(_) => Popped::Starved,
+            Stream::Ended => self.open.take().map_or(Popped::End, Popped::Series),
+        }
+    }
+
+    /// Waits for the next batch.
+    pub(crate) async fn fill(&mut self) -> Result<()> {
+        self.cx.turn().await?;
+        loop {
+            let stream = match &mut self.stream {
+                Stream::Open(stream) => stream,
+                Stream::Ended => return Ok(()),
+                Stream::Promised(promise) => {
+                    let stream = promise
+                        .await
+                        .map_err(|_| Error::cancelled("query preparation"))?;
+                    self.stream = Stream::Open(stream);
+                    continue;
+                }
+            };
+            match stream.next().await {
+                None => self.stream = Stream::Ended,
+                Some(Err(error)) => {
+                    self.stream = Stream::Ended;
+                    return Err(Error::expanding_series(error));
+                }
+                Some(Ok(SeriesEvent::Batch(batch))) => {
+                    self.batch = batch;
+                    self.next = 0;
+                    return Ok(());
+                }
+                Some(Ok(SeriesEvent::Warning(text))) => {
+                    self.cx.annotate(Annotation::storage(text));
+                }
+                Some(Ok(SeriesEvent::Missing(missing))) => self.cx.note_missing(missing),
+                Some(Ok(SeriesEvent::Hints(_))) => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SeriesSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeriesSource")
+            .field("batch", &self.batch.len())
+            .field("next", &self.next)
+            .field("is_at_end", &matches!(self.stream, Stream::Ended))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,220 @@
+//! Tiles: some series by all steps of a part of a query, as columns of floats with validity bits.
+//!
+//! A tile holds at most [`TILE_CELLS`] cells (64 series by 1,024 steps), so that it stays in the cache and the
+//! memory of a streaming operator does not depend on how many series flow through it. With more steps a tile
+//! holds fewer series, one at least.
+
+use thanos_core::labels::Labels;
+
+use super::bits;
+use super::grid::Grid;
+
+/// The number of cells that a tile aims at.
+pub(crate) const TILE_CELLS: usize = 64 * 1024;
+/// The most series of a tile.
+pub(crate) const TILE_SERIES: usize = 64;
+
+/// The identity of a series inside an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SeriesId {
+    /// The labels.
+    pub(crate) labels: Labels,
+    /// Whether the metric name is to be dropped at the end of the query (delayed name removal only).
+    pub(crate) drop_name: bool,
+}
+
+impl SeriesId {
+    pub(crate) fn new(labels: Labels) -> Self {
+        Self {
+            labels,
+            drop_name: false,
+        }
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::new(Labels::empty())
+    }
+}
+
+/// The values of one series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    /// One for each step; undefined where the bit is not set.
+    pub(crate) values: &'a [f64],
+    /// Which steps have a value.
+    pub(crate) valid: &'a [u64],
+}
+
+impl Row<'_> {
+    /// Returns the value at `step`.
+    pub(crate) fn get(&self, step: usize) -> Option<f64> {
+        bits::get(self.valid, step).then(|| self.values[step])
+    }
+
+    /// Returns the steps that have a value, with the value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> {
+        bits::ones(self.valid).map(|step| (step, self.values[step]))
+    }
+}
+
+/// The values of one series, to be changed.
+#[derive(Debug)]
+pub(crate) struct RowMut<'a> {
+    pub(crate) values: &'a mut [f64],
+    pub(crate) valid: &'a mut [u64],
+}
+
+impl RowMut<'_> {
+    /// Sets the value at `step`.
+    pub(crate) fn set(&mut self, step: usize, value: f64) {
+        self.values[step] = value;
+        bits::set(self.valid, step);
+    }
+}
+
+/// Some series with their values.
+#[derive(Debug, Clone)]
+pub(crate) struct Tile {
+    steps: usize,
+    ids: Vec<SeriesId>,
+    values: Vec<f64>,
+    valid: Vec<u64>,
+}
+
+impl Tile {
+    /// Returns an empty tile over `grid`.
+    pub(crate) fn new(grid: Grid) -> Self {
+        Self {
+            steps: grid.len(),
+            ids: Vec::new(),
+            values: Vec::new(),
+            valid: Vec::new(),
+        }
+    }
+
+    /// Returns a tile with one series that has a value at every step.
+    pub(crate) fn full(grid: Grid, id: SeriesId, values: &[f64]) -> Self {
+        let mut tile = Self::new(grid);
+        let row = tile.push(id);
+        row.values.copy_from_slice(values);
+        bits::set_all(row.valid, values.len());
+        tile
+    }
+
+    /// Returns the number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Reports whether there is no series.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Reports whether the tile should be handed on.
+    pub(crate) fn is_full(&self) -> bool {
+        self.ids.len() >= TILE_SERIES || (self.ids.len() + 1) * self.steps > TILE_CELLS
+    }
+
+    /// Returns the bytes that the tile holds, without the labels, which are shared.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let bytes = size_of_val(&*self.values)
+            + size_of_val(&*self.valid)
+            + self
+                .ids
+                .iter()
+                .map(|id| size_of::<SeriesId>() + id.labels.key().len())
+                .sum::<usize>();
+        bytes as u64
+    }
+
+    /// Appends a series without values and returns its row.
+    pub(crate) fn push(&mut self, id: SeriesId) -> RowMut<'_> {
+        self.ids.push(id);
+        let words = bits::words(self.steps);
+        self.values.resize(self.ids.len() * self.steps, 0.0);
+        self.valid.resize(self.ids.len() * words, 0);
+        self.row_mut(self.ids.len() - 1)
+    }
+
+    /// Appends a copy of `row`.
+    pub(crate) fn push_row(&mut self, id: SeriesId, row: Row<'_>) {
+        let target = self.push(id);
+        target.values.copy_from_slice(row.values);
+        target.valid.copy_from_slice(row.valid);
+    }
+
+    /// Removes the last series when it has no value.
+    pub(crate) fn pop_if_empty(&mut self) {
+        let Some(last) = self.ids.len().checked_sub(1) else {
+            return;
+        };
+        if bits::is_empty(self.row(last).valid) {
+            self.truncate(last);
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.ids.truncate(len);
+        self.values.truncate(len * self.steps);
+        self.valid.truncate(len * bits::words(self.steps));
+    }
+
+    /// Removes the series without values.
+    pub(crate) fn drop_empty(&mut self) {
+        let words = bits::words(self.steps);
+        let mut kept = 0;
+        for index in 0..self.ids.len() {
+            if bits::is_empty(self.row(index).valid) {
+                continue;
+            }
+            if kept != index {
+                self.ids.swap(kept, index);
+                self.values.copy_within(
+                    index * self.steps..(index + 1) * self.steps,
+                    kept * self.steps,
+                );
+                self.valid
+                    .copy_within(index * words..(index + 1) * words, kept * words);
+            }
+            kept += 1;
+        }
+        self.truncate(kept);
+    }
+
+    /// Returns the identity of series `index`.
+    pub(crate) fn id(&self, index: usize) -> &SeriesId {
+        &self.ids[index]
+    }
+
+    /// Returns the identity of series `index`, to be changed.
+    pub(crate) fn id_mut(&mut self, index: usize) -> &mut SeriesId {
+        &mut self.ids[index]
+    }
+
+    /// Returns the values of series `index`.
+    pub(crate) fn row(&self, index: usize) -> Row<'_> {
+        let words = bits::words(self.steps);
+        Row {
+            values: &self.values[index * self.steps..(index + 1) * self.steps],
+            valid: &self.valid[index * words..(index + 1) * words],
+        }
+    }
+
+    /// Returns the values of series `index`, to be changed.
+    pub(crate) fn row_mut(&mut self, index: usize) -> RowMut<'_> {
+        let words = bits::words(self.steps);
+        RowMut {
+            values: &mut self.values[index * self.steps..(index + 1) * self.steps],
+            valid: &mut self.valid[index * words..(index + 1) * words],
+        }
+    }
+
+    /// Returns the series with their values.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&SeriesId, Row<'_>)> {
+        self.ids
+            .iter()
+            .enumerate()
+            .map(|(index, id)| (id, self.row(index)))
+    }
+}

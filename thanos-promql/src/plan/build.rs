@@ -1,0 +1,139 @@
+//! From the expression tree to the plan: parentheses go, `start()` and its kin become numbers, durations and
+//! `@` become milliseconds, matchers are compiled.
+
+use thanos_core::time::Timestamp;
+
+use super::{Aggregate, Binary, Call, Kind, Node, Plan, Selector, Subquery};
+use crate::error::{Error, Result};
+use crate::exec::select::Shift;
+use crate::functions::math::millis_to_secs;
+use crate::parser::ast::{self, AtModifier, DurationValue, Expr, Grouping, TimeShift};
+use crate::parser::{FunctionId, Span, UnaryOp};
+
+/// The times of a query.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QueryTimes {
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    /// The distance of the steps, 0 for an instant query.
+    pub(crate) step_ms: i64,
+    /// The distance of the steps of a subquery that does not say.
+    pub(crate) subquery_step_ms: i64,
+}
+
+/// Returns the plan of `expr`.
+pub(crate) fn build(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
+    let span = expr.span();
+    let kind = match expr {
+        Expr::Paren(node) => return build(&node.expr, times),
+        Expr::Number(node) => Kind::Number(node.value),
+        Expr::String(node) => Kind::Text(node.value.clone()),
+        Expr::Unary(node) => {
+            let inner = build(&node.expr, times)?;
+            match node.op {
+                UnaryOp::Plus => return Ok(inner),
+                UnaryOp::Minus => Kind::Negate(inner),
+            }
+        }
+        Expr::Vector(node) => Kind::Select(selector(node, times)?),
+        Expr::Matrix(node) => {
+            let range_ms = millis(&node.range)?;
+            Kind::Window(selector(&node.selector, times)?, range_ms)
+        }
+        Expr::Subquery(node) => Kind::Subquery(subquery(node, times)?),
+        Expr::Aggregate(node) => Kind::Aggregate(aggregate(node, times)?),
+        Expr::Call(node) => call(node, times)?,
+        Expr::Binary(node) => Kind::Binary(Binary {
+            op: node.op,
+            lhs: build(&node.lhs, times)?,
+            rhs: build(&node.rhs, times)?,
+            matching: node.matching.clone(),
+            return_bool: node.return_bool,
+        }),
+    };
+    Ok(Node::new(kind, span))
+}
+
+fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes) -> Result<Aggregate> {
+    Ok(Aggregate {
+        op: node.op,
+        expr: build(&node.expr, times)?,
+        param: node
+            .param
+            .as_ref()
+            .map(|param| build(param, times))
+            .transpose()?,
+        by: node.grouping == Grouping::By,
+        labels: node.labels.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn call(node: &ast::Call, times: &QueryTimes) -> Result<Kind> {
+    let range_ms = times.end - times.start;
+    Ok(Kind::Number(match node.func.id {
+        FunctionId::Start => millis_to_secs(times.start.as_millis()),
+        FunctionId::End => millis_to_secs(times.end.as_millis()),
+        FunctionId::Range => millis_to_secs(range_ms),
+        FunctionId::Step if range_ms == 0 => 0.0,
+        FunctionId::Step => millis_to_secs(times.step_ms),
+        _ => {
+            let args: Result<Vec<Plan>> = node.args.iter().map(|arg| build(arg, times)).collect();
+            return Ok(Kind::Call(Call {
+                func: node.func,
+                args: args?,
+            }));
+        }
+    }))
+}
+
+fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes) -> Result<Subquery> {
+    let step_ms = match &node.step {
+        Some(step) => millis(step)?,
+        None => times.subquery_step_ms,
+    };
+    Ok(Subquery {
+        expr: build(&node.expr, times)?,
+        range_ms: millis(&node.range)?,
+        step_ms: step_ms.max(1),
+        shift: shift(&node.shift, times)?,
+    })
+}
+
+fn selector(node: &ast::VectorSelector, times: &QueryTimes) -> Result<Selector> {
+    if let Some(extension) = node.extension {
+        let what = format!("the modifier {}", extension.as_str());
+        return Err(Error::unimplemented(what));
+    }
+    let matchers = node
+        .compile_matchers()
+        .map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(Selector {
+        matchers: matchers.into(),
+        shift: shift(&node.shift, times)?,
+    })
+}
+
+fn shift(node: &TimeShift, times: &QueryTimes) -> Result<Shift> {
+    let at = match node.at {
+        None => None,
+        Some(AtModifier::Timestamp(time)) => Some(time),
+        Some(AtModifier::Start) => Some(times.start),
+        Some(AtModifier::End) => Some(times.end),
+    };
+    Ok(Shift {
+        at_ms: at.map(Timestamp::as_millis),
+        offset_ms: node.offset.as_ref().map_or(Ok(0), millis)?,
+    })
+}
+
+fn millis(duration: &DurationValue) -> Result<i64> {
+    match duration {
+        DurationValue::Millis(ms) => Ok(*ms),
+        DurationValue::Expr(_) => Err(Error::unimplemented("duration expressions")),
+    }
+}
+
+/// Returns a node for a number, for passes.
+pub(super) fn number(value: f64, span: Span) -> Plan {
+    Node::new(Kind::Number(value), span)
+}

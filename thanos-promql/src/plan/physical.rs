@@ -1,0 +1,336 @@
+//! From the plan to operators: decides the steps of every part, what each selector reads, and where series
+//! that lose their name have to be checked for having become equal.
+
+mod aggregate;
+mod binary;
+mod call;
+
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+use thanos_core::labels::{METRIC_NAME, MatchOp};
+use thanos_core::query::{Select, SelectHints, SeriesStream};
+use thanos_core::time::TimeRange;
+
+use super::{Kind, Node, Plan, Selector, Subquery};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::arith::drops_name;
+use crate::exec::context::Context;
+use crate::exec::grid::Grid;
+use crate::exec::map::{Negate, Repeat};
+use crate::exec::names::{MergeEqual, Overlap};
+use crate::exec::operator::{BoxOperator, Nothing};
+use crate::exec::samples::SampleBuffer;
+use crate::exec::scalar::{Scalar, ScalarSeries};
+use crate::exec::select::{InstantSelect, Wanted};
+use crate::exec::source::SeriesSource;
+use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
+
+/// Builds operators and collects what their selectors have to read.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    cx: Arc<Context>,
+    /// What to select, and who waits for it.
+    pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
+}
+
+/// What is known about the metric names of the series of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// No series has one.
+    Gone,
+    /// All series have the same, so that dropping it makes no two series equal.
+    Same,
+    /// Anything.
+    Mixed,
+}
+
+/// An operator with what is known about its series.
+pub(crate) struct Built {
+    pub(crate) operator: BoxOperator,
+    pub(crate) names: Names,
+}
+
+/// Where in the query a part stands: its steps, and what is around it, as advice for the storage.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) grid: Grid,
+    /// The distance of the steps, 0 in an instant query.
+    pub(crate) step_ms: i64,
+    func: Option<&'static str>,
+    grouping: Option<(bool, Vec<String>)>,
+}
+
+impl Place {
+    /// Returns the place of the whole query.
+    pub(crate) fn of_query(grid: Grid, step_ms: i64) -> Self {
+        Self {
+            grid,
+            step_ms,
+            func: None,
+            grouping: None,
+        }
+    }
+
+    fn over(&self, grid: Grid) -> Self {
+        Self {
+            grid,
+            ..self.clone()
+        }
+    }
+
+    fn in_function(&self, func: &'static str) -> Self {
+        Self {
+            func: Some(func),
+            grouping: None,
+            ..self.clone()
+        }
+    }
+
+    fn in_binary(&self) -> Self {
+        Self {
+            func: None,
+            grouping: None,
+            ..self.clone()
+        }
+    }
+
+    fn in_aggregation(&self, op: AggregateOp, by: bool, labels: &[String]) -> Self {
+        Self {
+            func: Some(op.as_str()),
+            grouping: Some((by, labels.to_vec())),
+            ..self.clone()
+        }
+    }
+}
+
+impl Planner {
+    pub(crate) fn new(cx: Arc<Context>) -> Self {
+        Self {
+            cx,
+            selects: Vec::new(),
+        }
+    }
+
+    /// Returns the operator of a vector.
+    pub(crate) fn vector(&mut self, node: &Node, place: &Place) -> Result<Built> {
+        if place.grid.len() == 0 {
+            return Ok(Built {
+                operator: Box::new(Nothing(place.grid)),
+                names: Names::Gone,
+            });
+        }
+        match &node.kind {
+            Kind::Select(selector) => Ok(self.select(selector, place, Wanted::Value)),
+            Kind::Invariant(inner) => self.invariant(inner, place),
+            Kind::Negate(inner) => {
+                let input = self.vector(inner, place)?;
+                let operator = Box::new(Negate {
+                    cx: Arc::clone(&self.cx),
+                    input: input.operator,
+                });
+                Ok(self.without_names(operator, input.names, Overlap::AtStep))
+            }
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, place),
+            Kind::Call(call) => self.call(call, node.span, place),
+            Kind::Binary(binary) => self.binary(binary, place),
+            Kind::Number(_) | Kind::Text(_) | Kind::Window(..) | Kind::Subquery(_) => {
+                Err(type_error(node, ValueType::Vector))
+            }
+        }
+    }
+
+    /// Returns the scalar that `node` is.
+    pub(crate) fn scalar(&mut self, node: &Node, place: &Place) -> Result<Scalar> {
+        match &node.kind {
+            Kind::Number(value) => Ok(Scalar::Const(*value)),
+            Kind::Negate(inner) => Ok(Scalar::Negate(Box::new(self.scalar(inner, place)?))),
+            Kind::Invariant(inner) => {
+                let first = place.over(place.grid.first());
+                Ok(Scalar::Invariant(Box::new(self.scalar(inner, &first)?)))
+            }
+            Kind::Binary(binary) => {
+                let around = place.in_binary();
+                let lhs = self.scalar(&binary.lhs, &around)?;
+                let rhs = self.scalar(&binary.rhs, &around)?;
+                Ok(Scalar::Binary(binary.op, Box::new([lhs, rhs])))
+            }
+            Kind::Call(call) => {
+                let place = place.in_function(call.func.name);
+                match (call.func.id, &call.args[..]) {
+                    (FunctionId::Time, _) => Ok(Scalar::Time),
+                    (FunctionId::Pi, _) => Ok(Scalar::Const(std::f64::consts::PI)),
+                    (FunctionId::Scalar, [input]) => {
+                        Ok(Scalar::OnlyValue(self.vector(input, &place)?.operator))
+                    }
+                    (FunctionId::MinOf, [a, b]) => Ok(Scalar::Min(Box::new([
+                        self.scalar(a, &place)?,
+                        self.scalar(b, &place)?,
+                    ]))),
+                    (FunctionId::MaxOf, [a, b]) => Ok(Scalar::Max(Box::new([
+                        self.scalar(a, &place)?,
+                        self.scalar(b, &place)?,
+                    ]))),
+                    _ => Err(Error::unimplemented(format!("function {}", call.func.name))),
+                }
+            }
+            Kind::Text(_)
+            | Kind::Select(_)
+            | Kind::Window(..)
+            | Kind::Subquery(_)
+            | Kind::Aggregate(_) => Err(type_error(node, ValueType::Scalar)),
+        }
+    }
+
+    /// Returns a scalar as a series without labels.
+    pub(crate) fn scalar_series(&mut self, node: &Node, place: &Place) -> Result<Built> {
+        let scalar = self.scalar(node, place)?;
+        Ok(Built {
+            operator: Box::new(ScalarSeries::new(Arc::clone(&self.cx), place.grid, scalar)),
+            names: Names::Gone,
+        })
+    }
+
+    fn invariant(&mut self, inner: &Plan, place: &Place) -> Result<Built> {
+        if place.grid.len() == 1 {
+            return self.vector(inner, place);
+        }
+        let input = self.vector(inner, &place.over(place.grid.first()))?;
+        Ok(Built {
+            operator: Box::new(Repeat {
+                grid: place.grid,
+                input: input.operator,
+                tile: None,
+            }),
+            names: input.names,
+        })
+    }
+
+    fn select(&mut self, selector: &Selector, place: &Place, wanted: Wanted) -> Built {
+        let lookback_ms = self.cx.lookback_ms;
+        let source = self.source(selector, place, lookback_ms, 0);
+        Built {
+            operator: Box::new(InstantSelect {
+                cx: Arc::clone(&self.cx),
+                grid: place.grid,
+                source,
+                shift: selector.shift,
+                wanted,
+                buffer: SampleBuffer::default(),
+            }),
+            names: names_of(selector),
+        }
+    }
+
+    /// Orders the series of a selector that looks back by `reach_ms` from each step.
+    pub(crate) fn source(
+        &mut self,
+        selector: &Selector,
+        place: &Place,
+        reach_ms: i64,
+        range_ms: i64,
+    ) -> SeriesSource {
+        let first = selector.shift.apply(place.grid.start_ms());
+        let last = selector.shift.apply(place.grid.last_ms());
+        // Windows are open on the left: a sample exactly `reach_ms` old is not wanted.
+        let from = first.saturating_sub(reach_ms).saturating_add(1);
+        let (grouping_by, grouping) = place.grouping.clone().unwrap_or_default();
+        let (sender, receiver) = oneshot::channel();
+        let select = Select {
+            matchers: selector.matchers.to_vec(),
+            range: TimeRange::from_millis(from, last),
+            hints: SelectHints {
+                step_ms: place.step_ms,
+                range_ms,
+                func: place.func.map(ToOwned::to_owned),
+                grouping,
+                grouping_by,
+                limit: 0,
+                skip_chunks: false,
+            },
+        };
+        self.selects.push((select, sender));
+        SeriesSource::new(Arc::clone(&self.cx), receiver)
+    }
+
+    /// Returns the series of a subquery over the steps that its windows cover.
+    pub(crate) fn subquery(&mut self, subquery: &Subquery, place: &Place) -> Result<Built> {
+        let grid = subquery_grid(subquery, place.grid)?;
+        let inner = Place {
+            grid,
+            step_ms: subquery.step_ms,
+            func: place.func,
+            grouping: None,
+        };
+        match subquery.expr.value_type() {
+            ValueType::Scalar => self.scalar_series(&subquery.expr, &inner),
+            _ => self.vector(&subquery.expr, &inner),
+        }
+    }
+
+    /// Returns `operator`, which drops names, so that no two of its series are equal.
+    fn without_names(&self, operator: BoxOperator, names: Names, overlap: Overlap) -> Built {
+        if self.cx.delayed_name_removal {
+            return Built { operator, names };
+        }
+        let operator = match names {
+            Names::Gone | Names::Same => operator,
+            Names::Mixed => self.merged(operator, overlap),
+        };
+        Built {
+            operator,
+            names: Names::Gone,
+        }
+    }
+
+    fn merged(&self, operator: BoxOperator, overlap: Overlap) -> BoxOperator {
+        Box::new(MergeEqual::new(Arc::clone(&self.cx), operator, overlap))
+    }
+}
+
+/// Returns the steps of a subquery: multiples of its step, whatever the steps around it.
+///
+/// Source: Prometheus `promql/engine.go`, `subqueryTimeRange`.
+fn subquery_grid(subquery: &Subquery, outer: Grid) -> Result<Grid> {
+    let first = subquery.shift.apply(outer.start_ms());
+    let last = subquery.shift.apply(outer.last_ms());
+    let open_start = first.saturating_sub(subquery.range_ms);
+    let step_ms = subquery.step_ms;
+    let mut start = open_start / step_ms * step_ms;
+    if start <= open_start {
+        start += step_ms;
+    }
+    Grid::range(start, last, step_ms)
+}
+
+fn names_of(selector: &Selector) -> Names {
+    let is_name = |matcher: &&thanos_core::labels::Matcher| {
+        matcher.name() == METRIC_NAME
+            && matcher.op() == MatchOp::Equal
+            && !matcher.value().is_empty()
+    };
+    match selector.matchers.iter().find(is_name) {
+        Some(_) => Names::Same,
+        None => Names::Mixed,
+    }
+}
+
+/// Returns the names after an operator between vectors.
+fn names_after(op: BinaryOp, return_bool: bool, names: Names) -> Names {
+    if drops_name(op) || return_bool {
+        Names::Gone
+    } else {
+        names
+    }
+}
+
+fn type_error(node: &Node, wanted: ValueType) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!(
+            "a {} was planned where a {} is needed",
+            node.value_type().documented(),
+            wanted.documented()
+        ),
+    )
+}

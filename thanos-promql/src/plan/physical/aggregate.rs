@@ -1,0 +1,111 @@
+//! Planning of aggregations.
+
+use std::sync::Arc;
+
+use thanos_core::labels::METRIC_NAME;
+
+use super::{Built, Names, Place, Planner};
+use crate::error::{Error, Result};
+use crate::exec::aggregate::Aggregate;
+use crate::exec::aggregate::count_values::CountValues;
+use crate::exec::aggregate::fold::{Avg, Count, Fold, Group, Max, Min, Stddev, Stdvar, Sum};
+use crate::exec::aggregate::pick::{Pick, PickAggregate};
+use crate::exec::aggregate::quantile::QuantileAggregate;
+use crate::exec::labels::LabelChoice;
+use crate::exec::operator::BoxOperator;
+use crate::exec::scalar::Scalar;
+use crate::parser::{AggregateOp, Span};
+use crate::plan::{self, Kind};
+
+impl Planner {
+    pub(super) fn aggregate(&mut self, node: &plan::Aggregate, place: &Place) -> Result<Built> {
+        let inner = place.in_aggregation(node.op, node.by, &node.labels);
+        let input = self.vector(&node.expr, &inner)?;
+        let choice = choice(node, &node.labels);
+        let operator: BoxOperator = match node.op {
+            AggregateOp::Sum => self.folding::<Sum>(input.operator, choice),
+            AggregateOp::Avg => self.folding::<Avg>(input.operator, choice),
+            AggregateOp::Count => self.folding::<Count>(input.operator, choice),
+            AggregateOp::Group => self.folding::<Group>(input.operator, choice),
+            AggregateOp::Max => self.folding::<Max>(input.operator, choice),
+            AggregateOp::Min => self.folding::<Min>(input.operator, choice),
+            AggregateOp::Stddev => self.folding::<Stddev>(input.operator, choice),
+            AggregateOp::Stdvar => self.folding::<Stdvar>(input.operator, choice),
+            AggregateOp::Quantile => {
+                let param = self.parameter(node, place)?;
+                let cx = Arc::clone(&self.cx);
+                Box::new(QuantileAggregate::new(cx, input.operator, choice, param))
+            }
+            AggregateOp::CountValues => self.count_values(node, input.operator)?,
+            AggregateOp::TopK => return self.picking(node, place, input, Pick::Top),
+            AggregateOp::BottomK => return self.picking(node, place, input, Pick::Bottom),
+            AggregateOp::LimitK => return self.picking(node, place, input, Pick::First),
+            AggregateOp::LimitRatio => return self.picking(node, place, input, Pick::Ratio),
+        };
+        let may_name = node.by && node.labels.iter().any(|label| label == METRIC_NAME)
+            || matches!(node.op, AggregateOp::CountValues);
+        Ok(Built {
+            operator,
+            names: if may_name { Names::Mixed } else { Names::Gone },
+        })
+    }
+
+    fn folding<F: Fold>(&self, input: BoxOperator, choice: LabelChoice) -> BoxOperator {
+        Box::new(Aggregate::<F>::new(Arc::clone(&self.cx), input, choice))
+    }
+
+    fn picking(
+        &mut self,
+        node: &plan::Aggregate,
+        place: &Place,
+        input: Built,
+        pick: Pick,
+    ) -> Result<Built> {
+        let param = self.parameter(node, place)?;
+        let cx = Arc::clone(&self.cx);
+        let choice = choice(node, &node.labels);
+        let operator = Box::new(PickAggregate::new(cx, input.operator, choice, pick, param));
+        Ok(Built { operator, ..input })
+    }
+
+    fn count_values(&self, node: &plan::Aggregate, input: BoxOperator) -> Result<BoxOperator> {
+        let label = match node.param.as_ref().map(|param| &param.kind) {
+            Some(Kind::Text(label)) => label.to_string(),
+            _ => return Err(missing_parameter(node)),
+        };
+        if label.is_empty() {
+            return Err(Error::execution("invalid label name \"\""));
+        }
+        let mut labels = node.labels.clone();
+        if node.by {
+            labels.push(label.clone());
+        }
+        let choice = choice(node, &labels);
+        Ok(Box::new(CountValues::new(
+            Arc::clone(&self.cx),
+            input,
+            choice,
+            label,
+        )))
+    }
+
+    fn parameter(&mut self, node: &plan::Aggregate, place: &Place) -> Result<(Scalar, Span)> {
+        let param = node.param.as_ref().ok_or_else(|| missing_parameter(node))?;
+        Ok((self.scalar(param, place)?, param.span))
+    }
+}
+
+fn choice(node: &plan::Aggregate, labels: &[String]) -> LabelChoice {
+    if node.by {
+        LabelChoice::only(labels.iter().cloned())
+    } else {
+        LabelChoice::without(labels.iter().cloned())
+    }
+}
+
+fn missing_parameter(node: &plan::Aggregate) -> Error {
+    Error::new(
+        crate::error::ErrorKind::Internal,
+        format!("{} was planned without its parameter", node.op),
+    )
+}

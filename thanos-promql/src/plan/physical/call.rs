@@ -1,0 +1,316 @@
+//! Planning of function calls.
+
+use std::sync::Arc;
+
+use thanos_core::labels::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
+
+use super::{Built, Names, Place, Planner};
+use crate::annotations::Annotation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::absent::Absent;
+use crate::exec::classic::{ClassicHistogram, Question};
+use crate::exec::map::Map;
+use crate::exec::names::Overlap;
+use crate::exec::operator::{BoxOperator, Drain};
+use crate::exec::range::{RangeCall, RangeOverSelect, RangeOverSubquery};
+use crate::exec::relabel::{EditLabels, LabelEdit};
+use crate::exec::scalar::{Scalar, ScalarSeries};
+use crate::exec::select::Wanted;
+use crate::exec::sort::{Sort, SortKey};
+use crate::functions::math::MapFn;
+use crate::functions::window::WindowFn;
+use crate::parser::{FunctionId, Span, ValueType};
+use crate::plan::{Call, Kind, Plan};
+
+impl Planner {
+    pub(super) fn call(&mut self, call: &Call, span: Span, place: &Place) -> Result<Built> {
+        let place = &place.in_function(call.func.name);
+        match call.func.id {
+            FunctionId::AbsentOverTime => {
+                let input = self.range_call(call, WindowFn::PresentOverTime, place)?;
+                Ok(absent(input.operator, call))
+            }
+            FunctionId::Absent => {
+                let input = self.vector(arg(call, 0)?, place)?;
+                Ok(absent(input.operator, call))
+            }
+            FunctionId::Vector => self.scalar_series(arg(call, 0)?, place),
+            FunctionId::LabelReplace => self.label_replace(call, place),
+            FunctionId::LabelJoin => self.label_join(call, place),
+            FunctionId::Sort => self.sort(call, span, place, SortKey::Value, false),
+            FunctionId::SortDesc => self.sort(call, span, place, SortKey::Value, true),
+            FunctionId::SortByLabel => {
+                let key = SortKey::Labels(texts(call, 1)?);
+                self.sort(call, span, place, key, false)
+            }
+            FunctionId::SortByLabelDesc => {
+                let key = SortKey::Labels(texts(call, 1)?);
+                self.sort(call, span, place, key, true)
+            }
+            FunctionId::HistogramQuantile
+            | FunctionId::HistogramQuantiles
+            | FunctionId::HistogramFraction => self.classic_histogram(call, place),
+            FunctionId::HistogramAvg
+            | FunctionId::HistogramCount
+            | FunctionId::HistogramStddev
+            | FunctionId::HistogramStdvar
+            | FunctionId::HistogramSum => self.native_only(call, place),
+            FunctionId::Timestamp => self.timestamp(call, place),
+            _ => {
+                if let Some(function) = WindowFn::from_name(call.func.name) {
+                    return self.range_call(call, function, place);
+                }
+                if let Some(function) = MapFn::from_name(call.func.name) {
+                    return self.map(call, function, place);
+                }
+                let what = format!("function {}", call.func.name);
+                Err(Error::unimplemented(what))
+            }
+        }
+    }
+
+    fn range_call(&mut self, call: &Call, function: WindowFn, place: &Place) -> Result<Built> {
+        let is_matrix = |arg: &&Plan| arg.value_type() == ValueType::Matrix;
+        let window = call
+            .args
+            .iter()
+            .find(is_matrix)
+            .ok_or_else(|| wrong_arguments(call))?;
+        let mut params = Vec::new();
+        for arg in call.args.iter().filter(|arg| !is_matrix(arg)) {
+            params.push(self.scalar(arg, place)?);
+        }
+        let range_call = |range_ms, shift, cx| RangeCall {
+            cx,
+            grid: place.grid,
+            function,
+            range_ms,
+            shift,
+            span: arg(call, 0).map_or(window.span, |first| first.span),
+        };
+        let cx = Arc::clone(&self.cx);
+        let (operator, names): (BoxOperator, Names) = match &window.kind {
+            Kind::Window(selector, range_ms) => {
+                let source = self.source(selector, place, *range_ms, *range_ms);
+                let range_call = range_call(*range_ms, selector.shift, cx);
+                let names = super::names_of(selector);
+                (
+                    Box::new(RangeOverSelect::new(range_call, params, source)),
+                    names,
+                )
+            }
+            Kind::Subquery(subquery) => {
+                let input = self.subquery(subquery, place)?;
+                let range_call = range_call(subquery.range_ms, subquery.shift, cx);
+                let operator = RangeOverSubquery::new(range_call, params, input.operator);
+                (Box::new(operator), input.names)
+            }
+            _ => return Err(wrong_arguments(call)),
+        };
+        if function.keeps_name() {
+            return Ok(Built { operator, names });
+        }
+        Ok(self.without_names(operator, names, Overlap::Anywhere))
+    }
+
+    fn map(&mut self, call: &Call, function: MapFn, place: &Place) -> Result<Built> {
+        let Some(input) = call.args.first() else {
+            // A date function without argument is about the time of the step.
+            let cx = Arc::clone(&self.cx);
+            let time = Box::new(ScalarSeries::new(cx, place.grid, Scalar::Time));
+            return Ok(Built {
+                operator: self.mapped(time, function, Vec::new()),
+                names: Names::Gone,
+            });
+        };
+        let input = self.vector(input, place)?;
+        let mut params = Vec::new();
+        for arg in &call.args[1..] {
+            params.push(self.scalar(arg, place)?);
+        }
+        let operator = self.mapped(input.operator, function, params);
+        Ok(self.without_names(operator, input.names, Overlap::AtStep))
+    }
+
+    fn mapped(&self, input: BoxOperator, function: MapFn, params: Vec<Scalar>) -> BoxOperator {
+        Box::new(Map::new(Arc::clone(&self.cx), input, function, params))
+    }
+
+    /// Only right over a selector is it the time of the sample, otherwise that of the step.
+    fn timestamp(&mut self, call: &Call, place: &Place) -> Result<Built> {
+        if let Kind::Select(selector) = &arg(call, 0)?.kind {
+            let input = self.select(selector, place, Wanted::SampleTime);
+            return Ok(self.without_names(input.operator, input.names, Overlap::AtStep));
+        }
+        self.map(call, MapFn::StepTime, place)
+    }
+
+    fn label_replace(&mut self, call: &Call, place: &Place) -> Result<Built> {
+        let texts = texts(call, 1)?;
+        let [destination, template, source, pattern] = &texts[..] else {
+            return Err(wrong_arguments(call));
+        };
+        let edit = LabelEdit::replace([destination, template, source, pattern])?;
+        self.edit_labels(call, place, edit, destination)
+    }
+
+    fn label_join(&mut self, call: &Call, place: &Place) -> Result<Built> {
+        let texts = texts(call, 1)?;
+        let [destination, separator, sources @ ..] = &texts[..] else {
+            return Err(wrong_arguments(call));
+        };
+        let edit = LabelEdit::join(destination, separator, sources.to_vec())?;
+        self.edit_labels(call, place, edit, destination)
+    }
+
+    fn edit_labels(
+        &mut self,
+        call: &Call,
+        place: &Place,
+        edit: LabelEdit,
+        destination: &str,
+    ) -> Result<Built> {
+        let input = self.vector(arg(call, 0)?, place)?;
+        let operator = Box::new(EditLabels {
+            cx: Arc::clone(&self.cx),
+            input: input.operator,
+            edit,
+        });
+        let names = if destination == METRIC_NAME {
+            Names::Mixed
+        } else {
+            input.names
+        };
+        Ok(Built {
+            operator: self.merged(operator, Overlap::AtStep),
+            names,
+        })
+    }
+
+    fn sort(
+        &mut self,
+        call: &Call,
+        span: Span,
+        place: &Place,
+        key: SortKey,
+        descending: bool,
+    ) -> Result<Built> {
+        let input = self.vector(arg(call, 0)?, place)?;
+        if place.grid.len() > 1 {
+            self.cx.annotate(Annotation::sort_in_range_query(span));
+            return Ok(input);
+        }
+        let cx = Arc::clone(&self.cx);
+        Ok(Built {
+            operator: Box::new(Sort::new(cx, input.operator, key, descending)),
+            names: input.names,
+        })
+    }
+
+    fn classic_histogram(&mut self, call: &Call, place: &Place) -> Result<Built> {
+        let (question, buckets) = match (call.func.id, &call.args[..]) {
+            (FunctionId::HistogramQuantile, [q, buckets]) => {
+                let (span, q) = (q.span, self.scalar(q, place)?);
+                (Question::Quantile { q, span }, buckets)
+            }
+            (FunctionId::HistogramFraction, [lower, upper, buckets]) => {
+                let limits = [self.scalar(lower, place)?, self.scalar(upper, place)?];
+                (Question::Fraction(Box::new(limits)), buckets)
+            }
+            (FunctionId::HistogramQuantiles, [buckets, label, qs @ ..]) => {
+                let Kind::Text(label) = &label.kind else {
+                    return Err(wrong_arguments(call));
+                };
+                let mut scalars = Vec::new();
+                for q in qs {
+                    scalars.push((self.scalar(q, place)?, q.span));
+                }
+                let label = label.to_string();
+                (Question::Quantiles { label, qs: scalars }, buckets)
+            }
+            _ => return Err(wrong_arguments(call)),
+        };
+        let input = self.vector(buckets, place)?;
+        let may_repeat = matches!(question, Question::Quantiles { .. });
+        let operator = Box::new(ClassicHistogram {
+            cx: Arc::clone(&self.cx),
+            input: input.operator,
+            question,
+            span: buckets.span,
+            results: None,
+        });
+        let names = if may_repeat {
+            Names::Mixed
+        } else {
+            input.names
+        };
+        Ok(self.without_names(operator, names, Overlap::AtStep))
+    }
+
+    /// Functions of native histograms ignore floats.
+    fn native_only(&mut self, call: &Call, place: &Place) -> Result<Built> {
+        let input = self.vector(arg(call, 0)?, place)?;
+        Ok(Built {
+            operator: Box::new(Drain(input.operator)),
+            names: Names::Gone,
+        })
+    }
+}
+
+fn absent(input: BoxOperator, call: &Call) -> Built {
+    let labels = call.args.first().map(labels_of_absent).unwrap_or_default();
+    Built {
+        operator: Box::new(Absent::new(input, labels)),
+        names: Names::Gone,
+    }
+}
+
+/// Returns the labels that a selector fixes: those with exactly one condition, an equality.
+///
+/// Source: Prometheus `promql/functions.go`, `createLabelsForAbsentFunction`.
+fn labels_of_absent(plan: &Plan) -> Labels {
+    let selector = match &plan.kind {
+        Kind::Select(selector) | Kind::Window(selector, _) => selector,
+        Kind::Invariant(inner) => return labels_of_absent(inner),
+        _ => return Labels::empty(),
+    };
+    let mut builder = LabelsBuilder::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in selector.matchers.iter() {
+        if matcher.name() == METRIC_NAME {
+            continue;
+        }
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
+            builder.set(matcher.name(), matcher.value());
+            seen.push(matcher.name());
+        } else {
+            builder.remove(matcher.name());
+        }
+    }
+    builder.build()
+}
+
+fn arg(call: &Call, index: usize) -> Result<&Plan> {
+    call.args.get(index).ok_or_else(|| wrong_arguments(call))
+}
+
+/// Returns the text arguments from `from` on.
+fn texts(call: &Call, from: usize) -> Result<Vec<String>> {
+    let args = call.args.get(from..).unwrap_or_default();
+    args.iter()
+        .map(|arg| match &arg.kind {
+            Kind::Text(text) => Ok(text.to_string()),
+            _ => Err(wrong_arguments(call)),
+        })
+        .collect()
+}
+
+fn wrong_arguments(call: &Call) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!(
+            "{} was planned with arguments that it does not take",
+            call.func.name
+        ),
+    )
+}

@@ -1,0 +1,123 @@
+//! Results of queries: scalar, string, vector and matrix, with what there is to say about them.
+
+use std::time::Duration;
+
+use thanos_core::budget::Lease;
+use thanos_core::labels::Labels;
+use thanos_core::query::Completeness;
+use thanos_core::time::Timestamp;
+
+use crate::annotations::Annotations;
+
+/// A float at a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub value: f64,
+}
+
+/// A series of an instant result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// The labels.
+    pub labels: Labels,
+    /// The value at the evaluation time.
+    pub point: Point,
+}
+
+/// A series of a range result.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Series {
+    /// The labels.
+    pub labels: Labels,
+    /// The samples, ascending in time.
+    pub points: Vec<Point>,
+}
+
+/// The value of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A number at the evaluation time.
+    Scalar(Point),
+    /// A text at the evaluation time.
+    String(Timestamp, String),
+    /// Series with one value each; in the order that the query defines, else in the order they were found.
+    Vector(Vec<Sample>),
+    /// Series over time, sorted by labels.
+    Matrix(Vec<Series>),
+}
+
+impl Value {
+    /// Returns the name of the type as the HTTP API writes it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Scalar(_) => "scalar",
+            Self::String(..) => "string",
+            Self::Vector(_) => "vector",
+            Self::Matrix(_) => "matrix",
+        }
+    }
+
+    /// Returns the number of series; a scalar and a string have none.
+    pub fn series_count(&self) -> usize {
+        match self {
+            Self::Scalar(_) | Self::String(..) => 0,
+            Self::Vector(samples) => samples.len(),
+            Self::Matrix(series) => series.len(),
+        }
+    }
+
+    /// Keeps the first `limit` series and reports whether there were more.
+    pub fn truncate(&mut self, limit: usize) -> bool {
+        let is_longer = self.series_count() > limit;
+        match self {
+            Self::Scalar(_) | Self::String(..) => {}
+            Self::Vector(samples) => samples.truncate(limit),
+            Self::Matrix(series) => series.truncate(limit),
+        }
+        is_longer
+    }
+}
+
+/// What evaluating a query gives.
+#[derive(Debug)]
+#[must_use]
+pub struct QueryResult {
+    /// The value.
+    pub value: Value,
+    /// Warnings and infos about the query and its data.
+    pub annotations: Annotations,
+    /// Whether every source of data answered.
+    pub completeness: Completeness,
+    /// Counts of the evaluation.
+    pub stats: QueryStats,
+    /// The memory of `value`, given back to the budget when the result is dropped.
+    pub(crate) lease: Option<Lease>,
+}
+
+impl QueryResult {
+    /// Splits off the value; the lease is to be dropped with it.
+    pub fn into_parts(self) -> (Value, Option<Lease>) {
+        (self.value, self.lease)
+    }
+
+    /// Returns the bytes of the query's memory budget that the value holds.
+    pub fn leased_bytes(&self) -> u64 {
+        self.lease.as_ref().map_or(0, Lease::bytes)
+    }
+}
+
+/// Counts of one evaluation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueryStats {
+    /// Samples that selectors and windows handed to functions.
+    pub samples: u64,
+    /// Series that selectors read.
+    pub series: u64,
+    /// The most bytes leased from the memory budget at once.
+    pub peak_bytes: u64,
+    /// Wall time of the evaluation, as the engine's clock tells it.
+    pub elapsed: Duration,
+}
