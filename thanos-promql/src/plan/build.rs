@@ -1,6 +1,8 @@
 //! From the expression tree to the plan: parentheses go, `start()` and its kin become numbers, durations and
 //! `@` become milliseconds, matchers are compiled.
 
+use std::time::Duration;
+
 use thanos_core::time::Timestamp;
 
 use super::{Aggregate, Binary, Call, Kind, Node, Plan, Selector, Subquery};
@@ -8,11 +10,13 @@ use crate::error::{Error, Result};
 use crate::exec::select::Shift;
 use crate::functions::math::millis_to_secs;
 use crate::parser::ast::{self, AtModifier, DurationValue, Expr, Grouping, TimeShift};
-use crate::parser::{FunctionId, Span, UnaryOp};
+use crate::parser::{FunctionId, ParseError, Span, UnaryOp};
 
 /// The times of a query.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct QueryTimes {
+pub(crate) struct QueryTimes<'a> {
+    /// The query, for the places in messages.
+    pub(crate) text: &'a str,
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     /// The distance of the steps, 0 for an instant query.
@@ -21,8 +25,30 @@ pub(crate) struct QueryTimes {
     pub(crate) subquery_step_ms: i64,
 }
 
+impl QueryTimes<'_> {
+    fn for_durations(&self) -> ast::QueryTimes {
+        let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        ast::QueryTimes {
+            step: duration(self.step_ms),
+            range: duration(self.end - self.start),
+        }
+    }
+
+    fn positive_millis(&self, value: &DurationValue) -> Result<i64> {
+        self.wrong(value.positive_millis(self.for_durations()))
+    }
+
+    /// Tells what is wrong with a duration as the parser tells what is wrong with the text.
+    fn wrong<T>(&self, result: std::result::Result<T, ParseError>) -> Result<T> {
+        result.map_err(|error| {
+            let position = error.span.position(self.text);
+            Error::invalid(format!("{position}: parse error: {}", error.message))
+        })
+    }
+}
+
 /// Returns the plan of `expr`.
-pub(crate) fn build(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
+pub(crate) fn build(expr: &Expr, times: &QueryTimes<'_>) -> Result<Plan> {
     let span = expr.span();
     let kind = match expr {
         Expr::Paren(node) => return build(&node.expr, times),
@@ -37,7 +63,7 @@ pub(crate) fn build(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
         }
         Expr::Vector(node) => Kind::Select(selector(node, times)?),
         Expr::Matrix(node) => {
-            let range_ms = millis(&node.range)?;
+            let range_ms = times.positive_millis(&node.range)?;
             Kind::Window(selector(&node.selector, times)?, range_ms)
         }
         Expr::Subquery(node) => Kind::Subquery(subquery(node, times)?),
@@ -54,7 +80,7 @@ pub(crate) fn build(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
     Ok(Node::new(kind, span))
 }
 
-fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes) -> Result<Aggregate> {
+fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes<'_>) -> Result<Aggregate> {
     Ok(Aggregate {
         op: node.op,
         expr: build(&node.expr, times)?,
@@ -68,7 +94,7 @@ fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes) -> Result<Aggregate>
     })
 }
 
-fn call(node: &ast::Call, times: &QueryTimes) -> Result<Kind> {
+fn call(node: &ast::Call, times: &QueryTimes<'_>) -> Result<Kind> {
     let range_ms = times.end - times.start;
     Ok(Kind::Number(match node.func.id {
         FunctionId::Start => millis_to_secs(times.start.as_millis()),
@@ -86,20 +112,20 @@ fn call(node: &ast::Call, times: &QueryTimes) -> Result<Kind> {
     }))
 }
 
-fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes) -> Result<Subquery> {
+fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes<'_>) -> Result<Subquery> {
     let step_ms = match &node.step {
-        Some(step) => millis(step)?,
+        Some(step) => times.positive_millis(step)?,
         None => times.subquery_step_ms,
     };
     Ok(Subquery {
         expr: build(&node.expr, times)?,
-        range_ms: millis(&node.range)?,
+        range_ms: times.positive_millis(&node.range)?,
         step_ms: step_ms.max(1),
         shift: shift(&node.shift, times)?,
     })
 }
 
-fn selector(node: &ast::VectorSelector, times: &QueryTimes) -> Result<Selector> {
+fn selector(node: &ast::VectorSelector, times: &QueryTimes<'_>) -> Result<Selector> {
     if let Some(extension) = node.extension {
         let what = format!("the modifier {}", extension.as_str());
         return Err(Error::unimplemented(what));
@@ -113,24 +139,21 @@ fn selector(node: &ast::VectorSelector, times: &QueryTimes) -> Result<Selector> 
     })
 }
 
-fn shift(node: &TimeShift, times: &QueryTimes) -> Result<Shift> {
+fn shift(node: &TimeShift, times: &QueryTimes<'_>) -> Result<Shift> {
     let at = match node.at {
         None => None,
         Some(AtModifier::Timestamp(time)) => Some(time),
         Some(AtModifier::Start) => Some(times.start),
         Some(AtModifier::End) => Some(times.end),
     };
+    let offset_ms = match &node.offset {
+        None => 0,
+        Some(offset) => times.wrong(offset.millis(times.for_durations()))?,
+    };
     Ok(Shift {
         at_ms: at.map(Timestamp::as_millis),
-        offset_ms: node.offset.as_ref().map_or(Ok(0), millis)?,
+        offset_ms,
     })
-}
-
-fn millis(duration: &DurationValue) -> Result<i64> {
-    match duration {
-        DurationValue::Millis(ms) => Ok(*ms),
-        DurationValue::Expr(_) => Err(Error::unimplemented("duration expressions")),
-    }
 }
 
 /// Returns a node for a number, for passes.

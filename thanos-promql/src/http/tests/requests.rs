@@ -1,0 +1,163 @@
+//! Parameters, their errors, and what goes around the data.
+
+use axum::body::Body;
+use axum::http::Request;
+
+use super::golden::{get, send};
+
+async fn error_of(target: &str) -> (u16, String) {
+    let (status, body) = get(target).await;
+    let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(json["status"], "error", "{target}: {body}");
+    let text = format!(
+        "{}: {}",
+        json["errorType"].as_str().unwrap(),
+        json["error"].as_str().unwrap()
+    );
+    (status, text)
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_told_in_prometheus_words() {
+    let range = "/api/v1/query_range?query=up";
+    for (target, status, text) in [
+        (
+            "/api/v1/query?query=up&time=x".to_owned(),
+            400,
+            "bad_data: invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp",
+        ),
+        (
+            "/api/v1/query?query=sum(".to_owned(),
+            400,
+            "bad_data: invalid parameter \"query\": 1:5: parse error: unclosed left parenthesis",
+        ),
+        (
+            "/api/v1/query?query=up&timeout=x".to_owned(),
+            400,
+            "bad_data: invalid parameter \"timeout\": cannot parse \"x\" to a valid duration",
+        ),
+        (
+            "/api/v1/query?query=up&limit=-1".to_owned(),
+            400,
+            "bad_data: invalid parameter \"limit\": limit must be non-negative",
+        ),
+        (
+            "/api/v1/query?query=up&limit=x".to_owned(),
+            400,
+            "bad_data: invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
+        (
+            "/api/v1/query?query=up&lookback_delta=x".to_owned(),
+            400,
+            "bad_data: error parsing lookback delta duration: cannot parse \"x\" to a valid duration",
+        ),
+        (
+            format!("{range}&start=2&end=1&step=1"),
+            400,
+            "bad_data: invalid parameter \"end\": end timestamp must not be before start time",
+        ),
+        (
+            format!("{range}&end=1&step=1"),
+            400,
+            "bad_data: invalid parameter \"start\": cannot parse \"\" to a valid timestamp",
+        ),
+        (
+            format!("{range}&start=1&end=2&step=0"),
+            400,
+            "bad_data: invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        (
+            format!("{range}&start=0&end=11001&step=1"),
+            400,
+            "bad_data: exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ),
+        (
+            "/api/v1/query_range?query=up[5m]&start=1&end=2&step=1".to_owned(),
+            400,
+            "bad_data: invalid parameter \"query\": invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
+        ),
+        (
+            "/api/v1/query?query=up&dedup=x".to_owned(),
+            400,
+            "bad_data: 'dedup' parameter: strconv.ParseBool: parsing \"x\": invalid syntax",
+        ),
+        (
+            "/api/v1/series".to_owned(),
+            400,
+            "bad_data: no match[] parameter provided",
+        ),
+        (
+            "/api/v1/series?match[]=%7B%7D".to_owned(),
+            400,
+            "bad_data: invalid parameter \"match[]\": match[] must contain at least one non-empty matcher",
+        ),
+    ] {
+        assert_eq!(
+            error_of(&target).await,
+            (status, text.to_owned()),
+            "{target}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_largest_resolution_is_allowed() {
+    let (status, body) = get("/api/v1/query_range?query=vector(1)&start=0&end=11000&step=1").await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body.matches(",\"1\"]").count(), 11_001);
+}
+
+#[tokio::test]
+async fn a_form_counts_before_the_url() {
+    let request = Request::post("/api/v1/query?query=1&time=5")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from("query=2%2B2&x=%26"))
+        .unwrap();
+    let (status, body) = send(request).await;
+    let expected = r#"{"status":"success","data":{"resultType":"scalar","result":[5,"4"]}}"#;
+    assert_eq!((status, body.as_str()), (200, expected));
+}
+
+#[tokio::test]
+async fn a_limit_truncates_with_a_warning() {
+    let (_, body) = get("/api/v1/query?query=edge&time=1793496600&limit=2").await;
+    assert_eq!(body.matches("\"metric\"").count(), 2);
+    let warning = r#""warnings":["results truncated due to limit"]}"#;
+    assert!(body.ends_with(warning), "{body}");
+    let (_, body) = get("/api/v1/labels?limit=1").await;
+    let expected =
+        r#"{"status":"success","data":["__name__"],"warnings":["results truncated due to limit"]}"#;
+    assert_eq!(body, expected);
+    let (_, body) = get("/api/v1/series?match[]=edge&limit=1").await;
+    assert_eq!(body.matches("__name__").count(), 1);
+    assert!(body.ends_with(warning), "{body}");
+}
+
+#[tokio::test]
+async fn several_matchers_are_joined() {
+    let matchers = "match[]=process_open_fds&match[]=go_goroutines";
+    let (_, body) = get(&format!("/api/v1/series?{matchers}")).await;
+    assert_eq!(body.matches("process_open_fds").count(), 9);
+    assert_eq!(body.matches("go_goroutines").count(), 9);
+    let first = body.find("process_open_fds").unwrap();
+    assert!(
+        body.find("go_goroutines").unwrap() < first,
+        "sorted by labels"
+    );
+    let (_, body) = get(&format!("/api/v1/label/__name__/values?{matchers}")).await;
+    assert!(
+        body.contains(r#"["go_goroutines","process_open_fds"]"#),
+        "{body}"
+    );
+}
+
+#[tokio::test]
+async fn an_instant_query_without_time_is_about_now() {
+    let (status, body) = get("/api/v1/query?query=time()").await;
+    assert_eq!(status, 200);
+    let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert!(
+        json["data"]["result"][0].as_f64().unwrap() > 1.7e9,
+        "{body}"
+    );
+}

@@ -1,0 +1,343 @@
+//! Results as JSON text, byte for byte as Prometheus writes it, in pieces.
+//!
+//! [`ResultJson`] yields the text of a result in pieces of about 32 KiB, so that a large answer is never held
+//! as text. Prometheus writes labels as they are, but escapes `<`, `>` and `&` in messages and string values;
+//! so is it here.
+
+use bytes::{Bytes, BytesMut};
+use thanos_core::labels::LabelsRef;
+use thanos_core::text::{FloatFormat, GoFloat};
+use thanos_core::time::Timestamp;
+
+use crate::value::{Point, Sample, Series, Value};
+
+/// The bytes after which a piece is handed on.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// Appends text.
+trait Put {
+    fn put(&mut self, text: &str);
+}
+
+impl Put for BytesMut {
+    fn put(&mut self, text: &str) {
+        self.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Which characters are written as escapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// Those that JSON wants: labels.
+    Json,
+    /// And those that Go escapes for the sake of HTML: messages, label values, strings.
+    Html,
+}
+
+/// Writes `text` as a JSON string with Go's HTML escapes.
+pub fn write_string(out: &mut BytesMut, text: &str) {
+    write_escaped(out, text, Escapes::Html);
+}
+
+/// Writes `texts` as a JSON array of strings.
+pub fn write_strings<'a>(out: &mut BytesMut, texts: impl IntoIterator<Item = &'a str>) {
+    out.put("[");
+    for (i, text) in texts.into_iter().enumerate() {
+        if i > 0 {
+            out.put(",");
+        }
+        write_string(out, text);
+    }
+    out.put("]");
+}
+
+fn write_escaped(out: &mut BytesMut, text: &str, escapes: Escapes) {
+    out.put("\"");
+    let mut plain_from = 0;
+    for (at, c) in text.char_indices() {
+        let escape = match c {
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            '\n' => "\\n",
+            '\r' => "\\r",
+            '\t' => "\\t",
+            '<' if escapes == Escapes::Html => "\\u003c",
+            '>' if escapes == Escapes::Html => "\\u003e",
+            '&' if escapes == Escapes::Html => "\\u0026",
+            '\u{2028}' if escapes == Escapes::Html => "\\u2028",
+            '\u{2029}' if escapes == Escapes::Html => "\\u2029",
+            '\0'..='\x1f' => "",
+            _ => continue,
+        };
+        out.put(&text[plain_from..at]);
+        if escape.is_empty() {
+            out.put(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.put(escape);
+        }
+        plain_from = at + c.len_utf8();
+    }
+    out.put(&text[plain_from..]);
+    out.put("\"");
+}
+
+/// Writes a label set as a JSON object.
+pub fn write_labels(out: &mut BytesMut, labels: LabelsRef<'_>) {
+    out.put("{");
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.put(",");
+        }
+        write_escaped(out, &name, Escapes::Json);
+        out.put(":");
+        write_escaped(out, &value, Escapes::Json);
+    }
+    out.put("}");
+}
+
+/// Writes a time in seconds with up to three decimals.
+fn write_time(out: &mut BytesMut, time: Timestamp) {
+    let ms = time.as_millis();
+    if ms < 0 {
+        out.put("-");
+    }
+    let ms = ms.unsigned_abs();
+    out.put(itoa::Buffer::new().format(ms / 1000));
+    let fraction = ms % 1000;
+    if fraction != 0 {
+        let digits = [fraction / 100, fraction / 10 % 10, fraction % 10];
+        out.put(".");
+        for digit in digits {
+            out.put(itoa::Buffer::new().format(digit));
+        }
+    }
+}
+
+/// Writes `[time,"value"]`.
+fn write_point(out: &mut BytesMut, point: &Point) {
+    out.put("[");
+    write_time(out, point.time);
+    out.put(",\"");
+    write_float(out, point.value, FloatFormat::Json);
+    out.put("\"]");
+}
+
+fn write_float(out: &mut BytesMut, value: f64, format: FloatFormat) {
+    use std::fmt::Write as _;
+    write!(out, "{}", GoFloat(value, format)).expect("writing to memory cannot fail");
+}
+
+/// Writes the time of a scalar or a string, which Prometheus writes as a float: without trailing zeros.
+fn write_time_as_float(out: &mut BytesMut, time: Timestamp) {
+    let secs = crate::functions::math::millis_to_secs(time.as_millis());
+    write_float(out, secs, FloatFormat::Json);
+}
+
+/// The JSON of a value, in pieces.
+#[derive(Debug)]
+pub struct ResultJson {
+    value: Value,
+    /// The next series, and the next of its points.
+    next: (usize, usize),
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    Series,
+    Done,
+}
+
+impl ResultJson {
+    /// Returns the pieces of `{"resultType":...,"result":...}`.
+    pub fn new(value: Value) -> Self {
+        Self {
+            value,
+            next: (0, 0),
+            state: State::Start,
+        }
+    }
+
+    fn write_start(&mut self, out: &mut BytesMut) {
+        out.put("{\"resultType\":\"");
+        out.put(self.value.type_name());
+        out.put("\",\"result\":");
+        match &self.value {
+            Value::Scalar(point) => {
+                out.put("[");
+                write_time_as_float(out, point.time);
+                out.put(",\"");
+                write_float(out, point.value, FloatFormat::Fixed);
+                out.put("\"]}");
+                self.state = State::Done;
+            }
+            Value::String(time, text) => {
+                out.put("[");
+                write_time_as_float(out, *time);
+                out.put(",");
+                write_string(out, text);
+                out.put("]}");
+                self.state = State::Done;
+            }
+            Value::Vector(_) | Value::Matrix(_) => {
+                out.put("[");
+                self.state = State::Series;
+            }
+        }
+    }
+
+    /// Writes the next series or part of it.
+    fn write_more(&mut self, out: &mut BytesMut) {
+        let (series, point) = self.next;
+        if series == self.value.series_count() {
+            out.put("]}");
+            self.state = State::Done;
+            return;
+        }
+        if series > 0 && point == 0 {
+            out.put(",");
+        }
+        self.next = match &self.value {
+            Value::Vector(samples) => {
+                write_sample(out, &samples[series]);
+                (series + 1, 0)
+            }
+            Value::Matrix(all) => {
+                let next = write_points(out, &all[series], point);
+                if next == all[series].points.len() {
+                    (series + 1, 0)
+                } else {
+                    (series, next)
+                }
+            }
+            Value::Scalar(_) | Value::String(..) => (series + 1, 0),
+        };
+    }
+}
+
+impl Iterator for ResultJson {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.state == State::Done {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+        while out.len() < PIECE_BYTES && self.state != State::Done {
+            match self.state {
+                State::Start => self.write_start(&mut out),
+                State::Series | State::Done => self.write_more(&mut out),
+            }
+        }
+        Some(out.freeze())
+    }
+}
+
+fn write_sample(out: &mut BytesMut, sample: &Sample) {
+    out.put("{\"metric\":");
+    write_labels(out, sample.labels.as_ref());
+    out.put(",\"value\":");
+    write_point(out, &sample.point);
+    out.put("}");
+}
+
+/// Writes points of `series` from `from` on until the piece is full and returns where it stopped.
+fn write_points(out: &mut BytesMut, series: &Series, from: usize) -> usize {
+    if from == 0 {
+        out.put("{\"metric\":");
+        write_labels(out, series.labels.as_ref());
+        if !series.points.is_empty() {
+            out.put(",\"values\":[");
+        }
+    }
+    let mut next = from;
+    for point in &series.points[from..] {
+        if out.len() >= PIECE_BYTES {
+            return next;
+        }
+        if next > 0 {
+            out.put(",");
+        }
+        write_point(out, point);
+        next += 1;
+    }
+    out.put(if series.points.is_empty() { "}" } else { "]}" });
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use thanos_core::labels::Labels;
+
+    use super::*;
+
+    fn text(value: Value) -> String {
+        let pieces: Vec<Bytes> = ResultJson::new(value).collect();
+        String::from_utf8(pieces.concat()).unwrap()
+    }
+
+    fn point(ms: i64, value: f64) -> Point {
+        Point {
+            time: Timestamp::from_millis(ms),
+            value,
+        }
+    }
+
+    #[test]
+    fn values_are_written_as_prometheus_does() {
+        let labels = Labels::from_pairs([("a", "<\"\u{e9}\n\x01>")]);
+        for (value, json) in [
+            (
+                Value::Scalar(point(1500, f64::INFINITY)),
+                r#"{"resultType":"scalar","result":[1.5,"+Inf"]}"#,
+            ),
+            (
+                Value::Scalar(point(0, 1e21)),
+                r#"{"resultType":"scalar","result":[0,"1000000000000000000000"]}"#,
+            ),
+            (
+                Value::String(Timestamp::from_millis(2000), "a<b".into()),
+                r#"{"resultType":"string","result":[2,"a\u003cb"]}"#,
+            ),
+            (
+                Value::Vector(vec![Sample {
+                    labels,
+                    point: point(-1001, 1e21),
+                }]),
+                "{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"a\":\"<\\\"\u{e9}\\n\\u0001>\"},\"value\":[-1.001,\"1e+21\"]}]}",
+            ),
+            (
+                Value::Matrix(vec![Series {
+                    labels: Labels::empty(),
+                    points: vec![point(1010, 0.5), point(2000, f64::NAN)],
+                }]),
+                r#"{"resultType":"matrix","result":[{"metric":{},"values":[[1.010,"0.5"],[2,"NaN"]]}]}"#,
+            ),
+            (
+                Value::Matrix(Vec::new()),
+                r#"{"resultType":"matrix","result":[]}"#,
+            ),
+        ] {
+            assert_eq!(text(value), json);
+        }
+    }
+
+    #[test]
+    fn large_results_come_in_pieces() {
+        let series = |name: &str| Series {
+            labels: Labels::from_pairs([("s", name)]),
+            points: (0..11_000).map(|i| point(i * 1000, 0.1)).collect(),
+        };
+        let value = Value::Matrix(vec![series("a"), series("b")]);
+        let pieces: Vec<Bytes> = ResultJson::new(value).collect();
+        assert!(pieces.len() > 5);
+        assert!(pieces.iter().all(|piece| piece.len() < 2 * PIECE_BYTES));
+        let all: serde_json::Value = serde_json::from_slice(&pieces.concat()).unwrap();
+        let result = all["result"].as_array().unwrap();
+        assert_eq!(result.len(), 2);
+        for series in result {
+            assert_eq!(series["values"].as_array().unwrap().len(), 11_000);
+        }
+    }
+}
