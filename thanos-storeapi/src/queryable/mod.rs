@@ -1,9 +1,11 @@
 //! A [`Store`] as something PromQL can be evaluated over.
 //!
 //! The adapter turns the selection of a query into a StoreAPI request: which aggregates of downsampled data the
-//! function needs, how coarse the data may be, which labels tell replicas apart. It does not deduplicate: the
-//! chunks of all replicas arrive under the labels they share.
+//! function needs, how coarse the data may be, which labels tell replicas apart. Downsampled chunks come out as the
+//! samples that stand for them, and every series comes out once, whole. It does not deduplicate: the chunks of all
+//! replicas arrive under the labels they share.
 
+mod downsampled;
 mod hints;
 #[cfg(test)]
 mod tests;
@@ -14,8 +16,10 @@ use async_trait::async_trait;
 use thanos_core::Result;
 use thanos_core::query::{LabelQuery, LabelStrings, Queryable, Select, SeriesStream};
 
+use downsampled::to_samples;
 pub use hints::{aggregates_for, max_resolution_for};
 
+use crate::join::join_series;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
     SeriesRequest, ShardInfo, Store,
@@ -132,7 +136,10 @@ impl From<LabelsResponse> for LabelStrings {
 #[async_trait]
 impl Queryable for StoreQueryable {
     async fn select(&self, select: Select) -> Result<SeriesStream> {
-        self.store.series(self.series_request(select)).await
+        let request = self.series_request(select);
+        let (limit, wanted) = (request.limit, request.aggregates.clone());
+        let series = self.store.series(request).await?;
+        Ok(to_samples(join_series(series, limit), wanted))
     }
 
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {

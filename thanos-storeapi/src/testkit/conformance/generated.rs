@@ -10,7 +10,7 @@ use super::{REPLICA_LABEL, Report, ask, check_contract, millis};
 use crate::store::{LabelNamesRequest, LabelValuesRequest, SeriesRequest, ShardInfo, Store};
 use crate::testkit::{Dataset, DatasetSeries};
 
-const DATASETS: u64 = 24;
+const DATASETS: u64 = 16;
 const REQUESTS: u64 = 12;
 
 pub(super) async fn check<F>(make_store: &F, report: &mut Report)
