@@ -10,6 +10,7 @@
 //! Inside a tokio runtime each store is read by a task of its own, a few batches ahead; elsewhere the stores are read
 //! in turn and without timeouts.
 
+mod counters;
 mod endpoint;
 mod labels;
 mod prune;
@@ -33,6 +34,7 @@ use thanos_core::labels::{Labels, Matcher};
 use thanos_core::query::{Completeness, MergeSource, Missing, SeriesEvent, SeriesStream, merge};
 use thanos_core::time::TimeRange;
 
+pub use counters::ProxyCounters;
 pub use endpoint::{Endpoint, EndpointInfo, EndpointSet};
 pub use prune::{Decision, SkipReason};
 
@@ -46,6 +48,9 @@ use crate::store::{
 
 /// What users know from Thanos when there is nobody to ask.
 const NO_STORES: &str = "No StoreAPIs available";
+
+/// How many different warnings, and how many losses, one answer carries.
+const NOTICES_MAX: usize = 1000;
 
 /// How a [`Proxy`] reads its stores.
 #[derive(Debug, Clone)]
@@ -97,6 +102,7 @@ impl Default for ProxyOptions {
 pub struct Proxy {
     endpoints: EndpointSet,
     options: Arc<ProxyOptions>,
+    counters: Arc<ProxyCounters>,
     address_matchers: Vec<Vec<Matcher>>,
 }
 
@@ -106,6 +112,7 @@ impl Proxy {
         Self {
             endpoints,
             options: Arc::new(options),
+            counters: Arc::default(),
             address_matchers: Vec::new(),
         }
     }
@@ -123,6 +130,11 @@ impl Proxy {
     /// Returns the endpoints.
     pub fn endpoints(&self) -> &EndpointSet {
         &self.endpoints
+    }
+
+    /// Returns what was counted so far, by this proxy and those restricted from it.
+    pub fn counters(&self) -> &Arc<ProxyCounters> {
+        &self.counters
     }
 
     /// Decides for every store whether a request for `range` and `matchers` asks it, and if not, why.
@@ -185,6 +197,7 @@ impl Proxy {
         let options = source::SourceOptions {
             frame_timeout: self.options.response_timeout,
             budget: self.options.budget.clone(),
+            counters: Arc::clone(&self.counters),
         };
         let policy = request.partial_response;
         let info = target.info.known().map(|info| &**info);
@@ -273,18 +286,22 @@ impl Store for Proxy {
     }
 }
 
-/// Drops warnings and notices of missing data that were said before.
+/// Drops warnings and notices of missing data that were said before, and those beyond any use.
 fn each_notice_once(stream: SeriesStream) -> SeriesStream {
     let mut warnings = HashSet::new();
     let mut missing = HashSet::new();
     let mut is_new = move |event: &Result<SeriesEvent>| match event {
-        Ok(SeriesEvent::Warning(text)) => warnings.insert(text.clone()),
-        Ok(SeriesEvent::Missing(more)) => missing.insert(more.clone()),
+        Ok(SeriesEvent::Warning(text)) => {
+            warnings.len() < NOTICES_MAX && warnings.insert(text.clone())
+        }
+        // Dropping some leaves the answer as partial as it is.
+        Ok(SeriesEvent::Missing(more)) => {
+            missing.len() < NOTICES_MAX && missing.insert(more.clone())
+        }
         Ok(SeriesEvent::Batch(_) | SeriesEvent::Hints(_)) | Err(_) => true,
     };
-    stream
-        .filter(move |event| std::future::ready(is_new(event)))
-        .boxed()
+    let new = stream.filter(move |event| std::future::ready(is_new(event)));
+    new.boxed()
 }
 
 /// Adds a notice of missing data unless it was said before.

@@ -9,6 +9,7 @@ use thanos_core::error::{Error, Result};
 use thanos_core::labels::Labels;
 use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
 
+use super::counters::ProxyCounters;
 use super::endpoint::Endpoint;
 use super::timeout::{Elapsed, within};
 use crate::label_edit::{LabelEdit, edit_and_sort};
@@ -21,6 +22,7 @@ use crate::store::{SeriesRequest, StoreInfo};
 pub(super) struct SourceOptions {
     pub(super) frame_timeout: Option<Duration>,
     pub(super) budget: MemoryBudget,
+    pub(super) counters: Arc<ProxyCounters>,
 }
 
 /// Returns the answer of a store: sorted after replica labels were removed, of the wanted shard only, and with every
@@ -45,8 +47,10 @@ pub(super) fn open(
         // The store would count series that are dropped or joined here.
         request.limit = 0;
     }
-    let mut stream = Frames::of(Arc::clone(endpoint), request, options.frame_timeout);
+    let mut stream = Frames::of(Arc::clone(endpoint), request, options);
+    options.counters.asked.add_one();
     if !remove.is_empty() {
+        options.counters.sorted.add_one();
         let edit = LabelEdit::new(&Labels::empty(), &remove);
         stream = edit_and_sort(stream, edit, options.budget.clone());
     }
@@ -61,6 +65,8 @@ pub(super) fn open(
 struct Frames {
     endpoint: Arc<Endpoint>,
     timeout: Option<Duration>,
+    counters: Arc<ProxyCounters>,
+    has_sent: bool,
     state: State,
 }
 
@@ -74,11 +80,13 @@ impl Frames {
     fn of(
         endpoint: Arc<Endpoint>,
         request: SeriesRequest,
-        timeout: Option<Duration>,
+        options: &SourceOptions,
     ) -> SeriesStream {
         let frames = Self {
             endpoint,
-            timeout,
+            timeout: options.frame_timeout,
+            counters: Arc::clone(&options.counters),
+            has_sent: false,
             state: State::Ask(Box::new(request)),
         };
         stream::unfold(frames, Self::next).boxed()
@@ -93,7 +101,19 @@ impl Frames {
                 Err(error) => Some(Err(error)),
             },
         };
+        self.count(event.as_ref());
         event.map(|event| (event, self))
+    }
+
+    fn count(&mut self, event: Option<&Result<SeriesEvent>>) {
+        if matches!(event, Some(Err(_))) {
+            self.counters.failed.add_one();
+        }
+        match event {
+            Some(Ok(_)) => self.has_sent = true,
+            None | Some(Err(_)) if !self.has_sent => self.counters.empty.add_one(),
+            None | Some(Err(_)) => {}
+        }
     }
 
     async fn ask(&mut self, request: SeriesRequest) -> Result<SeriesStream> {

@@ -112,6 +112,12 @@ async fn with_warn_every_loss_is_named_and_the_rest_is_whole() {
             let bench = bench(bad_place, &faults);
             let case = format!("{faults:?} in store {bad_place}");
             let answer = ask(&bench.proxy, PartialResponse::Warn).await.unwrap();
+            let panicked = faults
+                .iter()
+                .any(|fault| matches!(fault, Fault::PanicAfter(_)));
+            let sorted_out = faults.contains(&Fault::Unsorted);
+            let failed = u64::from(!panicked && !sorted_out);
+            assert_eq!(bench.proxy.counters().streams_failed(), failed, "{case}");
             assert_eq!(answer.missing.len(), 1, "{case}: {:?}", answer.missing);
             assert_eq!(answer.missing[0].source, "bad", "{case}");
             assert!(
