@@ -3,7 +3,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `http` | the HTTP API v1 as an axum router |
-//! | `testkit` | data in memory for tests |
+//! | `testkit` | data in memory for tests, an entry for fuzzers |
 
 pub mod annotations;
 pub mod engine;

@@ -203,6 +203,9 @@ fn parse_digits(digits: &str, radix: u32) -> Option<i64> {
     i64::from_str_radix(digits, radix).ok()
 }
 
+/// The bits of Go's `math.NaN()`, which differ from Rust's and can be seen in stored samples.
+const GO_NAN: f64 = f64::from_bits(0x7FF8_0000_0000_0001);
+
 /// Go's `strconv.ParseFloat(text, 64)` for texts without sign. Hexadecimal floats need an exponent `p`,
 /// which the lexer does not read.
 fn parse_go_float(text: &str) -> Result<f64, &'static str> {
@@ -210,7 +213,7 @@ fn parse_go_float(text: &str) -> Result<f64, &'static str> {
         return Ok(f64::INFINITY);
     }
     if text.eq_ignore_ascii_case("nan") {
-        return Ok(f64::NAN);
+        return Ok(GO_NAN);
     }
     let starts_as_number = text.starts_with(|first: char| first.is_ascii_digit() || first == '.');
     if !starts_as_number || !underscores_separate_digits(text) {

@@ -15,6 +15,7 @@ mod ops;
 mod options;
 mod pattern;
 mod print;
+pub mod series;
 mod span;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ impl Parser<'_> {
         // COMPAT: the end of the last closing token read, be it behind the aggregation; but not a parenthesis there.
         let is_paren_ahead = parts.is_some() && self.is_lookahead(TokenKind::RightParen);
         let end = if is_paren_ahead {
-            self.taken_end
+            self.last_taken.end
         } else {
             self.closing_end
         };

@@ -256,21 +256,26 @@ fn duration_op(op: BinaryOp) -> Option<DurationOp> {
 /// Returns the value of a complete range, step or offset.
 pub(super) fn to_value(duration: &DurationExpr) -> DurationValue {
     match &duration.kind {
-        DurationKind::Number(number) => DurationValue::Millis(nanos(number.value) / 1_000_000),
+        DurationKind::Number(number) => DurationValue::Millis(nanos(*number) / 1_000_000),
         _ => DurationValue::Expr(Arc::new(duration.clone())),
     }
 }
 
 /// Reports whether the duration is constant and less than half a nanosecond long.
 pub(super) fn is_zero_duration(duration: &DurationExpr) -> bool {
-    matches!(&duration.kind, DurationKind::Number(number) if nanos(number.value) == 0)
+    matches!(&duration.kind, DurationKind::Number(number) if nanos(*number) == 0)
 }
 
-/// COMPAT: rounded to nanoseconds as Go's durations are, before anything cuts them to milliseconds.
+/// COMPAT: numbers are rounded to nanoseconds as Go's durations are, before anything cuts them to milliseconds.
+/// Written durations have whole milliseconds, which Prometheus' detour over floats loses beyond a hundred days.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "saturates; the parser refuses values out of range"
 )]
-fn nanos(seconds: f64) -> i64 {
-    (seconds * 1e9).round() as i64
+fn nanos(number: NumberLiteral) -> i64 {
+    if number.is_duration {
+        ((number.value * 1000.0).round() as i64).saturating_mul(1_000_000)
+    } else {
+        (number.value * 1e9).round() as i64
+    }
 }

@@ -245,7 +245,7 @@ impl Parser<'_> {
 
     fn call(&mut self, name: Span) -> Step<Operand> {
         let arguments = self.arguments()?;
-        let span = Span::new(name.start, self.taken_end);
+        let span = Span::new(name.start, self.last_taken.end);
         let depth = arguments.iter().map(|argument| argument.depth).max();
         let Some(func) = self.function(name) else {
             // The error is reported and the tree will be dropped.

@@ -8,8 +8,10 @@
 mod aggregate;
 mod duration;
 mod expression;
+mod histogram;
 mod modifier;
 mod selector;
+mod series;
 
 use super::ast::{Expr, NumberLiteral};
 use super::error::{ParseError, ParseErrors};
@@ -52,8 +54,8 @@ pub(super) struct Parser<'a> {
     /// The token that was looked at but not taken. Tokens are read as late as possible, since reading
     /// one may report an error and the order of reports matters.
     lookahead: Option<Token>,
-    /// End of the last token taken.
-    taken_end: u32,
+    /// The last token taken.
+    last_taken: Span,
     /// End of the last token read that can end an expression, for the ranges of some reports.
     closing_end: u32,
     errors: Vec<ParseError>,
@@ -68,7 +70,7 @@ impl<'a> Parser<'a> {
             lexer,
             options,
             lookahead: None,
-            taken_end: 0,
+            last_taken: Span::default(),
             closing_end: 0,
             errors: Vec::new(),
             is_recovering: false,
@@ -149,7 +151,7 @@ impl<'a> Parser<'a> {
             .lookahead
             .take()
             .map_or(Span::default(), |token| token.span);
-        self.taken_end = span.end;
+        self.last_taken = span;
         span
     }
 
@@ -227,6 +229,17 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Goes on behind a syntax error of a sub-rule without a report.
+    pub(super) fn drop_silently(&mut self, result: Step<()>) -> Step<()> {
+        match result {
+            Err(Failure::Abort) => Err(Failure::Abort),
+            Ok(()) | Err(Failure::Syntax) => {
+                self.is_recovering = true;
+                Ok(())
+            }
+        }
+    }
+
     /// Runs `rule` one level deeper; too many levels are an error.
     pub(super) fn nested<T>(&mut self, rule: impl FnOnce(&mut Self) -> Step<T>) -> Step<T> {
         let nesting_max = NESTING_MAX.min(self.options.depth_max);
@@ -253,7 +266,7 @@ impl<'a> Parser<'a> {
 
     #[cold]
     fn too_deep(&mut self, levels_max: u32) -> Failure {
-        let place = Span::new(self.taken_end, self.taken_end);
+        let place = Span::new(self.last_taken.end, self.last_taken.end);
         self.report(
             place,
             format!("expression has more than {levels_max} levels"),

@@ -125,7 +125,7 @@ impl Parser<'_> {
         let Some(offset) = self.catch(result, "offset", DURATION)? else {
             return Ok(());
         };
-        let end = self.taken_end;
+        let end = self.last_taken.end;
         let span = operand.expr.span();
         match self.shift_mut(operand, "offset modifier") {
             None => return Ok(()),
@@ -146,7 +146,7 @@ impl Parser<'_> {
         let Some(at) = self.catch(result, "@", "timestamp")? else {
             return Ok(());
         };
-        let end = self.taken_end;
+        let end = self.last_taken.end;
         let span = operand.expr.span();
         match self.shift_mut(operand, "@ modifier") {
             None => return Ok(()),

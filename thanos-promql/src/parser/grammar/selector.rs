@@ -48,7 +48,7 @@ impl Parser<'_> {
             matchers,
             shift: TimeShift::default(),
             extension: None,
-            span: Span::new(start, self.taken_end),
+            span: Span::new(start, self.last_taken.end),
         })
     }
 

@@ -78,6 +78,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Returns a lexer of a series description.
+    pub(super) fn of_series(input: &'a str) -> Self {
+        Self {
+            is_series: true,
+            ..Self::new(input)
+        }
+    }
+
     /// Returns the text of a token.
     pub(super) fn text(&self, span: Span) -> &'a str {
         &self.input[span.range()]
