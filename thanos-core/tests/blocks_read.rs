@@ -34,7 +34,7 @@ impl Digester {
 impl Write for Digester {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.sha256.update(bytes);
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.lines += memchr::memchr_iter(b'\n', bytes).count();
         Ok(bytes.len())
     }
 
@@ -106,7 +106,7 @@ struct LikeOldPromtool {
 
 impl LikeOldPromtool {
     fn line_is_printed(&mut self) -> bool {
-        let value = self.line.windows(8).position(|bytes| bytes == b"} {count");
+        let value = memchr::memmem::find(&self.line, b"} {count");
         let Some(labels_len) = value else {
             return true;
         };

@@ -219,22 +219,18 @@ impl BlockSeries {
 
     /// Adds the series to the batch, if anything of it is left in the range.
     fn push_series(&mut self, series: SeriesRef) -> Result<()> {
-        let block = self.block.clone();
+        let block = &*self.block.inner;
         block
-            .index()
+            .index
             .series_within(series, self.range, &mut self.scratch)?;
-        let deleted = block.tombstones().get(series);
+        let deleted = block.tombstones.get(series);
+        let mut left = (self.scratch.chunks().iter()).filter(|chunk| is_left(chunk, deleted));
         if self.with_chunks {
-            self.populate(deleted)?;
+            populate(&block.chunks, left, deleted, &mut self.chunks)?;
             if self.chunks.is_empty() {
                 return Ok(());
             }
-        } else if !self
-            .scratch
-            .chunks()
-            .iter()
-            .any(|chunk| is_left(chunk, deleted))
-        {
+        } else if left.next().is_none() {
             return Ok(());
         }
         self.batch
@@ -242,24 +238,26 @@ impl BlockSeries {
         self.limit -= 1;
         Ok(())
     }
+}
 
-    /// Reads the chunks of the series in `scratch`.
-    fn populate(&mut self, deleted: Option<&Intervals>) -> Result<()> {
-        self.chunks.clear();
-        for meta in self.scratch.chunks() {
-            if !is_left(meta, deleted) {
-                continue;
-            }
-            let chunk = self.block.chunks().chunk(meta.reference)?;
-            push_remaining(chunk, meta.time_range(), deleted, &mut self.chunks)
-                .map_err(|error| self.block.chunks().locate(error, meta.reference))?;
-        }
-        let time = |chunk: &SeriesChunk| (chunk.min_time, chunk.max_time);
-        if !self.chunks.is_sorted_by_key(time) {
-            self.chunks.sort_by_key(time);
-        }
-        Ok(())
+/// Reads the chunks at `places` into `chunks`, without what is deleted of them.
+fn populate<'a>(
+    reader: &ChunkReader,
+    places: impl Iterator<Item = &'a ChunkMeta>,
+    deleted: Option<&Intervals>,
+    chunks: &mut Vec<SeriesChunk>,
+) -> Result<()> {
+    chunks.clear();
+    for place in places {
+        let chunk = reader.chunk(place.reference)?;
+        push_remaining(chunk, place.time_range(), deleted, chunks)
+            .map_err(|error| reader.locate(error, place.reference))?;
     }
+    let time = |chunk: &SeriesChunk| (chunk.min_time, chunk.max_time);
+    if !chunks.is_sorted_by_key(time) {
+        chunks.sort_by_key(time);
+    }
+    Ok(())
 }
 
 /// Whether some of the chunk's time is not deleted.

@@ -73,13 +73,19 @@ pub(super) fn check_header(segment: &[u8]) -> Result<()> {
 ///
 /// `Corrupt` when the chunk is cut short or its checksum does not match.
 pub fn decode_chunk(bytes: &Bytes, offset: u64) -> Result<(Chunk, usize)> {
-    let (length_len, data_len) = read_length(bytes, offset)?;
+    decode_chunk_at(bytes, 0, offset)
+}
+
+/// Like [`decode_chunk`] for the chunk at `start` of `bytes`, so that no slice is made but the one of its data.
+pub(super) fn decode_chunk_at(bytes: &Bytes, start: usize, offset: u64) -> Result<(Chunk, usize)> {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let (length_len, data_len) = read_length(rest, offset)?;
     let data_start = length_len + ENCODING_LEN;
     let entry_len = data_start.saturating_add(data_len).saturating_add(CRC_LEN);
-    let Some(entry) = bytes.get(length_len..entry_len) else {
+    let Some(entry) = rest.get(length_len..entry_len) else {
         return Err(Error::corrupt(format!(
             "chunk of {data_len} bytes is longer than the {} bytes left",
-            bytes.len()
+            rest.len()
         ))
         .at(offset));
     };
@@ -88,7 +94,7 @@ pub fn decode_chunk(bytes: &Bytes, offset: u64) -> Result<(Chunk, usize)> {
     crc::verify("chunk", content, stored).map_err(|error| error.at(offset))?;
     let chunk = Chunk {
         encoding: Encoding(content[0]),
-        data: bytes.slice(data_start..data_start + data_len),
+        data: bytes.slice(start + data_start..start + data_start + data_len),
     };
     Ok((chunk, entry_len))
 }

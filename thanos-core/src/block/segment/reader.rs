@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::format::{SEGMENT_HEADER_LEN, check_header, decode_chunk, segment_file_name};
+use super::format::{SEGMENT_HEADER_LEN, check_header, decode_chunk_at, segment_file_name};
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::index::ChunkRef;
@@ -127,7 +127,7 @@ impl Segment {
                 );
                 return Err(Error::corrupt(message).at(offset as u64));
             }
-            decode_chunk(&self.bytes.slice(offset..), offset as u64)
+            decode_chunk_at(&self.bytes, offset, offset as u64)
         };
         read().map_err(|error| error.in_file(&*self.name))
     }
