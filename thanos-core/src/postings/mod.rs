@@ -44,6 +44,9 @@ enum Repr {
 /// How much larger a set must be for searching it to beat walking it.
 const GALLOP_RATIO: usize = 32;
 
+/// The length below which a list is not worth turning into a bitmap.
+const COMPACTION_LEN_MIN: usize = 64;
+
 impl Postings {
     /// Returns the empty set.
     pub const fn empty() -> Self {
@@ -114,10 +117,15 @@ impl Postings {
         }
     }
 
-    /// Returns the same set in the smaller of its two forms, for keeping it.
+    /// Returns the same set in the smaller of its two forms, for keeping it; a short list stays a list.
     #[must_use]
     pub fn compacted(self) -> Self {
         let bitmap = match self.0 {
+            // Too short for the difference to pay for the attempt.
+            Repr::List(mut list) if list.len() < COMPACTION_LEN_MIN => {
+                list.shrink_to_fit();
+                return Self(Repr::List(list));
+            }
             Repr::List(list) => bitmap_of(&list),
             Repr::Bitmap(bitmap) => bitmap,
         };
