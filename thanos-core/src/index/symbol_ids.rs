@@ -71,15 +71,13 @@ impl SymbolIds {
     }
 
     /// Returns the number of the symbol with `text`.
-    pub(super) fn find(&mut self, text: &str) -> Option<SymbolRef> {
+    pub(super) fn find(&mut self, text: &[u8]) -> Option<SymbolRef> {
         if self.by_text.is_none() {
             self.by_text = Some(self.index());
         }
-        let hash = self.hasher.hash_one(text.as_bytes());
+        let hash = self.hasher.hash_one(text);
         let table = self.by_text.as_ref()?;
-        let found = table.find(hash, |id| {
-            self.text(SymbolRef(*id)) == Some(text.as_bytes())
-        });
+        let found = table.find(hash, |id| self.text(SymbolRef(*id)) == Some(text));
         found.map(|id| SymbolRef(*id))
     }
 
@@ -105,10 +103,10 @@ mod tests {
         let mut ids = SymbolIds::new(["", "a", "b\0", "\u{e9}"]).unwrap();
         for (number, text) in ["", "a", "b\0", "\u{e9}"].into_iter().enumerate() {
             let symbol = SymbolRef(u32::try_from(number).unwrap());
-            assert_eq!(ids.find(text), Some(symbol));
+            assert_eq!(ids.find(text.as_bytes()), Some(symbol));
             assert_eq!(ids.text(symbol), Some(text.as_bytes()));
         }
-        assert_eq!(ids.find("b"), None);
+        assert_eq!(ids.find(b"b"), None);
         assert_eq!(ids.text(SymbolRef(4)), None);
         assert_eq!(ids.encoded(), b"\x00\x01a\x02b\0\x02\xC3\xA9");
     }

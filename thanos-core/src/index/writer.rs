@@ -125,7 +125,7 @@ impl<W: Write> IndexWriter<W> {
     pub fn add_series(&mut self, labels: LabelsRef<'_>, chunks: &[ChunkMeta]) -> Result<SeriesRef> {
         let mut found = std::mem::take(&mut self.labels);
         found.clear();
-        for (name, value) in labels.iter() {
+        for (name, value) in labels.iter_bytes() {
             let hint = self.last_labels.get(found.len()).copied();
             let name = self.find(&name, hint.map(|(name, _)| name))?;
             found.push((name, self.find(&value, hint.map(|(_, value)| value))?));
@@ -136,10 +136,13 @@ impl<W: Write> IndexWriter<W> {
     }
 
     /// Finds the symbol with `text`; `hint` is what the last series has in this place, often the same.
-    fn find(&mut self, text: &str, hint: Option<SymbolRef>) -> Result<SymbolRef> {
-        let unchanged = hint.filter(|hint| self.symbols.text(*hint) == Some(text.as_bytes()));
+    fn find(&mut self, text: &[u8], hint: Option<SymbolRef>) -> Result<SymbolRef> {
+        let unchanged = hint.filter(|hint| self.symbols.text(*hint) == Some(text));
         let found = unchanged.or_else(|| self.symbols.find(text));
-        found.ok_or_else(|| Error::invalid(format!("label text {text:?} is not among the symbols")))
+        found.ok_or_else(|| {
+            let text = String::from_utf8_lossy(text);
+            Error::invalid(format!("label text {text:?} is not among the symbols"))
+        })
     }
 
     /// Writes like [`IndexWriter::add_series`] a series whose labels are known as positions in the symbols.
