@@ -47,11 +47,14 @@ fn with_spans(
 
 fn same_buckets(a: &BucketLayout, b: &BucketLayout) -> bool {
     let same = |a: &[Span], b: &[Span]| a == b || indices(a).eq(indices(b));
-    let bits =
-        |bounds: &[f64]| -> Vec<u64> { bounds.iter().map(|bound| bound.to_bits()).collect() };
+    // Both zeros are the same bound: a chunk stores them the same way.
+    let same_bound = |a: f64, b: f64| a == b || a.to_bits() == b.to_bits();
+    let same_bounds = |a: &[f64], b: &[f64]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_bound(*a, *b))
+    };
     a.schema == b.schema
-        && a.zero_threshold.to_bits() == b.zero_threshold.to_bits()
-        && (!a.has_custom_buckets() || bits(&a.custom_values) == bits(&b.custom_values))
+        && same_bound(a.zero_threshold, b.zero_threshold)
+        && (!a.has_custom_buckets() || same_bounds(&a.custom_values, &b.custom_values))
         && same(&a.positive_spans, &b.positive_spans)
         && same(&a.negative_spans, &b.negative_spans)
 }
