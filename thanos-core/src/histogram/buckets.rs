@@ -88,7 +88,7 @@ impl BucketLayout {
 #[derive(Debug, Clone)]
 pub struct SideBuckets<'a> {
     layout: &'a BucketLayout,
-    side: Side,
+    pub(super) side: Side,
     indices: Indices<'a>,
     counts: std::slice::Iter<'a, f64>,
 }

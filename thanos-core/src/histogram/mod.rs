@@ -4,6 +4,7 @@
 //! computes with them. Both share a [`BucketLayout`] behind an [`Arc`]: all samples of a chunk have the same
 //! layout, so comparing two layouts is mostly comparing two pointers.
 
+mod arithmetic;
 mod bounds;
 mod buckets;
 mod compact;
@@ -14,6 +15,7 @@ pub(crate) mod spans;
 mod text;
 mod validate;
 
+pub use arithmetic::Combined;
 pub use buckets::{Bucket, SideBuckets};
 pub use layout::{
     BucketLayout, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN,

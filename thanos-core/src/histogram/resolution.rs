@@ -14,7 +14,7 @@ fn target_index(index: i32, from: i32, to: i32) -> i32 {
 }
 
 /// Joins the buckets of one side.
-fn reduce_side<C: Copy>(
+pub(super) fn reduce_side<C: Copy>(
     spans: &[Span],
     counts: &[C],
     (from, to): (i32, i32),
