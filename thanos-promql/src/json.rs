@@ -253,7 +253,8 @@ fn write_points(out: &mut BytesMut, series: &Series, from: usize) -> usize {
     }
     let mut next = from;
     for point in &series.points[from..] {
-        if out.len() >= PIECE_BYTES {
+        // At least one point follows the labels, so that they are not written again.
+        if next > from && out.len() >= PIECE_BYTES {
             return next;
         }
         if next > 0 {
@@ -320,6 +321,23 @@ mod tests {
             ),
         ] {
             assert_eq!(text(value), json);
+        }
+    }
+
+    #[test]
+    fn a_piece_may_end_anywhere() {
+        for long in (PIECE_BYTES - 300..PIECE_BYTES + 10).step_by(7) {
+            let series = |name: &str, len| Series {
+                labels: Labels::from_pairs([("s", name)]),
+                points: (0..len).map(|i| point(i * 1000, 0.1)).collect(),
+            };
+            let value = Value::Matrix(vec![series(&"x".repeat(long), 2), series("b", 1)]);
+            let json: serde_json::Value = serde_json::from_str(&text(value)).unwrap();
+            let result = json["result"].as_array().unwrap();
+            let lens = result
+                .iter()
+                .map(|one| one["values"].as_array().unwrap().len());
+            assert_eq!(lens.collect::<Vec<_>>(), [2, 1], "{long}");
         }
     }
 
