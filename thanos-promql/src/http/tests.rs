@@ -1,4 +1,5 @@
-//! The API over a real block gives the answers that Prometheus 3.5.3 gave over it.
+//! The API over a real block gives the answers that Prometheus gives over it.
 
 mod golden;
+mod peer;
 mod requests;

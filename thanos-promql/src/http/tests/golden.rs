@@ -32,7 +32,7 @@ fn encode(value: &str) -> String {
     value.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-fn target(path: &str, params: &[(&str, String)]) -> String {
+pub(super) fn target(path: &str, params: &[(&str, String)]) -> String {
     let pairs: Vec<String> = params
         .iter()
         .map(|(name, value)| format!("{}={}", encode(name), encode(value)))

@@ -1,0 +1,385 @@
+use futures::executor::block_on;
+use proptest::prelude::*;
+use thanos_core::labels::Labels;
+use thanos_core::query::Missing;
+use thanos_core::time::FixedClock;
+
+use super::*;
+use crate::annotations::Severity;
+use crate::testkit::MemoryQueryable;
+use crate::value::Series;
+
+const MINUTE: i64 = 60_000;
+
+fn time(secs: i64) -> Timestamp {
+    Timestamp::from_millis(secs * 1000)
+}
+
+fn name(name: &str, labels: &[(&str, &str)]) -> Labels {
+    let named = std::iter::once(("__name__", name));
+    Labels::from_pairs(named.chain(labels.iter().copied()))
+}
+
+/// Counters and gauges with gaps, late starts and early ends; all values are whole numbers, so that sums are
+/// exact in any order.
+fn data() -> Arc<dyn Queryable> {
+    let mut data = MemoryQueryable::default();
+    for (i, job) in (0_i64..).zip(["a", "b", "c", "d"]) {
+        for (j, zone) in (0_i64..).zip(["x", "y", "z"]) {
+            let labels = [("job", job), ("zone", zone)];
+            let from = 3 * i + j;
+            let steps = from..60 - 2 * j;
+            let has_gap = move |step: &i64| (step / (7 + i)) % 3 != 1 || i % 2 == 0;
+            let value = move |step: i64| small((step * (i + 2) + j * step % 5) % (20 + 7 * i));
+            let samples = |offset: i64| {
+                steps
+                    .clone()
+                    .filter(has_gap)
+                    .map(move |step| (step * MINUTE / 2 + j * 1000, value(step + offset)))
+            };
+            data.push(name("m_total", &labels), samples(0));
+            data.push(name("g", &labels), samples(5));
+        }
+    }
+    data.into_queryable()
+}
+
+fn small(value: i64) -> f64 {
+    f64::from(i32::try_from(value).unwrap())
+}
+
+fn instant(text: &str, secs: i64) -> Result<Vec<(String, f64)>> {
+    let result = block_on(Engine::default().instant(&data(), text, time(secs)))?;
+    Ok(match result.value {
+        Value::Vector(samples) => samples
+            .into_iter()
+            .map(|sample| (sample.labels.to_string(), sample.point.value))
+            .collect(),
+        Value::Scalar(point) => vec![("scalar".into(), point.value)],
+        other => panic!("unexpected {other:?}"),
+    })
+}
+
+fn engine() -> Engine {
+    let options = EngineOptions {
+        parser: parser::Options::all(),
+        ..EngineOptions::default()
+    };
+    Engine::new(options)
+}
+
+fn range(text: &str, (start, end): (i64, i64), step: i64) -> Result<Vec<Series>> {
+    let step = Duration::from_secs(step.unsigned_abs());
+    let times = (time(start), time(end));
+    match block_on(engine().range(&data(), text, times, step))?.value {
+        Value::Matrix(series) => Ok(series),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[test]
+fn a_block_of_memory_is_queried_without_a_runtime() {
+    let sums = instant("sum by (job) (g)", 1200).unwrap();
+    let jobs: Vec<&str> = sums.iter().map(|(labels, _)| labels.as_str()).collect();
+    assert_eq!(jobs[0], r#"{job="a"}"#);
+    assert_eq!(jobs.len(), 4);
+}
+
+#[test]
+fn failures_have_prometheus_words() {
+    for (text, message) in [
+        (
+            "g + on (job) g",
+            r#"found duplicate series for the match group {job="a"} on the right hand-side of the operation: [{__name__="g", job="a", zone="y"}, {__name__="g", job="a", zone="x"}];many-to-many matching not allowed: matching labels must be unique on one side"#,
+        ),
+        (
+            "g + on (job) sum by (job) (g)",
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+        ),
+        ("sum by (job) (g) * on (job) group_right () g", ""),
+        (
+            "g * on (job) group_left (zone) sum by (job) (g)",
+            "multiple matches for labels: grouping labels must ensure unique matches",
+        ),
+        (
+            "abs({__name__=~\"g|m_total\"})",
+            "vector cannot contain metrics with the same labelset",
+        ),
+        (
+            "rate({__name__=~\"g|m_total\"}[5m])",
+            "vector cannot contain metrics with the same labelset",
+        ),
+        (
+            "label_replace(g, \"zone\", \"\", \"\", \"\")",
+            "vector cannot contain metrics with the same labelset",
+        ),
+        (
+            "label_replace(g, \"x\", \"\", \"zone\", \"(\")",
+            "invalid regular expression in label_replace(): (",
+        ),
+        ("topk(NaN, g)", "Parameter value is NaN"),
+        ("topk(1e20, g)", "Scalar value 1e+20 overflows int64"),
+        ("count_values(\"\", g)", "invalid label name \"\""),
+        ("g[5m] ", "matrix"),
+    ] {
+        match instant_error(text) {
+            None => assert_eq!(message, "", "{text}"),
+            Some(error) => assert_eq!(error, message, "{text}"),
+        }
+    }
+}
+
+fn instant_error(text: &str) -> Option<String> {
+    match block_on(Engine::default().instant(&data(), text, time(1200))) {
+        Ok(result) if result.value.type_name() == "matrix" => Some("matrix".into()),
+        Ok(_) => None,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Execution, "{text}");
+            Some(error.to_string())
+        }
+    }
+}
+
+#[test]
+fn equal_series_that_do_not_overlap_are_one() {
+    let mut data = MemoryQueryable::default();
+    data.push(name("a", &[("x", "1")]), [(0, 1.0), (60_000, 2.0)]);
+    data.push(name("b", &[("x", "1")]), [(600_000, 3.0)]);
+    let data = data.into_queryable();
+    let query = Query::range("-{x=\"1\"}", time(0), time(900), Duration::from_secs(300));
+    let result = block_on(Engine::default().query(&data, query)).unwrap();
+    let Value::Matrix(series) = result.value else {
+        panic!("a matrix was expected");
+    };
+    assert_eq!(series.len(), 1);
+    let values: Vec<f64> = series[0].points.iter().map(|point| point.value).collect();
+    assert_eq!(values, [-1.0, -2.0, -3.0]);
+}
+
+#[test]
+fn a_query_over_its_limits_fails_and_says_which() {
+    let error_with = |change: fn(&mut EngineOptions)| {
+        let mut options = EngineOptions::default();
+        change(&mut options);
+        let engine = Engine::with_clock(options, Arc::new(FixedClock(time(0))));
+        let times = (time(0), time(1800));
+        let query = engine.range(&data(), "g * m_total", times, Duration::from_secs(10));
+        block_on(query).unwrap_err()
+    };
+    let error = error_with(|options| options.samples_max = 100);
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    let text = "query processing would load too many samples into memory in query execution";
+    assert_eq!(error.to_string(), text);
+    let error = error_with(|options| options.query_bytes_max = 1000);
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(
+        error
+            .to_string()
+            .starts_with("query memory limit of 1000 bytes exceeded"),
+        "{error}"
+    );
+}
+
+#[test]
+fn memory_is_given_back_with_the_result() {
+    let budget = MemoryBudget::new("engine", 1 << 20);
+    let options = EngineOptions {
+        budget: budget.clone(),
+        ..EngineOptions::default()
+    };
+    let result =
+        block_on(Engine::new(options).instant(&data(), "sort(g) + g", time(1200))).unwrap();
+    assert!(result.leased_bytes() > 0);
+    assert_eq!(budget.used_bytes(), result.leased_bytes());
+    assert!(result.stats.peak_bytes > result.leased_bytes());
+    drop(result);
+    assert_eq!(budget.used_bytes(), 0);
+}
+
+#[test]
+fn incomplete_data_fails_unless_it_is_allowed() {
+    let mut data = MemoryQueryable::default();
+    data.push(name("g", &[]), [(0, 1.0)]);
+    data.push_missing(Missing {
+        source: "store-a".into(),
+        reason: "timed out".into(),
+    });
+    let data = data.into_queryable();
+    let mut query = Query::instant("g", time(0));
+    let error = block_on(Engine::default().query(&data, query.clone())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    assert_eq!(error.to_string(), "incomplete data: store-a: timed out");
+    query.on_partial = Some(OnPartial::Warn);
+    let result = block_on(Engine::default().query(&data, query)).unwrap();
+    assert!(!result.completeness.is_complete());
+    let warnings = result.annotations.render(Severity::Warning, "g", 10);
+    assert_eq!(warnings, ["store-a: timed out"]);
+}
+
+#[test]
+fn a_deadline_that_has_passed_stops_the_query() {
+    let mut query = Query::instant("g", time(0));
+    query.timeout = Some(Duration::ZERO);
+    let clock = Arc::new(TickingClock(std::sync::atomic::AtomicI64::new(0)));
+    let engine = Engine::with_clock(EngineOptions::default(), clock);
+    let error = block_on(engine.query(&data(), query)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert_eq!(
+        error.to_string(),
+        "query timed out in expression evaluation"
+    );
+}
+
+/// A clock that goes on a millisecond whenever somebody looks.
+#[derive(Debug)]
+struct TickingClock(std::sync::atomic::AtomicI64);
+
+impl Clock for TickingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn names_are_dropped_at_the_end_when_that_is_wanted() {
+    let options = EngineOptions {
+        delayed_name_removal: true,
+        ..EngineOptions::default()
+    };
+    let text = r#"label_replace(rate(m_total{zone="x"}[5m]), "was", "$1", "__name__", "(.*)")"#;
+    let labels_with = |engine: Engine| {
+        let value = block_on(engine.instant(&data(), text, time(1200)))
+            .unwrap()
+            .value;
+        let Value::Vector(samples) = value else {
+            panic!("a vector was expected");
+        };
+        samples[0].labels.to_string()
+    };
+    assert_eq!(labels_with(Engine::default()), r#"{job="a", zone="x"}"#);
+    let expected = r#"{job="a", was="m_total", zone="x"}"#;
+    assert_eq!(labels_with(Engine::new(options)), expected);
+}
+
+/// Expressions over the series of [`data`] whose results are exact.
+fn expression() -> impl Strategy<Value = String> {
+    let selector = prop_oneof![
+        Just("g"),
+        Just("m_total"),
+        Just(r#"g{job=~"a|b"}"#),
+        Just(r#"m_total{zone!="x"}"#),
+        Just("g offset 4m"),
+        Just(r#"{__name__=~"g|m_total",job="c"}"#),
+    ];
+    let leaf = prop_oneof![
+        4 => selector.prop_map(ToOwned::to_owned),
+        1 => Just("vector(3)".to_owned()),
+        1 => Just("vector(time())".to_owned()),
+        1 => Just(r#"g{job="d"} @ 900"#.to_owned()),
+    ];
+    leaf.prop_recursive(4, 24, 2, |inner| {
+        let window = prop_oneof![
+            Just("changes"),
+            Just("count_over_time"),
+            Just("last_over_time"),
+            Just("max_over_time"),
+            Just("min_over_time"),
+            Just("present_over_time"),
+            Just("resets"),
+            Just("sum_over_time"),
+            Just("increase"),
+            Just("idelta"),
+        ];
+        let by = prop_oneof![Just("by (job)"), Just("without (zone)"), Just("by ()")];
+        let fold = prop_oneof![
+            Just("sum"),
+            Just("count"),
+            Just("max"),
+            Just("min"),
+            Just("group")
+        ];
+        let pick = prop_oneof![Just("topk"), Just("bottomk"), Just("limitk")];
+        let op = prop_oneof![Just("+"), Just("-"), Just(">"), Just("<= bool"), Just("==")];
+        let set = prop_oneof![Just("and"), Just("or"), Just("unless")];
+        prop_oneof![
+            (window.clone(), inner.clone()).prop_map(|(f, v)| format!("{f}(({v})[7m:1m])")),
+            window.prop_map(|f| format!("{f}(m_total[5m])")),
+            (fold, by.clone(), inner.clone()).prop_map(|(f, by, v)| format!("{f} {by} ({v})")),
+            (pick, by, inner.clone()).prop_map(|(f, by, v)| format!("{f} {by} (2, {v})")),
+            (inner.clone(), op.clone()).prop_map(|(v, op)| format!("({v}) {op} 7")),
+            (inner.clone(), op.clone()).prop_map(|(v, op)| format!("7 {op} ({v})")),
+            (inner.clone(), op, inner.clone()).prop_map(|(a, op, b)| format!("({a}) {op} ({b})")),
+            (inner.clone(), set, inner.clone())
+                .prop_map(|(a, op, b)| format!("({a}) {op} on (job) ({b})")),
+            inner.clone().prop_map(|v| format!("-({v})")),
+            inner.clone().prop_map(|v| format!("abs({v})")),
+            inner.clone().prop_map(|v| format!("absent({v})")),
+            inner.clone().prop_map(|v| format!("vector(scalar({v}))")),
+            inner.prop_map(|v| format!("label_replace({v}, \"j\", \"$1\", \"job\", \"(a|b)\")")),
+        ]
+    })
+}
+
+/// Puts the points of `later` behind those of `earlier`.
+fn joined(earlier: Vec<Series>, later: Vec<Series>) -> Vec<Series> {
+    let mut all: std::collections::BTreeMap<Labels, Vec<Point>> = earlier
+        .into_iter()
+        .map(|series| (series.labels, series.points))
+        .collect();
+    for series in later {
+        all.entry(series.labels).or_default().extend(series.points);
+    }
+    all.into_iter()
+        .map(|(labels, points)| Series { labels, points })
+        .collect()
+}
+
+/// Compares with NaN equal to itself.
+fn text_of(series: &[Series]) -> String {
+    format!("{series:?}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn the_steps_of_a_range_do_not_depend_on_each_other(text in expression(), cut in 0_i64..40) {
+        let (start, end, step) = (60, 60 + 40 * 45, 45);
+        let middle = start + cut * step;
+        let whole = range(&text, (start, end), step);
+        let parts = [(start, middle), (middle + step, end)].map(|times| {
+            if times.0 > times.1 { Ok(Vec::new()) } else { range(&text, times, step) }
+        });
+        match (whole, parts) {
+            (Ok(whole), [Ok(earlier), Ok(later)]) => {
+                prop_assert_eq!(text_of(&whole), text_of(&joined(earlier, later)), "{}", text);
+            }
+            // Functions over ranges compare the labels of all steps.
+            (Err(error), [Ok(_), Ok(_)]) => {
+                prop_assert_eq!(error.to_string(), Error::same_labelset().to_string(), "{}", text);
+            }
+            (Err(_), _) => {}
+            (Ok(_), parts) => prop_assert!(false, "{text}: only a part fails: {parts:?}"),
+        }
+    }
+
+    #[test]
+    fn an_instant_query_is_a_range_of_one_step(text in expression(), step in 0_i64..40) {
+        let secs = 60 + step * 45;
+        let in_range = range(&text, (secs, secs), 10);
+        let at_once = block_on(engine().instant(&data(), &text, time(secs)));
+        match (in_range, at_once) {
+            (Ok(in_range), Ok(at_once)) => {
+                let Value::Vector(samples) = at_once.value else { panic!("a vector was expected") };
+                let mut series: Vec<Series> = samples
+                    .into_iter()
+                    .map(|sample| Series { labels: sample.labels, points: vec![sample.point] })
+                    .collect();
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                prop_assert_eq!(text_of(&in_range), text_of(&series), "{}", text);
+            }
+            (Err(a), Err(b)) => prop_assert_eq!(a.to_string(), b.to_string(), "{}", text),
+            (a, b) => prop_assert!(false, "{text}: {a:?} but {b:?}"),
+        }
+    }
+}

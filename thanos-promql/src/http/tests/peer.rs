@@ -1,0 +1,143 @@
+//! A real Prometheus beside ours, over the same block: many queries, the same answers.
+//!
+//! The packaged Prometheus is 2.42. Since then ranges and the lookback have become open on the left, so the
+//! evaluation times here lie between the samples, where both mean the same; and sums are compensated in more
+//! places, so the last digits may differ.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+use thanos_core::testkit::TempDir;
+use thanos_core::testkit::peer::Peer;
+
+use super::golden::{get, target};
+
+const BLOCK: &str = "01M81JDC7R8JKP7SEW1VN2HAQ9";
+
+/// The queries, one a line; a line that starts with `#` is a comment.
+const QUERIES: &str = include_str!("peer_queries.txt");
+
+fn copy_block(to: &Path) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../thanos-core/testdata/block-1k-2h");
+    for file in ["index", "meta.json", "tombstones", "chunks/000001"] {
+        let target = to.join(BLOCK).join(file);
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(from.join(BLOCK).join(file), target).unwrap();
+    }
+}
+
+fn is_close(a: &str, b: &str) -> bool {
+    let [a, b]: [f64; 2] = [a, b].map(|text| text.parse().unwrap());
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+fn is_same_point(a: &Json, b: &Json) -> bool {
+    a[0] == b[0] && is_close(a[1].as_str().unwrap(), b[1].as_str().unwrap())
+}
+
+/// Returns what differs between two series.
+fn series_difference(ours: &Json, theirs: &Json) -> Option<String> {
+    let points = |series: &Json| -> Vec<Json> {
+        match series.get("values") {
+            Some(values) => values.as_array().unwrap().clone(),
+            None => vec![series["value"].clone()],
+        }
+    };
+    if ours["metric"] != theirs["metric"] {
+        return Some(format!(
+            "{} instead of {}",
+            ours["metric"], theirs["metric"]
+        ));
+    }
+    let metric = &ours["metric"];
+    let (ours, theirs) = (points(ours), points(theirs));
+    let mut pairs = ours.iter().zip(&theirs);
+    if let Some((ours, theirs)) = pairs.find(|(ours, theirs)| !is_same_point(ours, theirs)) {
+        return Some(format!("{metric}: {ours} instead of {theirs}"));
+    }
+    (ours.len() != theirs.len()).then(|| {
+        format!(
+            "{metric}: {} points instead of {}",
+            ours.len(),
+            theirs.len()
+        )
+    })
+}
+
+/// Returns what differs.
+fn difference(ours: &str, theirs: &str, is_ordered: bool) -> Option<String> {
+    let [ours, theirs]: [Json; 2] = [ours, theirs].map(|text| serde_json::from_str(text).unwrap());
+    if ours["status"] != theirs["status"] || ours["errorType"] != theirs["errorType"] {
+        return Some(format!("{ours} instead of {theirs}"));
+    }
+    if ours["status"] == "error" {
+        return None;
+    }
+    let (ours, theirs) = (&ours["data"], &theirs["data"]);
+    if ours["resultType"] != theirs["resultType"] {
+        return Some(format!(
+            "{} instead of {}",
+            ours["resultType"], theirs["resultType"]
+        ));
+    }
+    if ours["resultType"] == "string" {
+        return (ours != theirs).then(|| format!("{ours} instead of {theirs}"));
+    }
+    if ours["resultType"] == "scalar" {
+        let is_same = is_same_point(&ours["result"], &theirs["result"]);
+        return (!is_same).then(|| format!("{ours} instead of {theirs}"));
+    }
+    let [mut ours, mut theirs] =
+        [ours, theirs].map(|data| data["result"].as_array().unwrap().clone());
+    if !is_ordered {
+        ours.sort_by_key(|series| series["metric"].to_string());
+        theirs.sort_by_key(|series| series["metric"].to_string());
+    }
+    if ours.len() != theirs.len() {
+        return Some(format!("{} series instead of {}", ours.len(), theirs.len()));
+    }
+    ours.iter()
+        .zip(&theirs)
+        .find_map(|(ours, theirs)| series_difference(ours, theirs))
+}
+
+#[tokio::test]
+async fn queries_are_answered_as_by_a_real_prometheus() {
+    let data = TempDir::new("promql-peer");
+    copy_block(data.path());
+    let Some(prometheus) = Peer::prometheus(data.path()) else {
+        return;
+    };
+    let mut differences = Vec::new();
+    let queries = QUERIES
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for query in queries {
+        let text = ("query", query.to_owned());
+        let time = ("time", "1793496600.5".to_owned());
+        let instant = target("/api/v1/query", &[text.clone(), time]);
+        let times = [
+            ("start", "1793493000.5"),
+            ("end", "1793498900.5"),
+            ("step", "137"),
+        ];
+        let times = times.map(|(name, value)| (name, value.to_owned()));
+        let range = target("/api/v1/query_range", &[&[text][..], &times].concat());
+        for request in [instant, range] {
+            let theirs = prometheus.get(&request);
+            let theirs = String::from_utf8(theirs.body).unwrap();
+            let (_, ours) = get(&request).await;
+            let is_ordered = query.starts_with("sort") || query.starts_with("topk");
+            if let Some(difference) = difference(&ours, &theirs, is_ordered) {
+                let kind = if request.contains("_range") {
+                    "range"
+                } else {
+                    "instant"
+                };
+                let shown: String = difference.chars().take(600).collect();
+                differences.push(format!("{kind} {query}: {shown}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
