@@ -120,9 +120,14 @@ impl Matcher {
                 .as_ref()
                 .is_some_and(|regex| regex.is_match(value))
         };
+        // Comparing nothing with nothing is slow: see `starts_with` of re2.
+        let is_equal = || match value.is_empty() {
+            true => self.value.is_empty(),
+            false => *self.value == *value,
+        };
         match self.op {
-            MatchOp::Equal => *self.value == *value,
-            MatchOp::NotEqual => *self.value != *value,
+            MatchOp::Equal => is_equal(),
+            MatchOp::NotEqual => !is_equal(),
             MatchOp::Regex => regex_matches(),
             MatchOp::NotRegex => !regex_matches(),
         }

@@ -103,9 +103,10 @@ impl GlobMatcher {
 
     /// Reports whether the whole of `text` matches.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        let Some(mut rest) = text.strip_prefix(&self.prefix) else {
+        if !starts_with(text, &self.prefix) {
             return false;
-        };
+        }
+        let mut rest = &text[self.prefix.len()..];
         // The leftmost place of each text leaves the most for those after it.
         for (gap, finder) in &self.middle {
             let Some(after_gap) = skip_chars(rest, *gap) else {
@@ -116,7 +117,7 @@ impl GlobMatcher {
             };
             rest = &after_gap[at + finder.needle().len()..];
         }
-        skip_chars(rest, self.last_gap).is_some_and(|rest| rest.ends_with(&self.suffix))
+        skip_chars(rest, self.last_gap).is_some_and(|rest| ends_with(rest, &self.suffix))
     }
 
     /// Returns the fewest characters of a match when any text that long matches.
@@ -128,6 +129,19 @@ impl GlobMatcher {
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
+}
+
+/// `str::starts_with` that does not compare nothing with nothing.
+///
+/// An empty `String` points nowhere, and where `memcmp` uses masked vector loads, even of no bytes, a processor
+/// takes 70 ns to find that out.
+pub(super) fn starts_with(text: &str, prefix: &str) -> bool {
+    prefix.is_empty() || text.starts_with(prefix)
+}
+
+/// `str::ends_with`, for the same reason as [`starts_with`].
+pub(super) fn ends_with(text: &str, suffix: &str) -> bool {
+    suffix.is_empty() || text.ends_with(suffix)
 }
 
 fn skip_chars(text: &str, count: u32) -> Option<&str> {

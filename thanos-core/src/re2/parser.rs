@@ -16,8 +16,8 @@ const REPEAT_MAX: u32 = 1000;
 
 /// The most ends of ranges in all classes together.
 ///
-/// Go allows eight times more, which no automaton of a sensible size could hold; `\pL` alone has 1292.
-const CLASS_ENDS_MAX: usize = 4 << 20;
+/// Go allows 32 times more, which no automaton of a sensible size could hold; `\pL` alone has 1292.
+const CLASS_ENDS_MAX: usize = 1 << 20;
 
 /// Parses `pattern`.
 pub(super) fn parse(pattern: &str) -> Result<Hir> {

@@ -11,7 +11,7 @@ use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
-use super::glob::{Glob, GlobMatcher, expand};
+use super::glob::{Glob, GlobMatcher, ends_with, expand, starts_with};
 use super::parser::{parse, syntax_error};
 use crate::error::Result;
 
@@ -158,6 +158,8 @@ impl TextSet {
     fn contains(&self, text: &str) -> bool {
         match &self.hashed {
             Some(hashed) => hashed.contains(text),
+            // The empty text comes first; it is not compared, for the reason `starts_with` gives.
+            None if text.is_empty() => self.sorted.first().is_some_and(String::is_empty),
             None => self.sorted.iter().any(|member| member == text),
         }
     }
@@ -194,7 +196,7 @@ impl Engine {
 
     /// Reports whether the whole of `text` matches.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        if !text.starts_with(&self.prefix) || !text.ends_with(&self.suffix) {
+        if !starts_with(text, &self.prefix) || !ends_with(text, &self.suffix) {
             return false;
         }
         let input = Input::new(text).anchored(Anchored::Yes).earliest(true);
