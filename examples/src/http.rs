@@ -15,7 +15,8 @@ use crate::shutdown::Shutdown;
 ///
 /// `Unavailable` with the address when it cannot be opened.
 pub async fn listen(address: &str) -> Result<(TcpListener, SocketAddr)> {
-    let with_address = |error: std::io::Error| Error::from(error).context(format!("listen on {address}"));
+    let with_address =
+        |error: std::io::Error| Error::from(error).context(format!("listen on {address}"));
     let listener = TcpListener::bind(address).await.map_err(with_address)?;
     let bound = listener.local_addr().map_err(with_address)?;
     Ok((listener, bound))
@@ -26,7 +27,12 @@ pub async fn listen(address: &str) -> Result<(TcpListener, SocketAddr)> {
 /// # Errors
 ///
 /// `Unavailable` when the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown, grace_period: Duration) -> Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: Shutdown,
+    grace_period: Duration,
+) -> Result<()> {
     let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().wait());
     let too_late = async {
         shutdown.wait().await;

@@ -2,8 +2,14 @@
 //!
 //! Each role is one file under [`roles`]; what a role does lives in the library crates.
 
+pub mod api;
+pub mod cli;
 pub mod flags;
+pub mod grpc;
+pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod probe;
+pub mod process;
+pub mod roles;
 pub mod shutdown;

@@ -1,2 +1,5 @@
-//! The multi-call binary `thanos <role> ...`.
-fn main() {}
+//! The multi-call binary: `thanos <role> ...`.
+
+fn main() -> std::process::ExitCode {
+    thanos_examples::cli::main()
+}

@@ -1,0 +1,180 @@
+//! The HTTP API over a proxy: flags, and what data each request sees.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use clap::{ArgAction, Args};
+use thanos_core::budget::MemoryBudget;
+use thanos_core::query::Queryable;
+use thanos_core::time::{Clock, SystemClock, UtcTime};
+use thanos_promql::engine::{Engine, EngineOptions, OnPartial};
+use thanos_promql::http::{Api, ApiOptions, MaxSourceResolution, QueryableSource, SourceParams};
+use thanos_storeapi::proxy::Proxy;
+use thanos_storeapi::queryable::{StoreQueryable, StoreQueryableOptions};
+use thanos_storeapi::store::{PartialResponse, Store};
+
+use crate::flags::{bytes, duration};
+
+/// The page at `/`; `@DEFAULT_TIME@` stands for the time it asks for first.
+const PAGE: &str = include_str!("page/index.html");
+/// Data whose end lies further back than this is not asked for at the current time.
+const RECENT: Duration = Duration::from_secs(5 * 60);
+
+/// Flags of the query API.
+#[derive(Debug, Clone, Args)]
+pub struct ApiFlags {
+    /// Labels to treat as a replica indicator along which data is deduplicated (repeatable, or comma-separated).
+    #[arg(id = "query.replica-label", long = "query.replica-label", value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',')]
+    replica_labels: Vec<String>,
+    /// Maximum time to process query by query node.
+    #[arg(id = "query.timeout", long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    timeout: Duration,
+    /// Maximum number of queries processed concurrently by query node.
+    #[arg(
+        id = "query.max-concurrent",
+        long = "query.max-concurrent",
+        value_name = "N",
+        default_value_t = 20
+    )]
+    max_concurrent: usize,
+    /// The maximum lookback duration for retrieving metrics during expression evaluations.
+    #[arg(id = "query.lookback-delta", long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    lookback_delta: Duration,
+    /// Default evaluation interval for sub queries.
+    #[arg(id = "query.default-evaluation-interval", long = "query.default-evaluation-interval", value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    default_evaluation_interval: Duration,
+    /// Enable partial response for queries if no partial_response param is specified (the default).
+    #[arg(id = "query.partial-response", long = "query.partial-response", overrides_with = "no-query.partial-response", action = ArgAction::SetTrue)]
+    partial_response: bool,
+    /// Fail queries whose data is incomplete if no partial_response param is specified.
+    #[arg(id = "no-query.partial-response", long = "no-query.partial-response", action = ArgAction::SetTrue)]
+    no_partial_response: bool,
+    /// The most memory that all queries may hold at once.
+    #[arg(id = "query.memory-limit", long = "query.memory-limit", value_name = "BYTES", default_value = "4GB", value_parser = bytes)]
+    memory_limit: u64,
+    /// The most memory that one query may hold.
+    #[arg(id = "query.memory-limit-per-query", long = "query.memory-limit-per-query", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
+    memory_limit_per_query: u64,
+}
+
+/// Returns the page and the API over `proxy`.
+pub fn router(flags: &ApiFlags, proxy: Proxy) -> Router {
+    let on_partial = if flags.no_partial_response {
+        OnPartial::Fail
+    } else {
+        OnPartial::Warn
+    };
+    let engine = Engine::new(EngineOptions {
+        lookback: flags.lookback_delta,
+        timeout: flags.timeout,
+        query_bytes_max: flags.memory_limit_per_query,
+        budget: MemoryBudget::new("--query.memory-limit", flags.memory_limit),
+        subquery_step: flags.default_evaluation_interval,
+        on_partial,
+        ..EngineOptions::default()
+    });
+    let source = ProxySource {
+        proxy: proxy.clone(),
+        replica_labels: flags.replica_labels.clone(),
+        on_partial,
+    };
+    let options = ApiOptions {
+        on_partial,
+        queries_max: flags.max_concurrent,
+    };
+    let page = get(move || page(proxy.clone()));
+    Api::with_options(engine, Arc::new(source), options)
+        .router()
+        .route("/", page)
+}
+
+/// The page, which asks for the end of the data first when that is not now.
+async fn page(proxy: Proxy) -> Html<String> {
+    let range = proxy.info().await.ok().and_then(|info| info.time_range());
+    let recent_ms = i64::try_from(RECENT.as_millis()).unwrap_or(i64::MAX);
+    let end = range
+        .map(|range| range.max)
+        .filter(|end| SystemClock.now() - *end > recent_ms);
+    let default_time = end
+        .map(|end| UtcTime::from_timestamp(end).to_string())
+        .unwrap_or_default();
+    Html(PAGE.replace("@DEFAULT_TIME@", &default_time))
+}
+
+/// The stores of a proxy, as each request wants them.
+#[derive(Debug)]
+struct ProxySource {
+    proxy: Proxy,
+    replica_labels: Vec<String>,
+    on_partial: OnPartial,
+}
+
+#[async_trait]
+impl QueryableSource for ProxySource {
+    async fn queryable(
+        &self,
+        params: &SourceParams,
+    ) -> thanos_promql::error::Result<Arc<dyn Queryable>> {
+        let allows_partial = params
+            .partial_response
+            .unwrap_or(self.on_partial == OnPartial::Warn);
+        let replica_labels = match (params.dedup.unwrap_or(true), &params.replica_labels) {
+            (false, _) => Vec::new(),
+            (true, Some(labels)) => labels.clone(),
+            (true, None) => self.replica_labels.clone(),
+        };
+        let options = StoreQueryableOptions {
+            partial_response: if allows_partial {
+                PartialResponse::Warn
+            } else {
+                PartialResponse::Abort
+            },
+            replica_labels,
+            max_resolution_ms: max_resolution_ms(params),
+            ..StoreQueryableOptions::default()
+        };
+        let store = self.proxy.restricted_to(params.store_matchers.clone());
+        Ok(Arc::new(StoreQueryable::new(Arc::new(store), options)))
+    }
+}
+
+/// The coarsest resolution that will do (row Q-21 of the specification).
+fn max_resolution_ms(params: &SourceParams) -> i64 {
+    match params.max_source_resolution {
+        None => 0,
+        Some(MaxSourceResolution::Millis(ms)) => ms,
+        Some(MaxSourceResolution::Auto) => params.step_ms.unwrap_or(0) / 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    ///
+    #[test]
+    fn automatic_resolution_is_a_fifth_of_the_step() {
+        let params = |resolution, step_ms| SourceParams {
+            max_source_resolution: resolution,
+            step_ms,
+            ..SourceParams::default()
+        };
+        assert_eq!(max_resolution_ms(&params(None, Some(3_600_000))), 0);
+        assert_eq!(
+            max_resolution_ms(&params(Some(MaxSourceResolution::Auto), Some(3_600_000))),
+            720_000
+        );
+        assert_eq!(
+            max_resolution_ms(&params(Some(MaxSourceResolution::Auto), None)),
+            0
+        );
+        assert_eq!(
+            max_resolution_ms(&params(Some(MaxSourceResolution::Millis(300_000)), None)),
+            300_000
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! The command line of the binaries.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thanos_core::Result;
+
+use crate::flags::LogFlags;
+use crate::logging;
+use crate::roles::{query, standalone, store};
+
+/// A block storage and global query view for Prometheus.
+#[derive(Debug, Parser)]
+#[command(name = "thanos", version, about)]
+struct Cli {
+    #[command(flatten)]
+    log: LogFlags,
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Store node giving access to blocks in a bucket provider.
+    Store(Box<store::StoreFlags>),
+    /// Query node exposing PromQL enabled Query API with data retrieved from multiple store nodes.
+    Query(Box<query::QueryFlags>),
+    /// Everything in one process over a local directory of blocks.
+    Standalone(Box<standalone::StandaloneFlags>),
+}
+
+/// Runs the role that the arguments of this process name.
+pub fn main() -> ExitCode {
+    run(std::env::args_os().collect())
+}
+
+/// Runs `role` with the arguments of this process: the whole of a role's own binary.
+pub fn main_of(role: &str) -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    arguments.insert(arguments.len().min(1), role.into());
+    run(arguments)
+}
+
+fn run(arguments: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The message goes where clap wants it; a closed pipe leaves nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    logging::start(&cli.log);
+    match run_role(cli.role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "running the command failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_role(role: Role) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match role {
+            Role::Store(flags) => store::run(*flags).await,
+            Role::Query(flags) => query::run(*flags).await,
+            Role::Standalone(flags) => standalone::run(*flags).await,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,134 @@
+//! The life of a role: HTTP first, gRPC when ready, and a graceful end.
+
+use std::sync::Arc;
+
+use axum::Router;
+use prometheus_client::registry::Registry;
+use thanos_core::{Error, Result};
+use thanos_storeapi::server::{Readiness, ServerSettings, StoreServer};
+use thanos_storeapi::store::Store;
+use tokio::task::JoinSet;
+
+use crate::flags::{GrpcFlags, HttpFlags};
+use crate::metrics::Metrics;
+use crate::probe::{self, Probe};
+use crate::shutdown::{self, Shutdown, ShutdownTrigger};
+use crate::{grpc, http};
+
+/// A running role.
+#[derive(Debug)]
+pub struct Process {
+    probe: Probe,
+    readiness: Vec<Readiness>,
+    trigger: ShutdownTrigger,
+    shutdown: Shutdown,
+    tasks: JoinSet<Result<()>>,
+}
+
+impl Process {
+    /// Starts to answer HTTP: probes, metrics and `router`. The role is healthy and not ready.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be opened.
+    pub async fn start(
+        component: &'static str,
+        flags: &HttpFlags,
+        router: Router,
+        register: impl FnOnce(&mut Registry),
+    ) -> Result<Self> {
+        let (trigger, shutdown) = shutdown::channel();
+        let probe = Probe::default();
+        let metrics = Metrics::new(component, register);
+        let (listener, address) = http::listen(&flags.address).await?;
+        tracing::info!(component, %address, "listening for requests and metrics");
+        let router = router.merge(probe::routes(probe.clone(), metrics));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(http::serve(
+            listener,
+            router,
+            shutdown.clone(),
+            flags.grace_period,
+        ));
+        probe.healthy();
+        Ok(Self {
+            probe,
+            readiness: Vec::new(),
+            trigger,
+            shutdown,
+            tasks,
+        })
+    }
+
+    /// Starts to answer gRPC for `store`.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be opened.
+    pub async fn serve_store(&mut self, flags: &GrpcFlags, store: Arc<dyn Store>) -> Result<()> {
+        let settings = ServerSettings {
+            grace_period: flags.grace_period,
+            ..ServerSettings::default()
+        };
+        let server = StoreServer::new(store, settings.clone());
+        self.readiness.push(server.readiness());
+        let (listener, address) = grpc::listen(&flags.address)?;
+        tracing::info!(%address, "listening for serving gRPC");
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            thanos_storeapi::server::serve(listener, server.router(), &settings, shutdown.wait())
+                .await
+        });
+        Ok(())
+    }
+
+    /// Runs `work` beside the servers; it should end soon after `shutdown` turns. An error ends the process.
+    pub fn spawn(&mut self, work: impl Future<Output = Result<()>> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// Returns the switch that turns when the process is to end.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
+    }
+
+    /// Says that the role can serve.
+    pub async fn ready(&self) {
+        for readiness in &self.readiness {
+            readiness.set_ready().await;
+        }
+        self.probe.ready(true);
+        tracing::info!("changing probe status to ready");
+    }
+
+    /// Runs until SIGINT or SIGTERM, or until a part fails; then stops everything and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// That of the part that failed.
+    pub async fn run(mut self) -> Result<()> {
+        let ended = tokio::select! {
+            signal = self.trigger.stop_on_signal() => signal.map_err(Error::from),
+            Some(task) = self.tasks.join_next() => flatten(task),
+        };
+        self.probe.ready(false);
+        for readiness in &self.readiness {
+            readiness.set_not_ready().await;
+        }
+        self.trigger.stop();
+        let mut outcome = ended;
+        while let Some(task) = self.tasks.join_next().await {
+            outcome = outcome.and(flatten(task));
+        }
+        tracing::info!("exiting");
+        outcome
+    }
+}
+
+fn flatten(task: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    task.unwrap_or_else(|error| {
+        Err(Error::internal(format!(
+            "a part of the process ended: {error}"
+        )))
+    })
+}
