@@ -1,0 +1,7 @@
+//! End-to-end scenarios: real processes of the built binaries, talking over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod answers;
+mod programs;
+mod servers;

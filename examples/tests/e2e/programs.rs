@@ -1,0 +1,98 @@
+//! Starting the roles as processes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use thanos_core::testkit::TempDir;
+use thanos_core::testkit::peer::Peer;
+
+/// The folder of test data that belongs to `crate_name`.
+pub(crate) fn testdata(crate_name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(crate_name)
+        .join("testdata")
+}
+
+fn thanos(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thanos"));
+    command.args(arguments);
+    command
+}
+
+/// A store gateway over a directory.
+pub(crate) struct Store {
+    pub(crate) http: Peer,
+    pub(crate) grpc_address: String,
+    _data_dir: TempDir,
+}
+
+impl Store {
+    pub(crate) fn start(bucket: &Path) -> Self {
+        let config = format!(
+            "type: FILESYSTEM\nconfig:\n  directory: {}\n",
+            bucket.display()
+        );
+        let data_dir = TempDir::new("e2e-store");
+        let http = Peer::start(
+            |address| {
+                let flags = ["--http-address", address, "--grpc-address", "127.0.0.1:0"];
+                let mut command = thanos(&["store", "--data-dir"]);
+                command.arg(data_dir.path());
+                command.args(flags).args(["--objstore.config", &config]);
+                command
+            },
+            "/-/ready",
+        );
+        let grpc_address = grpc_address(&http);
+        Self {
+            http,
+            grpc_address,
+            _data_dir: data_dir,
+        }
+    }
+}
+
+/// Starts a querier over StoreAPI endpoints.
+pub(crate) fn querier(endpoints: &[&str], more: &[&str]) -> Peer {
+    Peer::start(
+        |address| {
+            let mut command = thanos(&["query"]);
+            command
+                .args(["--http-address", address, "--grpc-address", "127.0.0.1:0"])
+                .args(more);
+            for endpoint in endpoints {
+                command.args(["--endpoint", endpoint]);
+            }
+            command
+        },
+        "/-/ready",
+    )
+}
+
+/// Starts everything in one process over a local directory.
+pub(crate) fn standalone(data: &Path) -> Peer {
+    Peer::start(
+        |address| {
+            let mut command = thanos(&["standalone", "--data-dir"]);
+            command
+                .arg(data)
+                .args(["--http-address", address, "--grpc-address", "127.0.0.1:0"]);
+            command
+        },
+        "/-/ready",
+    )
+}
+
+/// The address of the gRPC server of a role, which it says in its log.
+pub(crate) fn grpc_address(peer: &Peer) -> String {
+    let log = peer.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("listening for serving gRPC"));
+    let address = line.and_then(|line| line.split("address=").nth(1)?.split_whitespace().next());
+    address
+        .unwrap_or_else(|| panic!("no gRPC address in the log:\n{log}"))
+        .trim_matches('"')
+        .to_owned()
+}

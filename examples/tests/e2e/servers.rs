@@ -1,0 +1,119 @@
+//! Probes, metrics, flags and shutdown of the processes.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::programs::{Store, querier, testdata};
+
+/// X-07, X-08, ST-03.
+#[test]
+fn probes_and_metrics_answer() {
+    let store = Store::start(&testdata("thanos-core").join("block-1k-2h"));
+    for path in ["/-/healthy", "/-/ready"] {
+        let answer = store.http.get(path);
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (200, b"OK".as_slice()),
+            "{path}"
+        );
+    }
+    let metrics = String::from_utf8(store.http.get("/metrics").body).unwrap();
+    for line in [
+        r#"thanos_status{component="store",check="ready"} 1"#,
+        r#"thanos_blocks_meta_synced{state="loaded"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+/// X-41, Q-15: an endpoint that cannot be reached is a warning, or an error when partial answers are refused.
+#[test]
+fn a_dead_endpoint_is_never_silent() {
+    let store = Store::start(&testdata("thanos-core").join("block-1k-2h"));
+    let querier = querier(
+        &[&store.grpc_address],
+        &["--endpoint-strict", "127.0.0.1:1"],
+    );
+    let parameters = [
+        ("query", "count({__name__=~\".+\"})"),
+        ("time", "1793496600"),
+    ];
+
+    let partial = querier.query("/api/v1/query", &parameters);
+    let body = String::from_utf8(partial.body).unwrap();
+    assert_eq!(partial.status, 200, "{body}");
+    assert!(
+        body.contains("\"998\"") && body.contains("\"warnings\":[") && body.contains("127.0.0.1:1"),
+        "{body}"
+    );
+
+    let [query, time] = parameters;
+    let refused = querier.query(
+        "/api/v1/query",
+        &[query, time, ("partial_response", "false")],
+    );
+    let body = String::from_utf8(refused.body).unwrap();
+    assert!(refused.status >= 400, "{body}");
+    assert!(body.contains("127.0.0.1:1"), "{body}");
+}
+
+#[test]
+fn wrong_flags_end_with_a_message() {
+    for (arguments, message) in [
+        (vec!["store"], "--objstore.config"),
+        (vec!["store", "--objstore.config", "type: S3"], "S3"),
+        (vec!["query", "--query.timeout", "soon"], "soon"),
+        (
+            vec!["standalone", "--data-dir", "/no/such/directory"],
+            "/no/such/directory",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_thanos"))
+            .args(&arguments)
+            .args([
+                "--http-address",
+                "127.0.0.1:0",
+                "--grpc-address",
+                "127.0.0.1:0",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(said.contains(message), "{arguments:?} said: {said}");
+    }
+}
+
+/// X-13.
+#[test]
+fn sigterm_ends_a_role_with_success() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thanos"))
+        .args([
+            "query",
+            "--http-address",
+            "127.0.0.1:0",
+            "--grpc-address",
+            "127.0.0.1:0",
+        ])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let killed = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "still running 10 s after SIGTERM"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
+}
