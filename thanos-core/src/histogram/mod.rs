@@ -1,7 +1,7 @@
 //! Native histograms: one sample that holds the counts of many buckets.
 //!
 //! A [`Histogram`] has integer counts as scraped and stored; a [`FloatHistogram`] has float counts as PromQL
-//! computes with them. Both share a [`BucketLayout`] behind an [`Arc`]: all samples of a chunk have the same
+//! computes with them. Both share a [`BucketLayout`] behind an `Arc`: all samples of a chunk have the same
 //! layout, so comparing two layouts is mostly comparing two pointers.
 
 mod arithmetic;

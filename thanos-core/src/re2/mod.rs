@@ -2,7 +2,7 @@
 //!
 //! Rust's own syntax differs in what it accepts and in what `\d`, `\w` or `{` mean, so Go's is parsed here and
 //! compiled by `regex_automata`. Patterns that are alternations of plain texts, or plain texts with `.*` and
-//! `.+` between them, never reach the engine: see [`plan`].
+//! `.+` between them, never reach the engine: see `plan`.
 
 mod class;
 mod escape;
