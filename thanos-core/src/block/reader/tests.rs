@@ -201,6 +201,29 @@ fn deleted_samples_never_come() {
 }
 
 #[test]
+fn chunks_of_a_downsampled_block_come_apart() {
+    let id = "01M81NXXCYF2E0R3VCTW4QEBJN";
+    let block = Block::open(&testdata("thanos-golden/downsample").join(id)).unwrap();
+    assert_eq!(block.meta().resolution_ms(), 3_600_000);
+    let batches = select(&block, &Select::default());
+    let mut windows = 0;
+    for part in batches
+        .iter()
+        .flat_map(SeriesBatch::iter)
+        .flat_map(|series| series.chunks)
+    {
+        assert!(part.get(Aggregate::Raw).is_none());
+        for aggregate in Aggregate::DOWNSAMPLED {
+            assert!(chunk::num_samples(part.get(aggregate).unwrap()).unwrap() > 0);
+        }
+        windows += chunk::num_samples(part.get(Aggregate::Count).unwrap()).unwrap();
+    }
+    assert_eq!(windows as u64, block.meta().stats.num_samples);
+    let error = crate::block::dump(&[block], &mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[test]
 fn a_missing_or_foreign_file_names_itself() {
     let dir = TempDir::new("block-missing");
     for name in ["meta.json", "index", "chunks"] {
