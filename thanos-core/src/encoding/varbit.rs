@@ -86,38 +86,35 @@ impl BitReader<'_> {
         Ok((self.read(bits)?, bits))
     }
 
-    /// Reads one signed varbit integer for each item and hands it to `apply`.
+    /// Fills `out` with signed varbit integers.
     ///
-    /// This is the inner loop of histogram chunks, whose integers are mostly small: several are taken from one
-    /// loaded word, and eight zeros at once.
+    /// This is the inner loop of histogram chunks, whose integers are mostly small: one step of a table takes
+    /// several from the next byte, and several steps share one loaded word.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the stream ends before.
     #[inline]
-    pub(crate) fn read_varbit_ints<T>(
-        &mut self,
-        items: &mut [T],
-        apply: impl Fn(&mut T, i64),
-    ) -> Result<()> {
-        const ZEROS: usize = 8;
+    pub(crate) fn read_varbit_ints(&mut self, out: &mut [i64]) -> Result<()> {
         let mut at = 0;
-        while at < items.len() {
+        while at < out.len() {
             if self.remaining() < 64 {
-                apply(&mut items[at], self.read_varbit_int()?);
+                out[at] = self.read_varbit_int()?;
                 at += 1;
                 continue;
             }
             let mut word = self.peek();
             let mut left = super::bits::PEEK_BITS;
-            while at < items.len() && left >= SMALL_BITS_MAX {
-                if word >> (64 - ZEROS) == 0
-                    && let Some(zeros) = items.get_mut(at..at + ZEROS)
+            while at < out.len() && left >= SMALL_BITS_MAX {
+                let step = &STEPS[(word >> 56) as usize];
+                if step.count > 0
+                    && let Some(slots) = out.get_mut(at..at + STEP_MAX)
                 {
-                    zeros.iter_mut().for_each(|item| apply(item, 0));
-                    at += ZEROS;
-                    word <<= ZEROS;
-                    left -= 8;
+                    // What is written beyond the count is overwritten by the next step.
+                    slots.copy_from_slice(&step.values);
+                    at += step.count as usize;
+                    word <<= step.bits;
+                    left -= step.bits;
                     continue;
                 }
                 let ones = word.leading_ones();
@@ -128,23 +125,60 @@ impl BitReader<'_> {
                 let bits = 3 * ones;
                 let raw = word << (ones + 1) >> 1 >> (63 - bits);
                 let above = u64::from(raw > 1 << bits >> 1);
-                apply(
-                    &mut items[at],
-                    raw.wrapping_sub(above << bits).cast_signed(),
-                );
+                out[at] = raw.wrapping_sub(above << bits).cast_signed();
                 at += 1;
                 word <<= ones + 1 + bits;
                 left -= ones + 1 + bits;
             }
             self.skip(super::bits::PEEK_BITS - left)?;
-            if at < items.len() && left >= SMALL_BITS_MAX {
-                apply(&mut items[at], self.read_varbit_int()?);
+            if at < out.len() && left >= SMALL_BITS_MAX {
+                out[at] = self.read_varbit_int()?;
                 at += 1;
             }
         }
         Ok(())
     }
 }
+
+/// The most integers in one byte: zeros.
+const STEP_MAX: usize = 8;
+
+/// The integers that begin and end within a byte of the stream.
+#[derive(Clone, Copy)]
+struct Step {
+    values: [i64; STEP_MAX],
+    count: u32,
+    bits: u32,
+}
+
+/// The step for each byte.
+static STEPS: [Step; 256] = {
+    let mut steps = [Step {
+        values: [0; STEP_MAX],
+        count: 0,
+        bits: 0,
+    }; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut step = steps[byte];
+        while step.bits < 8 {
+            let rest = (byte << step.bits) & 0xFF;
+            if rest >> 7 == 0 {
+                step.bits += 1;
+            } else if rest >> 6 == 0b10 && step.bits + 5 <= 8 {
+                let raw = (rest >> 3 & 0b111) as i64;
+                step.values[step.count as usize] = if raw > 4 { raw - 8 } else { raw };
+                step.bits += 5;
+            } else {
+                break;
+            }
+            step.count += 1;
+        }
+        steps[byte] = step;
+        byte += 1;
+    }
+    steps
+};
 
 /// The most ones in the prefix of a small integer, one of up to 12 bits.
 const SMALL_ONES_MAX: u32 = 4;
@@ -264,7 +298,7 @@ mod tests {
             let data = writer.finish();
             let mut reader = BitReader::new(&data, 0);
             let mut read = vec![0; values.len()];
-            reader.read_varbit_ints(&mut read, |item, value| *item = value).unwrap();
+            reader.read_varbit_ints(&mut read).unwrap();
             prop_assert_eq!(&read, &values);
             prop_assert_eq!(reader.read(3).unwrap(), 0b101);
 
@@ -272,7 +306,7 @@ mod tests {
             let mut one_by_one = BitReader::new(cut_data, 0);
             let all = values.iter().all(|_| one_by_one.read_varbit_int().is_ok());
             let mut reader = BitReader::new(cut_data, 0);
-            prop_assert_eq!(reader.read_varbit_ints(&mut read, |item, value| *item = value).is_ok(), all);
+            prop_assert_eq!(reader.read_varbit_ints(&mut read).is_ok(), all);
         }
     }
 }

@@ -161,9 +161,10 @@ fn read_integers(
     count.value = reader.read_varbit_uint()?;
     zero_count.value = reader.read_varbit_uint()?;
     let mut sum = XorValue::read_first(reader)?;
-    let mut states = vec![Bucket::default(); buckets];
-    reader.read_varbit_ints(&mut states, |bucket, value| bucket.delta = value)?;
-    let mut deltas: Vec<i64> = states.iter().map(|bucket| bucket.delta).collect();
+    let mut deltas = vec![0; buckets];
+    reader.read_varbit_ints(&mut deltas)?;
+    let mut changes = vec![0; buckets];
+    let mut changes_of_changes = vec![0; buckets];
     for index in 0..frame.count {
         let mut at = Timestamp::from_millis(time.value);
         if index > 0 {
@@ -182,9 +183,11 @@ fn read_integers(
             continue;
         }
         if index > 0 {
-            frame.reader.read_varbit_ints(&mut states, Bucket::add)?;
-            for (delta, bucket) in deltas.iter_mut().zip(&states) {
-                *delta = bucket.delta;
+            frame.reader.read_varbit_ints(&mut changes_of_changes)?;
+            let states = deltas.iter_mut().zip(&mut changes);
+            for ((delta, change), more) in states.zip(&changes_of_changes) {
+                *change = i64::wrapping_add(*change, *more);
+                *delta = i64::wrapping_add(*delta, *change);
             }
         }
         let counts = HistogramCounts::Integer {
@@ -195,21 +198,6 @@ fn read_integers(
         out.push_row(at, id, frame.hint(index), sum.value(), counts);
     }
     Ok(())
-}
-
-/// A bucket that is coded as a delta of deltas.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
-    delta: i64,
-    change: i64,
-}
-
-impl Bucket {
-    #[inline]
-    fn add(&mut self, change_of_change: i64) {
-        self.change = self.change.wrapping_add(change_of_change);
-        self.delta = self.delta.wrapping_add(self.change);
-    }
 }
 
 fn read_floats(frame: &mut Frame<'_>, layout: &Arc<BucketLayout>, out: &mut Samples) -> Result<()> {
