@@ -186,7 +186,8 @@ impl<'a> Parser<'a> {
 
     pub(super) fn report(&mut self, span: Span, message: impl Into<String>) {
         self.errors.push(ParseError {
-            span,
+            // Stand-ins for wrong parts have no place, which can put the end before the start.
+            span: Span::new(span.start, span.end.max(span.start)),
             message: message.into(),
         });
     }
