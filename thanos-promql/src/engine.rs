@@ -30,12 +30,16 @@ pub struct EngineOptions {
     pub lookback: Duration,
     /// The most time for one query.
     pub timeout: Duration,
-    /// The most samples that the selectors of one query may read.
+    /// The most points that the selectors and windows of one query may give; by default as good as none, as in
+    /// Thanos, because the memory is limited anyway.
     pub samples_max: u64,
     /// The most bytes that one query may hold; counts against `budget`, too.
     pub query_bytes_max: u64,
     /// The memory of all queries together.
     pub budget: MemoryBudget,
+    /// The most levels of an expression. Evaluation takes up to 8 KiB of stack for each, so raise it only where
+    /// queries run on threads with more than the usual 2 MiB.
+    pub levels_max: u32,
     /// The step of a subquery that does not say.
     pub subquery_step: Duration,
     /// Whether metric names are dropped at the end of a query only.
@@ -61,9 +65,10 @@ impl Default for EngineOptions {
         Self {
             lookback: Duration::from_secs(5 * 60),
             timeout: Duration::from_secs(2 * 60),
-            samples_max: 50_000_000,
+            samples_max: i32::MAX as u64,
             query_bytes_max: 1 << 30,
             budget: MemoryBudget::new("query engine memory", 4 << 30),
+            levels_max: 250,
             subquery_step: Duration::from_secs(60),
             delayed_name_removal: false,
             parser: parser::Options::default(),
@@ -239,6 +244,7 @@ impl Engine {
             end: query.end,
             step_ms,
             subquery_step_ms: millis(self.options.subquery_step),
+            levels_left: self.options.levels_max,
         };
         let plan = plan::optimise(&plan::build(&expr, &times)?);
         let grid = match query.step {

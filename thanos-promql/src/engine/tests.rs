@@ -1,7 +1,11 @@
 use futures::executor::block_on;
 use proptest::prelude::*;
+use thanos_core::chunk::{SeriesChunk, XorEncoder};
 use thanos_core::labels::Labels;
-use thanos_core::query::Missing;
+use thanos_core::query::{
+    LabelQuery, LabelStrings, Missing, Select, SeriesBatch, SeriesBatchBuilder, SeriesEvent,
+    SeriesStream,
+};
 use thanos_core::time::FixedClock;
 
 use super::*;
@@ -181,6 +185,42 @@ fn a_query_over_its_limits_fails_and_says_which() {
 }
 
 #[test]
+fn the_deepest_expressions_do_not_exhaust_the_stack() {
+    for (depth, is_too_deep) in [(99, false), (240, false), (900, true)] {
+        for text in [
+            format!("{}g{}", "abs(".repeat(depth), ")".repeat(depth)),
+            format!("g{}", " and g".repeat(depth)),
+            format!("g{}", " or g".repeat(depth)),
+            format!("vector(0{})", " + time()".repeat(depth)),
+            format!("g{}", " * g".repeat(depth)),
+            format!("{}g{}", "-(".repeat(depth), ")".repeat(depth)),
+        ] {
+            match block_on(Engine::default().instant(&data(), &text, time(1200))) {
+                Ok(_) => assert!(!is_too_deep, "{depth}"),
+                // The parser counts the parentheses, too.
+                Err(error) => {
+                    assert!(error.to_string().contains("levels"), "{error}");
+                    assert!(is_too_deep || text.contains("-("), "{depth}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_subquery_with_too_many_steps_is_over_its_budget() {
+    let options = EngineOptions {
+        query_bytes_max: 100_000,
+        ..EngineOptions::default()
+    };
+    let query = Engine::new(options).instant(&data(), "sum_over_time(g[10d:1m])", time(1200));
+    assert_eq!(
+        block_on(query).unwrap_err().kind(),
+        ErrorKind::LimitExceeded
+    );
+}
+
+#[test]
 fn memory_is_given_back_with_the_result() {
     let budget = MemoryBudget::new("engine", 1 << 20);
     let options = EngineOptions {
@@ -259,6 +299,93 @@ fn names_are_dropped_at_the_end_when_that_is_wanted() {
     assert_eq!(labels_with(Engine::default()), r#"{job="a", zone="x"}"#);
     let expected = r#"{job="a", was="m_total", zone="x"}"#;
     assert_eq!(labels_with(Engine::new(options)), expected);
+}
+
+/// Makes series when they are asked for: ten groups, one chunk each.
+#[derive(Debug)]
+struct Generator {
+    series: usize,
+    chunk: SeriesChunk,
+}
+
+impl Generator {
+    fn new(series: usize) -> Self {
+        let mut encoder = XorEncoder::new();
+        for step in 0..120 {
+            encoder.append(time(step * 15), small(step * 3));
+        }
+        let chunk = SeriesChunk::raw(time(0), time(119 * 15), encoder.finish());
+        Self { series, chunk }
+    }
+
+    fn batch(&self, number: usize) -> SeriesBatch {
+        let mut builder = SeriesBatchBuilder::new();
+        for series in number * 100..(number + 1) * 100 {
+            let labels = [
+                ("i", format!("{series:08}")),
+                ("group", (series % 10).to_string()),
+            ];
+            let named = std::iter::once(("__name__", "m_total".to_owned()));
+            let labels = Labels::from_pairs(named.chain(labels));
+            builder.push(labels.as_ref(), [self.chunk.clone()]);
+        }
+        builder.finish()
+    }
+}
+
+#[async_trait::async_trait]
+impl Queryable for Generator {
+    async fn select(&self, _: Select) -> thanos_core::Result<SeriesStream> {
+        let this = Self {
+            series: self.series,
+            chunk: self.chunk.clone(),
+        };
+        let batches =
+            (0..self.series / 100).map(move |number| Ok(SeriesEvent::Batch(this.batch(number))));
+        Ok(Box::pin(futures::stream::iter(batches)))
+    }
+
+    async fn label_names(&self, _: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        Ok(LabelStrings::default())
+    }
+
+    async fn label_values(&self, _: &str, _: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        Ok(LabelStrings::default())
+    }
+}
+
+#[test]
+fn an_aggregation_holds_groups_and_not_series() {
+    let peak = |text: &str, series| {
+        let data: Arc<dyn Queryable> = Arc::new(Generator::new(series));
+        let query = Query::range(text, time(600), time(1500), Duration::from_secs(60));
+        let result = block_on(Engine::default().query(&data, query)).unwrap();
+        assert_eq!(result.value.series_count(), 10, "{text}");
+        assert_eq!(result.stats.series, series as u64, "{text}");
+        result.stats.peak_bytes
+    };
+    for text in [
+        "sum by (group) (m_total)",
+        "avg by (group) (rate(m_total[5m]) * 60)",
+        "max by (group) (-abs(m_total offset 1m) > -1000)",
+    ] {
+        assert_eq!(peak(text, 1_000), peak(text, 20_000), "{text}");
+    }
+    let held = |series| {
+        let data: Arc<dyn Queryable> = Arc::new(Generator::new(series));
+        let query = Query::range(
+            "m_total * m_total",
+            time(600),
+            time(1500),
+            Duration::from_secs(60),
+        );
+        let result = block_on(Engine::default().query(&data, query)).unwrap();
+        result.stats.peak_bytes
+    };
+    assert!(
+        held(2_000) > 15 * held(100),
+        "a join holds its series, and says so"
+    );
 }
 
 /// Expressions over the series of [`data`] whose results are exact.

@@ -20,6 +20,7 @@ pub(crate) struct Context {
     budget: MemoryBudget,
     samples_max: u64,
     samples: AtomicU64,
+    points: AtomicU64,
     series: AtomicU64,
     notes: Mutex<Notes>,
     /// Whether metric names are dropped at the end of the query only.
@@ -32,6 +33,7 @@ pub(crate) struct Context {
 struct Notes {
     annotations: Annotations,
     completeness: Completeness,
+    leases: Vec<Lease>,
 }
 
 /// The parts of a [`Context`] that come from the engine's options.
@@ -52,6 +54,7 @@ impl Context {
             budget: limits.budget,
             samples_max: limits.samples_max,
             samples: AtomicU64::new(0),
+            points: AtomicU64::new(0),
             series: AtomicU64::new(0),
             notes: Mutex::default(),
             delayed_name_removal: limits.delayed_name_removal,
@@ -84,13 +87,22 @@ impl Context {
         Ok(())
     }
 
-    /// Counts samples against the limit.
-    pub(crate) fn count_samples(&self, count: usize) -> Result<()> {
-        let count = count as u64;
-        let sum = self.samples.fetch_add(count, Ordering::Relaxed) + count;
+    /// Counts the `touched` samples that selectors or windows handed on, and the `points` that came of them,
+    /// against the limit.
+    pub(crate) fn count_samples(&self, touched: usize, points: usize) -> Result<()> {
+        self.samples.fetch_add(touched as u64, Ordering::Relaxed);
+        let points = points as u64;
+        let sum = self.points.fetch_add(points, Ordering::Relaxed) + points;
         if sum > self.samples_max {
             return Err(Error::too_many_samples());
         }
+        Ok(())
+    }
+
+    /// Leases memory until the end of the evaluation.
+    pub(crate) fn hold(&self, bytes: u64) -> Result<()> {
+        let lease = self.lease(bytes)?;
+        self.notes().leases.push(lease);
         Ok(())
     }
 

@@ -71,16 +71,16 @@ impl Ready {
             range_ms: call.range_ms,
             params: [self.params[0].as_slice(), self.params[1].as_slice()],
         };
-        let mut first_seen = None;
-        let seen = call.function.sweep(series, sweep, |step, value| {
-            first_seen.get_or_insert(step);
+        let mut points = 0;
+        let touched = call.function.sweep(series, sweep, |step, value| {
+            points += 1;
             row.set(step, value);
         });
-        if seen > 0 {
-            self.annotate(id, first_seen.is_some())?;
+        if touched > 0 {
+            self.annotate(id, points > 0)?;
         }
         tile.pop_if_empty();
-        Ok(())
+        call.cx.count_samples(touched, points)
     }
 
     fn annotate(&self, id: &SeriesId, has_result: bool) -> Result<()> {
@@ -168,7 +168,6 @@ impl Operator for RangeOverSelect {
                 Popped::Series(series) => {
                     let columns = self.buffer.decode(&series, StaleMarkers::Drop)?;
                     self.cx.count_series(1);
-                    self.cx.count_samples(columns.times.len())?;
                     ready.add(&mut tile, &SeriesId::new(series.labels), columns)?;
                 }
                 Popped::Starved => self.source.fill().await?,

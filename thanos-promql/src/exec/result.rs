@@ -130,7 +130,7 @@ pub(crate) async fn window(
                     })
                     .collect();
                 cx.count_series(1);
-                cx.count_samples(points.len())?;
+                cx.count_samples(points.len(), points.len())?;
                 if points.is_empty() {
                     continue;
                 }

@@ -73,7 +73,7 @@ impl InstantSelect {
         );
         tile.pop_if_empty();
         self.cx.count_series(1);
-        self.cx.count_samples(found)
+        self.cx.count_samples(found, found)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thanos_core::time::Timestamp;
 
 use super::{Aggregate, Binary, Call, Kind, Node, Plan, Selector, Subquery};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::exec::select::Shift;
 use crate::functions::math::millis_to_secs;
 use crate::parser::ast::{self, AtModifier, DurationValue, Expr, Grouping, TimeShift};
@@ -23,9 +23,22 @@ pub(crate) struct QueryTimes<'a> {
     pub(crate) step_ms: i64,
     /// The distance of the steps of a subquery that does not say.
     pub(crate) subquery_step_ms: i64,
+    /// The levels that are left: every pass and every operator takes stack for each.
+    pub(crate) levels_left: u32,
 }
 
 impl QueryTimes<'_> {
+    fn one_level_down(&self) -> Result<Self> {
+        let levels_left = self.levels_left.checked_sub(1).ok_or_else(|| {
+            let text = "the query has more levels than the engine allows";
+            Error::new(ErrorKind::LimitExceeded, text)
+        })?;
+        Ok(Self {
+            levels_left,
+            ..*self
+        })
+    }
+
     fn for_durations(&self) -> ast::QueryTimes {
         let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         ast::QueryTimes {
@@ -50,6 +63,7 @@ impl QueryTimes<'_> {
 /// Returns the plan of `expr`.
 pub(crate) fn build(expr: &Expr, times: &QueryTimes<'_>) -> Result<Plan> {
     let span = expr.span();
+    let times = &times.one_level_down()?;
     let kind = match expr {
         Expr::Paren(node) => return build(&node.expr, times),
         Expr::Number(node) => Kind::Number(node.value),

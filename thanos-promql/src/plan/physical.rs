@@ -34,6 +34,9 @@ pub(crate) struct Planner {
     pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
 }
 
+/// The bytes that a step of a subquery takes: a value in a tile, and time and value in columns.
+const SUBQUERY_STEP_BYTES: u64 = 24;
+
 /// What is known about the metric names of the series of an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
@@ -256,6 +259,8 @@ impl Planner {
     /// Returns the series of a subquery over the steps that its windows cover.
     pub(crate) fn subquery(&mut self, subquery: &Subquery, place: &Place) -> Result<Built> {
         let grid = subquery_grid(subquery, place.grid)?;
+        // A row of the inner part and its copy in columns: the only rows that a query can make arbitrarily long.
+        self.cx.hold(grid.len() as u64 * SUBQUERY_STEP_BYTES)?;
         let inner = Place {
             grid,
             step_ms: subquery.step_ms,

@@ -1,9 +1,21 @@
 //! Parameters, their errors, and what goes around the data.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::Request;
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use thanos_core::labels::Labels;
+use thanos_core::query::{LabelQuery, LabelStrings, Missing, Queryable, Select, SeriesStream};
+use tower::ServiceExt;
 
 use super::golden::{get, send};
+use crate::Engine;
+use crate::http::{Api, FixedSource};
+use crate::testkit::MemoryQueryable;
 
 async fn error_of(target: &str) -> (u16, String) {
     let (status, body) = get(target).await;
@@ -160,4 +172,101 @@ async fn an_instant_query_without_time_is_about_now() {
         json["data"]["result"][0].as_f64().unwrap() > 1.7e9,
         "{body}"
     );
+}
+
+async fn get_from(data: Arc<dyn Queryable>, target: &str) -> (u16, String) {
+    let router = Api::new(Engine::default(), Arc::new(FixedSource(data))).router();
+    let request = Request::get(target).body(Body::empty()).unwrap();
+    let response = router.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_without_all_data_is_a_failure_unless_the_request_allows_it() {
+    let mut data = MemoryQueryable::default();
+    let labels = Labels::from_pairs([("__name__", "up")]);
+    data.push(labels, [(0, 1.0)]);
+    data.push_missing(Missing {
+        source: "store-a".into(),
+        reason: "timed out".into(),
+    });
+    let data = data.into_queryable();
+    for path in ["query?query=up&time=0", "series?match[]=up"] {
+        let target = format!("/api/v1/{path}");
+        let (status, body) = get_from(Arc::clone(&data), &target).await;
+        assert_eq!(status, 422, "{body}");
+        assert!(
+            body.contains("incomplete data: store-a: timed out"),
+            "{body}"
+        );
+        let target = format!("{target}&partial_response=true");
+        let (status, body) = get_from(Arc::clone(&data), &target).await;
+        assert_eq!(status, 200, "{body}");
+        assert!(
+            body.ends_with(r#","warnings":["store-a: timed out"]}"#),
+            "{body}"
+        );
+    }
+}
+
+/// Data that never comes; holds a mark as long as somebody waits for it.
+#[derive(Debug)]
+struct Endless(Arc<()>);
+
+#[async_trait]
+impl Queryable for Endless {
+    async fn select(&self, _: Select) -> thanos_core::Result<SeriesStream> {
+        let mark = Arc::clone(&self.0);
+        Ok(Box::pin(futures::stream::pending().map(move |event| {
+            let _mark = &mark;
+            event
+        })))
+    }
+
+    async fn label_names(&self, _: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        Ok(LabelStrings::default())
+    }
+
+    async fn label_values(&self, _: &str, _: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        Ok(LabelStrings::default())
+    }
+}
+
+async fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not happen");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_stops_the_evaluation() {
+    let mark = Arc::new(());
+    let data: Arc<dyn Queryable> = Arc::new(Endless(Arc::clone(&mark)));
+    let request = tokio::spawn(async move { get_from(data, "/api/v1/query?query=sum(up)").await });
+    wait_until("the evaluation", || Arc::strong_count(&mark) == 3).await;
+    request.abort();
+    wait_until("the end of the evaluation", || {
+        Arc::strong_count(&mark) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_query_stops_at_the_timeout_of_the_request() {
+    let mark = Arc::new(());
+    let data: Arc<dyn Queryable> = Arc::new(Endless(Arc::clone(&mark)));
+    let (status, body) = get_from(data, "/api/v1/query?query=up&timeout=10ms").await;
+    assert_eq!(status, 503);
+    let expected = r#"{"status":"error","errorType":"timeout","error":"query timed out in expression evaluation"}"#;
+    assert_eq!(body, expected);
+    wait_until("the end of the evaluation", || {
+        Arc::strong_count(&mark) == 1
+    })
+    .await;
 }
