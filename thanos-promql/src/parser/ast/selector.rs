@@ -92,7 +92,7 @@ pub struct VectorSelector {
     pub shift: TimeShift,
     /// The modifier `anchored` or `smoothed`.
     pub extension: Option<RangeExtension>,
-    /// Where it stands, modifiers included (but those behind a range, see [`MatrixSelector`]).
+    /// Where it stands: up to the last `offset` or `@`, but for those behind a range (see [`MatrixSelector`]).
     pub span: Span,
 }
 

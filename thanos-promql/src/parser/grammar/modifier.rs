@@ -200,6 +200,9 @@ impl Parser<'_> {
             );
             return;
         }
+        if operand.is_bad_range {
+            return;
+        }
         let selector = match &mut operand.expr {
             Expr::Vector(selector) => Arc::make_mut(selector),
             Expr::Matrix(matrix) => Arc::make_mut(&mut Arc::make_mut(matrix).selector),

@@ -230,6 +230,10 @@ fn modifiers_that_cannot_stand_there() {
                  0..1 @ modifier must be preceded by an instant vector selector or range vector selector or a subquery",
             ),
             (
+                "1[5m] anchored smoothed",
+                "1..5 ranges only allowed for vector selectors",
+            ),
+            (
                 "a anchored smoothed",
                 "0..1 anchored and smoothed modifiers cannot be used together",
             ),
