@@ -30,14 +30,14 @@ pub(super) struct EntryBytes {
 /// [`WINDOW_BYTES_MAX`] of index, counting the gaps that are fetched too.
 pub(super) fn take_window<'s>(
     block: &GatewayBlock,
-    series: &mut &'s [SeriesRef],
+    series: &mut &'s [u32],
     series_max: usize,
-) -> Result<&'s [SeriesRef]> {
+) -> Result<&'s [u32]> {
     let mut taken = 0;
     let mut bytes = 0;
     let mut end = 0;
     for reference in series.iter().take(series_max) {
-        let range = block.entry_range(*reference)?;
+        let range = block.entry_range(SeriesRef::from(*reference))?;
         let is_joined = taken > 0 && range.start <= end + block.limits().gap_bytes_max;
         bytes += if is_joined {
             range.end.saturating_sub(end)
@@ -56,13 +56,10 @@ pub(super) fn take_window<'s>(
 }
 
 /// Fetches the entries of `series`, which ascend, in their order.
-pub(super) async fn fetch_entries(
-    block: &GatewayBlock,
-    series: &[SeriesRef],
-) -> Result<Vec<EntryBytes>> {
+pub(super) async fn fetch_entries(block: &GatewayBlock, series: &[u32]) -> Result<Vec<EntryBytes>> {
     let mut ranges = Vec::with_capacity(series.len());
     for reference in series {
-        ranges.push(block.entry_range(*reference)?);
+        ranges.push(block.entry_range(SeriesRef::from(*reference))?);
     }
     let limits = block.limits();
     let options = PartitionOptions {

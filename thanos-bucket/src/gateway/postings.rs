@@ -1,7 +1,7 @@
 //! Postings of a remote index: planned on the index-header, fetched by range, combined.
 
 use futures::{StreamExt, TryStreamExt};
-use thanos_core::index::{ListGroup, PlannedList, PostingsPlan, SeriesRef};
+use thanos_core::index::{ListGroup, PlannedList, PostingsPlan};
 use thanos_core::labels::Matcher;
 use thanos_core::postings::{Postings, decode_postings, split_postings};
 use thanos_core::{Error, Result};
@@ -12,11 +12,12 @@ use super::partition::{PartitionOptions, partition};
 /// The most bytes of one request for postings, unless a single list is longer.
 const PART_BYTES_MAX: u64 = 4 << 20;
 
-/// Returns the series of `block` that satisfy all of `matchers`, in ascending order.
+/// Returns the series of `block` that satisfy all of `matchers`, in ascending order, as postings call them: the one
+/// thing whose size grows with the selection, so it stays at four bytes each.
 pub(super) async fn matching_series(
     block: &GatewayBlock,
     matchers: &[Matcher],
-) -> Result<Vec<SeriesRef>> {
+) -> Result<Vec<u32>> {
     let in_header = |error: Error| error.in_file(block.index_object());
     match PostingsPlan::new(block.postings_table(), matchers).map_err(in_header)? {
         PostingsPlan::Nothing => Ok(Vec::new()),
@@ -24,8 +25,7 @@ pub(super) async fn matching_series(
             let kept = keep.len();
             let mut groups = fetch_groups(block, keep.into_iter().chain(drop).collect()).await?;
             let dropped = Postings::union(groups.split_off(kept));
-            let series = Postings::intersect(groups).subtract(&dropped);
-            Ok(series.iter().map(SeriesRef::from).collect())
+            Ok(Postings::intersect(groups).subtract(&dropped).into_vec())
         }
     }
 }

@@ -7,9 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
-use thanos_core::index::{
-    ChunkMeta, LabelDecoder, RawSeries, SeriesRef, decode_series_within, split_series,
-};
+use thanos_core::index::{ChunkMeta, LabelDecoder, RawSeries, decode_series_within, split_series};
 use thanos_core::labels::{LabelsRef, Matcher};
 use thanos_core::query::{
     BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream,
@@ -56,7 +54,7 @@ struct Walk {
     block: Arc<GatewayBlock>,
     query: BlockQuery,
     /// The series still to read; `None` before the postings are fetched.
-    series: Option<(Vec<SeriesRef>, usize)>,
+    series: Option<(Vec<u32>, usize)>,
     decoder: LabelDecoder,
     ready: VecDeque<SeriesBatch>,
 }
@@ -90,7 +88,7 @@ impl Walk {
     }
 
     /// Reads the series of `window` and puts them into `ready`.
-    async fn read_window(&mut self, window: &[SeriesRef]) -> Result<()> {
+    async fn read_window(&mut self, window: &[u32]) -> Result<()> {
         let (keys, series) = self.read_entries(window).await?;
         let mut from = 0;
         let mut key_start = 0;
@@ -110,7 +108,7 @@ impl Walk {
     }
 
     /// Fetches and decodes the entries of `window`; series without a chunk in the time range are left out.
-    async fn read_entries(&mut self, window: &[SeriesRef]) -> Result<(Vec<u8>, Vec<WindowSeries>)> {
+    async fn read_entries(&mut self, window: &[u32]) -> Result<(Vec<u8>, Vec<WindowSeries>)> {
         let block = Arc::clone(&self.block);
         let in_index = |error: Error, offset| error.at(offset).in_file(block.index_object());
         let (mut keys, mut series) = (Vec::new(), Vec::with_capacity(window.len()));
