@@ -4,9 +4,9 @@
 //! as text. Prometheus writes labels as they are, but escapes `<`, `>` and `&` in messages and string values;
 //! so is it here.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use thanos_core::labels::LabelsRef;
-use thanos_core::text::{FloatFormat, GoFloat};
+use thanos_core::text::{FloatFormat, push_float};
 use thanos_core::time::Timestamp;
 
 use crate::value::{Point, Sample, Series, Value};
@@ -19,7 +19,7 @@ trait Put {
     fn put(&mut self, text: &str);
 }
 
-impl Put for BytesMut {
+impl Put for Vec<u8> {
     fn put(&mut self, text: &str) {
         self.extend_from_slice(text.as_bytes());
     }
@@ -35,12 +35,12 @@ enum Escapes {
 }
 
 /// Writes `text` as a JSON string with Go's HTML escapes.
-pub fn write_string(out: &mut BytesMut, text: &str) {
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
     write_escaped(out, text, Escapes::Html);
 }
 
 /// Writes `texts` as a JSON array of strings.
-pub fn write_strings<'a>(out: &mut BytesMut, texts: impl IntoIterator<Item = &'a str>) {
+pub fn write_strings<'a>(out: &mut Vec<u8>, texts: impl IntoIterator<Item = &'a str>) {
     out.put("[");
     for (i, text) in texts.into_iter().enumerate() {
         if i > 0 {
@@ -51,7 +51,7 @@ pub fn write_strings<'a>(out: &mut BytesMut, texts: impl IntoIterator<Item = &'a
     out.put("]");
 }
 
-fn write_escaped(out: &mut BytesMut, text: &str, escapes: Escapes) {
+fn write_escaped(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
     out.put("\"");
     let mut plain_from = 0;
     for (at, c) in text.char_indices() {
@@ -82,7 +82,7 @@ fn write_escaped(out: &mut BytesMut, text: &str, escapes: Escapes) {
 }
 
 /// Writes a label set as a JSON object.
-pub fn write_labels(out: &mut BytesMut, labels: LabelsRef<'_>) {
+pub fn write_labels(out: &mut Vec<u8>, labels: LabelsRef<'_>) {
     out.put("{");
     for (i, (name, value)) in labels.iter().enumerate() {
         if i > 0 {
@@ -96,7 +96,7 @@ pub fn write_labels(out: &mut BytesMut, labels: LabelsRef<'_>) {
 }
 
 /// Writes a time in seconds with up to three decimals.
-fn write_time(out: &mut BytesMut, time: Timestamp) {
+fn write_time(out: &mut Vec<u8>, time: Timestamp) {
     let ms = time.as_millis();
     if ms < 0 {
         out.put("-");
@@ -114,23 +114,18 @@ fn write_time(out: &mut BytesMut, time: Timestamp) {
 }
 
 /// Writes `[time,"value"]`.
-fn write_point(out: &mut BytesMut, point: &Point) {
+fn write_point(out: &mut Vec<u8>, point: &Point) {
     out.put("[");
     write_time(out, point.time);
     out.put(",\"");
-    write_float(out, point.value, FloatFormat::Json);
+    push_float(out, point.value, FloatFormat::Json);
     out.put("\"]");
 }
 
-fn write_float(out: &mut BytesMut, value: f64, format: FloatFormat) {
-    use std::fmt::Write as _;
-    write!(out, "{}", GoFloat(value, format)).expect("writing to memory cannot fail");
-}
-
 /// Writes the time of a scalar or a string, which Prometheus writes as a float: without trailing zeros.
-fn write_time_as_float(out: &mut BytesMut, time: Timestamp) {
+fn write_time_as_float(out: &mut Vec<u8>, time: Timestamp) {
     let secs = crate::functions::math::millis_to_secs(time.as_millis());
-    write_float(out, secs, FloatFormat::Json);
+    push_float(out, secs, FloatFormat::Json);
 }
 
 /// The JSON of a value, in pieces.
@@ -159,7 +154,7 @@ impl ResultJson {
         }
     }
 
-    fn write_start(&mut self, out: &mut BytesMut) {
+    fn write_start(&mut self, out: &mut Vec<u8>) {
         out.put("{\"resultType\":\"");
         out.put(self.value.type_name());
         out.put("\",\"result\":");
@@ -168,7 +163,7 @@ impl ResultJson {
                 out.put("[");
                 write_time_as_float(out, point.time);
                 out.put(",\"");
-                write_float(out, point.value, FloatFormat::Fixed);
+                push_float(out, point.value, FloatFormat::Fixed);
                 out.put("\"]}");
                 self.state = State::Done;
             }
@@ -188,7 +183,7 @@ impl ResultJson {
     }
 
     /// Writes the next series or part of it.
-    fn write_more(&mut self, out: &mut BytesMut) {
+    fn write_more(&mut self, out: &mut Vec<u8>) {
         let (series, point) = self.next;
         if series == self.value.series_count() {
             out.put("]}");
@@ -223,18 +218,18 @@ impl Iterator for ResultJson {
         if self.state == State::Done {
             return None;
         }
-        let mut out = BytesMut::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+        let mut out = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
         while out.len() < PIECE_BYTES && self.state != State::Done {
             match self.state {
                 State::Start => self.write_start(&mut out),
                 State::Series | State::Done => self.write_more(&mut out),
             }
         }
-        Some(out.freeze())
+        Some(Bytes::from(out))
     }
 }
 
-fn write_sample(out: &mut BytesMut, sample: &Sample) {
+fn write_sample(out: &mut Vec<u8>, sample: &Sample) {
     out.put("{\"metric\":");
     write_labels(out, sample.labels.as_ref());
     out.put(",\"value\":");
@@ -243,7 +238,7 @@ fn write_sample(out: &mut BytesMut, sample: &Sample) {
 }
 
 /// Writes points of `series` from `from` on until the piece is full and returns where it stopped.
-fn write_points(out: &mut BytesMut, series: &Series, from: usize) -> usize {
+fn write_points(out: &mut Vec<u8>, series: &Series, from: usize) -> usize {
     if from == 0 {
         out.put("{\"metric\":");
         write_labels(out, series.labels.as_ref());

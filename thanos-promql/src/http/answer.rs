@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
 use crate::error::{Error, ErrorKind};
@@ -57,13 +57,13 @@ impl From<thanos_core::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         out.extend_from_slice(b"{\"status\":\"error\",\"errorType\":\"");
         out.extend_from_slice(self.error_type.as_bytes());
         out.extend_from_slice(b"\",\"error\":");
         write_string(&mut out, &self.message);
         out.extend_from_slice(b"}");
-        json_response(self.status, Body::from(out.freeze()))
+        json_response(self.status, Body::from(out))
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Remarks {
 
 impl Remarks {
     /// Writes what follows the data, up to the end of the answer.
-    fn write(&self, out: &mut BytesMut) {
+    fn write(&self, out: &mut Vec<u8>) {
         for (name, texts) in [("warnings", &self.warnings), ("infos", &self.infos)] {
             if texts.is_empty() {
                 continue;
@@ -97,11 +97,11 @@ pub(super) fn stream_success<H: Send + 'static>(
     held: H,
 ) -> Response {
     let start = Bytes::from_static(b"{\"status\":\"success\",\"data\":");
-    let mut end = BytesMut::new();
+    let mut end = Vec::new();
     remarks.write(&mut end);
     let pieces = std::iter::once(start)
         .chain(pieces)
-        .chain(std::iter::once(end.freeze()));
+        .chain(std::iter::once(Bytes::from(end)));
     let body = stream::iter(pieces).map(move |piece| {
         let _held = &held;
         Ok::<Bytes, std::convert::Infallible>(piece)
@@ -110,8 +110,8 @@ pub(super) fn stream_success<H: Send + 'static>(
 }
 
 /// Returns a successful answer with `data`, which is JSON.
-pub(super) fn success(data: BytesMut, remarks: &Remarks) -> Response {
-    stream_success(std::iter::once(data.freeze()), remarks, ())
+pub(super) fn success(data: Vec<u8>, remarks: &Remarks) -> Response {
+    stream_success(std::iter::once(Bytes::from(data)), remarks, ())
 }
 
 fn json_response(status: StatusCode, body: Body) -> Response {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use bytes::BytesMut;
 use futures::StreamExt;
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::query::{
@@ -39,7 +38,7 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
         call.add_series(matchers, range, limit, &mut found).await?;
     }
     call.finish(|remarks| {
-        let mut out = BytesMut::from(&b"["[..]);
+        let mut out = b"[".to_vec();
         let shown = if limit == 0 { found.len() } else { limit };
         for (i, labels) in found.iter().take(shown).enumerate() {
             if i > 0 {
@@ -105,7 +104,7 @@ async fn label_strings(api: &Api, params: &Params, wanted: &Wanted) -> Result<Re
         if found.len() > shown {
             remarks.warnings.push(TRUNCATED.into());
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         write_strings(&mut out, found.iter().take(shown).map(String::as_str));
         out
     })
@@ -172,7 +171,7 @@ impl Call {
         strings.values
     }
 
-    fn finish(mut self, write: impl FnOnce(&mut Remarks) -> BytesMut) -> Result<Response, Failure> {
+    fn finish(mut self, write: impl FnOnce(&mut Remarks) -> Vec<u8>) -> Result<Response, Failure> {
         let missing: Vec<String> = self
             .completeness
             .missing()
