@@ -1,5 +1,24 @@
 //! PromQL in Rust: parser, plan, series-major engine and the Prometheus HTTP API.
 //!
+//! The [`Engine`] evaluates over anything that is a [`Queryable`](thanos_core::query::Queryable) and needs no
+//! async runtime:
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use std::sync::Arc;
+//! use futures::executor::block_on;
+//! use thanos_core::block::Block;
+//! use thanos_core::query::Queryable;
+//! use thanos_core::time::Timestamp;
+//! use thanos_promql::Engine;
+//!
+//! let block: Arc<dyn Queryable> = Arc::new(Block::open(Path::new("data/01M81JDC7R8JKP7SEW1VN2HAQ9"))?);
+//! let time = Timestamp::from_millis(1_793_496_600_000);
+//! let result = block_on(Engine::default().instant(&block, "sum(rate(http_requests_total[5m]))", time))?;
+//! println!("{:?}", result.value);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | feature | adds |
 //! |---|---|
 //! | `http` | the HTTP API v1 as an axum router |

@@ -37,7 +37,11 @@ impl SampleBuffer {
         self.values.clear();
         for chunk in &series.chunks {
             self.decode_chunk(series, chunk)?;
-            self.append(markers);
+            self.append();
+        }
+        // After merging, so that a marker that counts hides the value of another chunk at its time.
+        if markers == StaleMarkers::Drop && self.values.iter().any(|value| is_stale_nan(*value)) {
+            self.drop_markers();
         }
         Ok(Columns {
             times: &self.times,
@@ -64,39 +68,44 @@ impl SampleBuffer {
     }
 
     /// Appends the chunk that was decoded last.
-    fn append(&mut self, markers: StaleMarkers) {
+    fn append(&mut self) {
         let (times, values) = (self.samples.times(), self.samples.values());
         let Some(first) = times.first() else {
             return;
         };
         let from = self.times.len();
         let overlaps = self.times.last().is_some_and(|last| last >= first);
-        let has_markers = values.iter().any(|value| is_stale_nan(*value));
-        if markers == StaleMarkers::Drop && has_markers {
-            for (time, value) in times.iter().zip(values) {
-                if !is_stale_nan(*value) {
-                    self.times.push(*time);
-                    self.values.push(*value);
-                }
-            }
-        } else {
-            self.times.extend_from_slice(times);
-            self.values.extend_from_slice(values);
-        }
+        self.times.extend_from_slice(times);
+        self.values.extend_from_slice(values);
         if overlaps {
             self.merge_tail(from);
         }
     }
 
+    fn drop_markers(&mut self) {
+        let values = &self.values;
+        let mut index = 0..;
+        self.times.retain(|_| {
+            index
+                .next()
+                .is_some_and(|i: usize| !is_stale_nan(values[i]))
+        });
+        self.values.retain(|value| !is_stale_nan(*value));
+    }
+
     /// Merges the sorted samples from `from` on into the sorted ones before.
+    ///
+    /// Only what overlaps is touched: with the chunks of several replicas every chunk overlaps its predecessor.
     fn merge_tail(&mut self, from: usize) {
-        let mut order: Vec<usize> = (0..self.times.len()).collect();
+        let start = self.times[..from].partition_point(|time| *time < self.times[from]);
+        let mut order: Vec<usize> = (start..self.times.len()).collect();
         // The sort is stable, so that the earlier chunk's sample comes first and is the one that is kept.
         order.sort_by_key(|index| self.times[*index]);
         order.dedup_by_key(|index| self.times[*index]);
-        debug_assert!(from <= self.times.len(), "the tail is part of the samples");
-        self.times = order.iter().map(|index| self.times[*index]).collect();
-        self.values = order.iter().map(|index| self.values[*index]).collect();
+        let times: Vec<i64> = order.iter().map(|index| self.times[*index]).collect();
+        let values: Vec<f64> = order.iter().map(|index| self.values[*index]).collect();
+        self.times.splice(start.., times);
+        self.values.splice(start.., values);
     }
 }
 
@@ -128,7 +137,13 @@ pub(crate) fn look_back(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use thanos_core::chunk::XorEncoder;
     use thanos_core::histogram::STALE_NAN;
+    use thanos_core::labels::Labels;
+    use thanos_core::time::Timestamp;
 
     use super::*;
 
@@ -149,5 +164,69 @@ mod tests {
             found.push((wanted[step], value));
         });
         assert_eq!(found, [(100, 1.0), (199, 1.0), (250, 2.0), (299, 2.0)]);
+    }
+
+    fn chunk(samples: &[(i64, f64)]) -> SeriesChunk {
+        let mut encoder = XorEncoder::new();
+        for (ms, value) in samples {
+            encoder.append(Timestamp::from_millis(*ms), *value);
+        }
+        let [first, last] = [samples[0].0, samples[samples.len() - 1].0];
+        SeriesChunk::raw(
+            Timestamp::from_millis(first),
+            Timestamp::from_millis(last),
+            encoder.finish(),
+        )
+    }
+
+    /// Chunks in the order in which a stream has them; values tell the chunk apart.
+    fn chunks() -> impl Strategy<Value = Vec<Vec<(i64, f64)>>> {
+        let times = proptest::collection::btree_set(0_i64..60, 1..12);
+        proptest::collection::vec(times, 1..6).prop_map(|sets| {
+            let mut chunks: Vec<Vec<i64>> = sets
+                .into_iter()
+                .map(|set| set.into_iter().collect())
+                .collect();
+            chunks.sort_by_key(|times| (times[0], times[times.len() - 1]));
+            (0_u8..)
+                .zip(chunks)
+                .map(|(number, times)| {
+                    let is_stale = |time: i64| (time + i64::from(number)) % 7 == 3;
+                    let value = |time| {
+                        if is_stale(time) {
+                            STALE_NAN
+                        } else {
+                            f64::from(number)
+                        }
+                    };
+                    times.into_iter().map(|time| (time, value(time))).collect()
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn overlapping_chunks_are_merged_and_the_first_sample_counts(chunks in chunks()) {
+            let series = ChunkedSeries {
+                labels: Labels::empty(),
+                chunks: chunks.iter().map(|samples| chunk(samples)).collect(),
+            };
+            let mut expected = BTreeMap::new();
+            for (time, value) in chunks.iter().flatten() {
+                expected.entry(*time).or_insert(*value);
+            }
+            let mut buffer = SampleBuffer::default();
+            let columns = buffer.decode(&series, StaleMarkers::Keep).unwrap();
+            let bits = |value: &f64| value.to_bits();
+            prop_assert_eq!(columns.times, expected.keys().copied().collect::<Vec<_>>());
+            prop_assert_eq!(
+                columns.values.iter().map(bits).collect::<Vec<_>>(),
+                expected.values().map(bits).collect::<Vec<_>>()
+            );
+            expected.retain(|_, value| !is_stale_nan(*value));
+            let columns = buffer.decode(&series, StaleMarkers::Drop).unwrap();
+            prop_assert_eq!(columns.times, expected.keys().copied().collect::<Vec<_>>());
+        }
     }
 }

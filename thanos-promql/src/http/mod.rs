@@ -24,6 +24,7 @@ mod source;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::get;
 use tokio::sync::Semaphore;
 use tower_http::cors::{Any, CorsLayer};
@@ -32,6 +33,9 @@ pub use params::MaxSourceResolution;
 pub use source::{FixedSource, QueryableSource, SourceParams};
 
 use crate::engine::{Engine, OnPartial};
+
+/// The most bytes of a form, as Go's `ParseForm` allows.
+const FORM_BYTES_MAX: usize = 10 << 20;
 
 /// The settings of an [`Api`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +100,7 @@ impl Api {
             )
             .route("/api/v1/label/{name}/values", get(metadata::label_values))
             .layer(cors)
+            .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
             .with_state(self)
     }
 }
