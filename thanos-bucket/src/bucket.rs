@@ -133,6 +133,10 @@ impl Bucket {
     }
 
     /// Returns the bytes of `range`, fewer when the object ends inside it.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when the object ends before the range starts.
     pub async fn read_range_up_to(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -144,11 +148,10 @@ impl Bucket {
             range: Some(GetRange::Bounded(range.clone())),
             ..GetOptions::default()
         };
-        let answer = self
-            .store
-            .get_opts(&path, options)
-            .await
-            .map_err(|error| from_store(object, error))?;
+        let answer = match self.store.get_opts(&path, options).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.range_error(object, &path, range.start, error).await),
+        };
         if answer.range.start != range.start || answer.range.end > range.end {
             let message = format!(
                 "asked for bytes {range:?}, the store sent {:?}",
@@ -161,6 +164,29 @@ impl Bucket {
             .map_err(|error| from_store(object, error))?;
         Counters::add(&self.counters.bytes_read, bytes.len() as u64);
         Ok(bytes)
+    }
+
+    /// Returns the error of a range read. Stores say in many ways that a range starts past the end of the object, which
+    /// is no trouble of the store but a damaged object.
+    async fn range_error(
+        &self,
+        object: &str,
+        path: &Path,
+        start: u64,
+        error: object_store::Error,
+    ) -> Error {
+        let error = from_store(object, error);
+        if error.kind() != ErrorKind::Unavailable {
+            return error;
+        }
+        Counters::add(&self.counters.heads, 1);
+        match self.store.head(path).await {
+            Ok(meta) if start >= meta.size => {
+                let message = format!("object ends after {} bytes", meta.size);
+                Error::corrupt(message).at(start).in_file(object)
+            }
+            _ => error,
+        }
     }
 
     /// Returns the size of the object in bytes.
@@ -252,7 +278,11 @@ async fn collect(
     let Some(second) = body.try_next().await? else {
         return Ok(first);
     };
-    let mut joined = BytesMut::with_capacity(first.len() + second.len());
+    let mut joined = BytesMut::with_capacity(
+        usize::try_from(wanted)
+            .unwrap_or(0)
+            .max(first.len() + second.len()),
+    );
     joined.extend_from_slice(&first);
     joined.extend_from_slice(&second);
     while let Some(piece) = body.try_next().await? {
@@ -308,6 +338,14 @@ mod tests {
             assert_eq!(
                 (error.kind(), error.file()),
                 (ErrorKind::Corrupt, Some("b/index"))
+            );
+            let error = bucket
+                .read_range_up_to("b/index", 10..20)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (error.kind(), error.offset()),
+                (ErrorKind::Corrupt, Some(10))
             );
         });
     }

@@ -64,7 +64,9 @@ impl BucketConfig {
     ///
     /// `Invalid` with the place of the problem in the text.
     pub fn from_yaml(yaml: &str) -> Result<Self> {
-        serde_saphyr::from_str(yaml).map_err(|error| {
+        // A snippet of the text around the problem could show the secrets beside it.
+        let options = serde_saphyr::options! { with_snippet: false };
+        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
             Error::invalid(format!("bucket configuration: {error}")).with_source(error)
         })
     }
@@ -132,6 +134,13 @@ mod tests {
             error_of("type: FILESYSTEM\nconfig: {directory: /no/such/place}\n")
                 .contains("/no/such/place")
         );
+    }
+
+    #[test]
+    fn errors_do_not_show_the_text_around_the_problem() {
+        let error = error_of("type: S3\nconfig:\n  secret_key: canary\nprefx: a\n");
+        assert!(!error.contains("canary"), "{error}");
+        assert!(error.contains("prefx"), "{error}");
     }
 
     #[test]

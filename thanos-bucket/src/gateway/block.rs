@@ -57,18 +57,7 @@ impl GatewayBlock {
         let index_object = format!("{id}/index");
         let objects = bucket.objects_under(&id.to_string()).await?;
         let chunks_dir = format!("{id}/chunks/");
-        let is_segment = |name: &str| {
-            let number = name.strip_prefix(&chunks_dir);
-            number.is_some_and(|number| {
-                !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())
-            })
-        };
-        let segments = objects
-            .iter()
-            .map(|(name, _)| name)
-            .filter(|name| is_segment(name))
-            .cloned()
-            .collect();
+        let segments = segments_in_sequence(&chunks_dir, objects.iter().map(|(name, _)| name))?;
         let size = objects
             .iter()
             .find(|(name, _)| *name == index_object)
@@ -189,6 +178,31 @@ impl GatewayBlock {
             Error::corrupt(message).in_file(self.index_object.as_str())
         })
     }
+}
+
+/// Returns the chunk files among `objects`, which are sorted.
+///
+/// References count files, so a gap in their numbers would give a series the chunks of another: `Corrupt`.
+fn segments_in_sequence<'a>(
+    chunks_dir: &str,
+    objects: impl Iterator<Item = &'a String>,
+) -> Result<Vec<String>> {
+    let mut segments = Vec::new();
+    for object in objects {
+        let number = object
+            .strip_prefix(chunks_dir)
+            .filter(|name| !name.is_empty());
+        let Some(number) = number.filter(|name| name.bytes().all(|c| c.is_ascii_digit())) else {
+            continue;
+        };
+        let expected = segments.len() + 1;
+        if number.parse() != Ok(expected) {
+            let message = format!("chunk file {expected} is missing: the next one is {number}");
+            return Err(Error::corrupt(message).in_file(object.as_str()));
+        }
+        segments.push(object.clone());
+    }
+    Ok(segments)
 }
 
 impl fmt::Debug for GatewayBlock {

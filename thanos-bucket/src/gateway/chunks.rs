@@ -44,6 +44,7 @@ pub(super) async fn fetch_chunks(
             for range in &ranges {
                 chunks.push(chunk_in(block, &object, &bytes, part.range.start, range).await?);
             }
+            release_sparse_part(&mut chunks, part.range.end - part.range.start);
             Ok::<_, Error>(chunks)
         })
         .buffered(block.limits().fetch_concurrency)
@@ -55,6 +56,17 @@ pub(super) async fn fetch_chunks(
         by_position[position] = Some(chunk);
     }
     Ok(by_position.into_iter().flatten().collect())
+}
+
+/// Copies `chunks` out of their part of `part_bytes` when they are a small share of it: a chunk keeps the whole part
+/// alive, gaps included.
+fn release_sparse_part(chunks: &mut [Chunk], part_bytes: u64) {
+    let wanted: usize = chunks.iter().map(|chunk| chunk.data.len()).sum();
+    if (wanted as u64) < part_bytes / 2 {
+        for chunk in chunks {
+            chunk.data = Bytes::copy_from_slice(&chunk.data);
+        }
+    }
 }
 
 /// The requests for `sorted` references: file, the assumed ranges of its chunks in the request, and the request.

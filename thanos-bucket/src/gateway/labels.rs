@@ -11,7 +11,7 @@ use thanos_core::query::{Completeness, Missing, SeriesEvent};
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest,
 };
 
 use super::Loaded;
@@ -24,9 +24,9 @@ pub(super) async fn label_names(
     request: LabelNamesRequest,
     budget: &MemoryBudget,
 ) -> Result<LabelsResponse> {
-    let missing = loaded.missing(request.range, &request.matchers, request.partial_response)?;
+    let policy = request.partial_response;
     let mut names = BTreeSet::new();
-    if request.matchers.is_empty() {
+    let missing = if request.matchers.is_empty() {
         for block in blocks_in(loaded, request.range) {
             names.extend(block.postings_table().label_names().map(str::to_owned));
             names.extend(
@@ -36,6 +36,7 @@ pub(super) async fn label_names(
                     .map(|(name, _)| name.into_owned()),
             );
         }
+        loaded.missing(request.range, &[], Resolutions::All, policy)?
     } else {
         let visit = |labels: LabelsRef<'_>| {
             for (name, _) in labels.iter() {
@@ -44,8 +45,16 @@ pub(super) async fn label_names(
                 }
             }
         };
-        visit_series(loaded, request.matchers, request.range, budget, visit).await?;
-    }
+        visit_series(
+            loaded,
+            request.matchers,
+            request.range,
+            policy,
+            budget,
+            visit,
+        )
+        .await?
+    };
     names.retain(|name| !request.without_replica_labels.contains(name));
     Ok(response(names, request.limit, missing))
 }
@@ -56,7 +65,7 @@ pub(super) async fn label_values(
     request: LabelValuesRequest,
     budget: &MemoryBudget,
 ) -> Result<LabelsResponse> {
-    let missing = loaded.missing(request.range, &request.matchers, request.partial_response)?;
+    let policy = request.partial_response;
     if request.label.is_empty() {
         return Err(Error::invalid("label name parameter cannot be empty"));
     }
@@ -65,7 +74,7 @@ pub(super) async fn label_values(
     if request.without_replica_labels.contains(&request.label) {
         return Ok(LabelsResponse::default());
     }
-    if request.matchers.is_empty() {
+    let missing = if request.matchers.is_empty() {
         for block in blocks_in(loaded, request.range) {
             if let Some(value) = block.external_labels().get(name) {
                 values.insert(value.into_owned());
@@ -83,6 +92,7 @@ pub(super) async fn label_values(
                 .visit(name, visit)
                 .map_err(in_index)?;
         }
+        loaded.missing(request.range, &[], Resolutions::All, policy)?
     } else {
         let visit = |labels: LabelsRef<'_>| {
             if let Some(value) = labels.get(name)
@@ -91,8 +101,16 @@ pub(super) async fn label_values(
                 values.insert(value.into_owned());
             }
         };
-        visit_series(loaded, request.matchers, request.range, budget, visit).await?;
-    }
+        visit_series(
+            loaded,
+            request.matchers,
+            request.range,
+            policy,
+            budget,
+            visit,
+        )
+        .await?
+    };
     Ok(response(values, request.limit, missing))
 }
 
@@ -104,27 +122,32 @@ fn blocks_in(loaded: &Loaded, range: TimeRange) -> impl Iterator<Item = &Arc<Gat
         .filter(move |block| block.time_range().overlaps(range))
 }
 
-/// Calls `visit` with the labels of every series that matches and has a chunk in `range`.
+/// Calls `visit` with the labels of every series that matches and has a chunk in `range`; returns what is missing.
 async fn visit_series(
     loaded: &Loaded,
     matchers: Vec<Matcher>,
     range: TimeRange,
+    partial_response: PartialResponse,
     budget: &MemoryBudget,
     mut visit: impl FnMut(LabelsRef<'_>),
-) -> Result<()> {
+) -> Result<Vec<Missing>> {
     let request = SeriesRequest {
         matchers,
         range,
+        partial_response,
         skip_chunks: true,
         ..Default::default()
     };
     let mut events = series(loaded, request, Resolutions::All, budget)?;
+    let mut missing = Vec::new();
     while let Some(event) = events.try_next().await? {
-        if let SeriesEvent::Batch(batch) = event {
-            batch.iter().for_each(|series| visit(series.labels));
+        match event {
+            SeriesEvent::Batch(batch) => batch.iter().for_each(|series| visit(series.labels)),
+            SeriesEvent::Missing(more) => missing.push(more),
+            SeriesEvent::Warning(_) | SeriesEvent::Hints(_) => {}
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn response(values: BTreeSet<String>, limit: u64, missing: Vec<Missing>) -> LabelsResponse {

@@ -119,6 +119,8 @@ struct Loaded {
 struct FailedBlock {
     /// What it may hold; everything when not even its `meta.json` can be read.
     tsdb: TsdbInfo,
+    /// Its resolution, 0 when unknown: a request for finer data would not have read it.
+    resolution_ms: i64,
     /// What answers say about it.
     missing: Missing,
 }
@@ -133,10 +135,12 @@ impl Loaded {
         &self,
         range: TimeRange,
         matchers: &[Matcher],
+        resolutions: Resolutions,
         policy: PartialResponse,
     ) -> Result<Vec<Missing>> {
         let is_concerned = |failed: &&FailedBlock| {
             failed.tsdb.range.overlaps(range)
+                && resolutions.include(failed.resolution_ms)
                 && strip_matchers(matchers, &failed.tsdb.external_labels).is_some()
         };
         let missing: Vec<Missing> = self
@@ -170,7 +174,12 @@ fn failed_blocks(failed: &BTreeMap<BlockId, Error>, view: &BucketView) -> Vec<Fa
             source: format!("block {id}"),
             reason: error.to_string(),
         };
-        Some(FailedBlock { tsdb, missing })
+        let resolution_ms = view.blocks.get(id).map_or(0, |meta| meta.resolution_ms());
+        Some(FailedBlock {
+            tsdb,
+            resolution_ms,
+            missing,
+        })
     };
     failed.iter().filter_map(of).collect()
 }
@@ -299,7 +308,12 @@ impl Store for Gateway {
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
-        let resolutions = Resolutions::CoarsestUpTo(request.max_resolution_window_ms);
+        // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
+        let resolutions = if request.skip_chunks {
+            Resolutions::All
+        } else {
+            Resolutions::CoarsestUpTo(request.max_resolution_window_ms)
+        };
         select::series(&self.loaded(), request, resolutions, &self.options.budget)
     }
 

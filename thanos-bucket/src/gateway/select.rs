@@ -35,6 +35,16 @@ pub(super) enum Resolutions {
     CoarsestUpTo(i64),
 }
 
+impl Resolutions {
+    /// Reports whether blocks of this resolution may be read.
+    pub(super) fn include(self, resolution_ms: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::CoarsestUpTo(max_ms) => resolution_ms <= max_ms,
+        }
+    }
+}
+
 /// Returns the blocks that can have data for `matchers` in `range`, in a stable order.
 fn select(
     loaded: &Loaded,
@@ -93,7 +103,7 @@ pub(super) fn series(
     let shard = request.shard.as_ref().and_then(ShardFilter::new);
     let selected = select(loaded, &request.matchers, request.range, resolutions);
     let policy = request.partial_response;
-    let missing = loaded.missing(request.range, &request.matchers, policy)?;
+    let missing = loaded.missing(request.range, &request.matchers, resolutions, policy)?;
     let mut sources = Vec::with_capacity(selected.len());
     for Selected { block, matchers } in selected {
         let name = format!("block {}", block.id());
@@ -105,7 +115,7 @@ pub(super) fn series(
             skip_chunks: request.skip_chunks,
             aggregates: request.aggregates.clone(),
         };
-        let series = block_series(block, query);
+        let series = block_series(block, query, budget.clone());
         let edited = if only_adds {
             add_labels(series, edit)
         } else {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
 use thanos_core::index::{ChunkMeta, LabelDecoder, RawSeries, decode_series_within, split_series};
 use thanos_core::labels::{LabelsRef, Matcher};
@@ -35,14 +36,23 @@ pub(super) struct BlockQuery {
     pub(super) aggregates: Vec<Aggregate>,
 }
 
-/// Returns the series of `block`, without its external labels, in label order.
-pub(super) fn block_series(block: Arc<GatewayBlock>, query: BlockQuery) -> SeriesStream {
+/// Returns the series of `block`, without its external labels, in label order. Postings and the series that are ready
+/// are leased from `budget`.
+pub(super) fn block_series(
+    block: Arc<GatewayBlock>,
+    query: BlockQuery,
+    budget: MemoryBudget,
+) -> SeriesStream {
     let start = Walk {
         block,
         query,
         series: None,
         decoder: LabelDecoder::new(),
+        window: Window::default(),
         ready: VecDeque::new(),
+        budget,
+        postings_lease: None,
+        ready_lease: None,
     };
     Box::pin(futures::stream::try_unfold(start, |mut walk| async move {
         let batch = walk.next().await?;
@@ -56,7 +66,22 @@ struct Walk {
     /// The series still to read; `None` before the postings are fetched.
     series: Option<(Vec<u32>, usize)>,
     decoder: LabelDecoder,
+    /// The series whose entries are read and whose chunks are not.
+    window: Window,
     ready: VecDeque<SeriesBatch>,
+    budget: MemoryBudget,
+    postings_lease: Option<Lease>,
+    ready_lease: Option<Lease>,
+}
+
+/// Decoded series, the first `done` of which are dealt with.
+#[derive(Default)]
+struct Window {
+    keys: Vec<u8>,
+    series: Vec<WindowSeries>,
+    done: usize,
+    /// Where the key of the next series starts.
+    key_start: usize,
 }
 
 /// A decoded series of a window: where its key ends in the arena, and its wanted chunks.
@@ -71,9 +96,14 @@ impl Walk {
             if let Some(batch) = self.ready.pop_front() {
                 return Ok(Some(batch));
             }
+            self.ready_lease = None;
+            if self.window.done < self.window.series.len() {
+                self.read_step().await?;
+                continue;
+            }
             let (series, mut done) = match self.series.take() {
                 Some(state) => state,
-                None => (matching_series(&self.block, &self.query.matchers).await?, 0),
+                None => (self.find_series().await?, 0),
             };
             if done == series.len() {
                 self.series = Some((series, done));
@@ -82,29 +112,20 @@ impl Walk {
             let mut rest = &series[done..];
             let window = take_window(&self.block, &mut rest, WINDOW_SERIES_MAX)?;
             done += window.len();
-            self.read_window(window).await?;
+            let (keys, entries) = self.read_entries(window).await?;
+            self.window = Window {
+                keys,
+                series: entries,
+                ..Window::default()
+            };
             self.series = Some((series, done));
         }
     }
 
-    /// Reads the series of `window` and puts them into `ready`.
-    async fn read_window(&mut self, window: &[u32]) -> Result<()> {
-        let (keys, series) = self.read_entries(window).await?;
-        let mut from = 0;
-        let mut key_start = 0;
-        while from < series.len() {
-            let mut to = from;
-            let mut chunk_count = 0;
-            while to < series.len()
-                && (to == from || chunk_count + series[to].chunks.len() <= STEP_CHUNKS_MAX)
-            {
-                chunk_count += series[to].chunks.len();
-                to += 1;
-            }
-            key_start = self.read_step(&keys, key_start, &series[from..to]).await?;
-            from = to;
-        }
-        Ok(())
+    async fn find_series(&mut self) -> Result<Vec<u32>> {
+        let series = matching_series(&self.block, &self.query.matchers).await?;
+        self.postings_lease = Some(self.budget.lease(size_of_val(series.as_slice()) as u64)?);
+        Ok(series)
     }
 
     /// Fetches and decodes the entries of `window`; series without a chunk in the time range are left out.
@@ -137,26 +158,33 @@ impl Walk {
         Ok((keys, series))
     }
 
-    /// Fetches the chunks of `series`, whose keys start at `key_start`, and makes batches; returns where the keys end.
-    async fn read_step(
-        &mut self,
-        keys: &[u8],
-        mut key_start: usize,
-        series: &[WindowSeries],
-    ) -> Result<usize> {
-        let wanted: Vec<_> = series
+    /// Fetches the chunks of the next series of the window, as many as one step takes, and makes batches.
+    async fn read_step(&mut self) -> Result<()> {
+        let window = std::mem::take(&mut self.window);
+        let mut step_end = window.done;
+        let mut chunk_count = 0;
+        while let Some(series) = window.series.get(step_end) {
+            chunk_count += series.chunks.len();
+            if step_end > window.done && chunk_count > STEP_CHUNKS_MAX {
+                break;
+            }
+            step_end += 1;
+        }
+        let step = &window.series[window.done..step_end];
+        let wanted: Vec<_> = step
             .iter()
             .flat_map(|series| &series.chunks)
             .map(|chunk| chunk.reference)
             .collect();
         let mut fetched = fetch_chunks(&self.block, &wanted).await?.into_iter();
+        let mut key_start = window.key_start;
         let mut batch = SeriesBatchBuilder::new();
-        for one in series {
+        for one in step {
             let mut chunks = Vec::with_capacity(one.chunks.len());
             for (meta, chunk) in one.chunks.iter().zip(fetched.by_ref()) {
                 chunks.extend(self.series_chunk(meta, chunk)?);
             }
-            let key = &keys[key_start..one.key_end];
+            let key = &window.keys[key_start..one.key_end];
             key_start = one.key_end;
             // A series none of whose chunks has a wanted aggregate is as good as absent.
             if !chunks.is_empty() || self.query.skip_chunks {
@@ -169,7 +197,14 @@ impl Walk {
         if !batch.is_empty() {
             self.ready.push_back(batch.finish());
         }
-        Ok(key_start)
+        self.window = Window {
+            done: step_end,
+            key_start,
+            ..window
+        };
+        let bytes: usize = self.ready.iter().map(SeriesBatch::memory_bytes).sum();
+        self.ready_lease = Some(self.budget.lease(bytes as u64)?);
+        Ok(())
     }
 
     /// Returns the wanted parts of a chunk; `None` when a downsampled chunk has none of the wanted aggregates.

@@ -247,6 +247,69 @@ async fn a_block_that_cannot_be_opened_is_reported_and_the_others_are_served() {
     );
 }
 
+/// References count chunk files: with one missing, a series would get the samples of another.
+#[tokio::test]
+async fn a_block_with_a_missing_chunk_file_is_refused_and_named_in_answers() {
+    let dir = TempDir::new("gateway-gap");
+    let id = "01M81JDC7R8JKP7SEW1VN2HAQ9";
+    copy_dir(&fixture("block-1k-2h").join(id), &dir.path().join(id));
+    let chunks = dir.path().join(id).join("chunks");
+    std::fs::rename(chunks.join("000001"), chunks.join("000002")).unwrap();
+    let (_, gateway) = gateway_over(dir.path()).await;
+
+    let refused = gateway.series(all_series()).await.err().unwrap();
+    assert!(
+        refused.to_string().contains("chunk file 1 is missing"),
+        "{refused}"
+    );
+    let request = SeriesRequest {
+        partial_response: PartialResponse::Warn,
+        ..all_series()
+    };
+    let events: Vec<SeriesEvent> = gateway
+        .series(request)
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
+    assert!(
+        matches!(&events[..], [SeriesEvent::Missing(missing)] if missing.source.contains(id)),
+        "{events:?}"
+    );
+
+    let matchers = vec![Matcher::equal("__name__", "edge")];
+    let partial_response = PartialResponse::Warn;
+    for matchers in [Vec::new(), matchers] {
+        let request = LabelNamesRequest {
+            matchers,
+            partial_response,
+            ..Default::default()
+        };
+        let names = gateway.label_names(request).await.unwrap();
+        assert_eq!(names.completeness.missing().len(), 1);
+    }
+}
+
+/// What a request holds is leased: a budget that is too small fails it by name, and everything is given back.
+#[tokio::test]
+async fn a_request_over_the_budget_fails_and_names_it() {
+    let bucket = crate::directory::open(fixture("block-1k-2h")).unwrap();
+    let budget = MemoryBudget::new("store memory", 100_000);
+    let options = GatewayOptions {
+        budget: budget.clone(),
+        ..GatewayOptions::default()
+    };
+    let gateway = Gateway::new(bucket, options);
+    gateway.sync().await.unwrap();
+    let error = shape_of(gateway.series(all_series()).await.unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(error.to_string().contains("store memory"), "{error}");
+    assert_eq!(budget.used_bytes(), 0);
+}
+
 /// A flipped byte in a chunk file is an error that names the file, never data.
 #[tokio::test]
 async fn damage_in_the_bucket_is_an_error_with_the_object() {
