@@ -93,11 +93,12 @@ impl StoreQueryable {
         SeriesRequest {
             range: select.range,
             matchers: select.matchers,
-            max_resolution_window_ms: max_resolution_for(
-                options.max_resolution_ms,
-                hints.range_ms,
-                func,
-            ),
+            // Without chunks the question is which series exist, at any resolution (row Q-04 of the specification).
+            max_resolution_window_ms: if hints.skip_chunks {
+                i64::MAX
+            } else {
+                max_resolution_for(options.max_resolution_ms, hints.range_ms, func)
+            },
             aggregates: aggregates_for(func),
             partial_response: options.partial_response,
             skip_chunks: hints.skip_chunks,

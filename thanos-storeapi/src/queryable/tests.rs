@@ -106,7 +106,7 @@ fn hints_and_options_travel_in_the_request() {
         grouping: vec!["pod".into()],
         grouping_by: true,
         limit: 7,
-        skip_chunks: true,
+        skip_chunks: false,
     };
     let request = request_for(options, hints);
     assert_eq!(request.range, TimeRange::from_millis(0, 2000));
@@ -117,11 +117,23 @@ fn hints_and_options_travel_in_the_request() {
     assert_eq!(request.aggregates, [Aggregate::Counter]);
     assert_eq!(request.shard, Some(shard));
     assert_eq!((request.limit, request.response_batch_size), (7, 10));
-    assert!(request.skip_chunks);
+    assert!(!request.skip_chunks);
     let advice = request.query_hints.unwrap();
     assert_eq!((advice.step_ms, advice.range_ms), (15_000, Some(60_000)));
     assert_eq!(advice.func.as_deref(), Some("rate"));
     assert_eq!(advice.grouping, Some((true, vec!["pod".into()])));
+}
+
+/// which series exist is asked of blocks of all resolutions.
+#[test]
+fn series_without_chunks_are_wanted_at_any_resolution() {
+    let hints = SelectHints {
+        skip_chunks: true,
+        ..SelectHints::default()
+    };
+    let request = request_for(StoreQueryableOptions::default(), hints);
+    assert!(request.skip_chunks);
+    assert_eq!(request.max_resolution_window_ms, i64::MAX);
 }
 
 #[test]

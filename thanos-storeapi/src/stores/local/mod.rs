@@ -248,7 +248,15 @@ impl Store for LocalStore {
             };
             let edit = LabelEdit::new(group.external_labels(), &request.without_replica_labels);
             let shapes = group.shapes();
-            for at in select_blocks(&shapes, request.range, request.max_resolution_window_ms) {
+            // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
+            let chosen: Vec<usize> = if request.skip_chunks {
+                (0..shapes.len())
+                    .filter(|at| shapes[*at].0.overlaps(request.range))
+                    .collect()
+            } else {
+                select_blocks(&shapes, request.range, request.max_resolution_window_ms)
+            };
+            for at in chosen {
                 let block = &group.blocks()[at];
                 let series = self.block_series(block, matchers.clone(), &edit, &request);
                 let name = format!("block {}", block.id());
