@@ -37,7 +37,8 @@ fn labels_of(port: &str) -> Labels {
 }
 
 fn chunks_of(height: f64, range: TimeRange) -> Vec<SeriesChunk> {
-    let first = range.min.as_millis().div_euclid(STEP_MS) + 1;
+    // The first step at or after the start: both ends of the range are inclusive.
+    let first = range.min.as_millis().saturating_sub(1).div_euclid(STEP_MS) + 1;
     let times: Vec<i64> = (first..=range.max.as_millis().div_euclid(STEP_MS))
         .map(|step| step * STEP_MS)
         .collect();
@@ -70,7 +71,7 @@ impl Store for Tides {
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
-        if (request.range.max - request.range.min) / STEP_MS > SAMPLES_MAX {
+        if !request.skip_chunks && (request.range.max - request.range.min) / STEP_MS > SAMPLES_MAX {
             return Err(Error::limit_exceeded(format!(
                 "at most {SAMPLES_MAX} samples for each series"
             )));
@@ -88,7 +89,9 @@ impl Store for Tides {
                 } else {
                     chunks_of(height, request.range)
                 };
-                batch.push(labels.as_ref(), chunks);
+                if request.skip_chunks || !chunks.is_empty() {
+                    batch.push(labels.as_ref(), chunks);
+                }
             }
         }
         Ok(Box::pin(futures::stream::iter([Ok(SeriesEvent::Batch(

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use thanos_core::Result;
@@ -9,6 +10,9 @@ use thanos_core::Result;
 use crate::flags::LogFlags;
 use crate::logging;
 use crate::roles::{query, standalone, store};
+
+/// How long blocking work may go on after a role has ended.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A block storage and global query view for Prometheus.
 #[derive(Debug, Parser)]
@@ -69,13 +73,16 @@ fn run_role(role: Role) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match role {
             Role::Store(flags) => store::run(*flags).await,
             Role::Query(flags) => query::run(*flags).await,
             Role::Standalone(flags) => standalone::run(*flags).await,
         }
-    })
+    });
+    // Work on threads for blocking calls that nobody waits for any more must not keep the process alive.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    outcome
 }
 
 #[cfg(test)]

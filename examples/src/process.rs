@@ -38,6 +38,7 @@ impl Process {
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
         let (trigger, shutdown) = shutdown::channel();
+        trigger.stop_on_signal()?;
         let probe = Probe::default();
         let metrics = Metrics::new(component, register);
         let (listener, address) = http::listen(&flags.address).await?;
@@ -108,7 +109,7 @@ impl Process {
     /// That of the part that failed.
     pub async fn run(mut self) -> Result<()> {
         let ended = tokio::select! {
-            signal = self.trigger.stop_on_signal() => signal.map_err(Error::from),
+            () = self.shutdown.clone().wait() => Ok(()),
             Some(task) = self.tasks.join_next() => flatten(task),
         };
         self.probe.ready(false);

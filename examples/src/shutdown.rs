@@ -9,8 +9,8 @@ pub struct Shutdown {
     receiver: watch::Receiver<bool>,
 }
 
-/// Turns the [`Shutdown`] when told to or when dropped.
-#[derive(Debug)]
+/// Turns the [`Shutdown`] when told to or when all its clones are dropped.
+#[derive(Debug, Clone)]
 pub struct ShutdownTrigger {
     sender: watch::Sender<bool>,
 }
@@ -27,20 +27,24 @@ impl ShutdownTrigger {
         self.sender.send_replace(true);
     }
 
-    /// Waits for SIGINT or SIGTERM, then stops.
+    /// Stops at the first SIGINT or SIGTERM from now on.
     ///
     /// # Errors
     ///
     /// When the process cannot listen for signals.
-    pub async fn stop_on_signal(&self) -> std::io::Result<()> {
+    pub fn stop_on_signal(&self) -> std::io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let name = tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        };
-        tracing::info!(signal = name, "caught signal, exiting");
-        self.stop();
+        let trigger = self.clone();
+        // The task ends with the runtime; nothing waits for a signal that never comes.
+        tokio::spawn(async move {
+            let name = tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            };
+            tracing::info!(signal = name, "caught signal, exiting");
+            trigger.stop();
+        });
         Ok(())
     }
 }

@@ -44,7 +44,7 @@ pub struct StoreFlags {
     /// Number of block metadata objects that are read at once.
     #[arg(long, value_name = "N", default_value_t = 32)]
     block_meta_fetch_concurrency: usize,
-    /// The most memory that requests may hold at once.
+    /// The most memory that postings and series of all requests may hold at once.
     #[arg(id = "store.memory-limit", long = "store.memory-limit", value_name = "BYTES", default_value = "2GB", value_parser = bytes)]
     memory_limit: u64,
 }
@@ -113,7 +113,10 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
     })
     .await?;
 
-    first_sync(&gateway, &metrics).await?;
+    tokio::select! {
+        () = process.shutdown().wait() => return process.run().await,
+        synced = first_sync(&gateway, &metrics) => synced?,
+    }
     process
         .serve_store(&flags.grpc, Arc::clone(&gateway) as _)
         .await?;
@@ -176,7 +179,11 @@ async fn keep_synced(
             () = shutdown.clone().wait() => return Ok(()),
             () = tokio::time::sleep(interval) => {}
         }
-        if let Err(error) = sync(&gateway, &metrics).await {
+        let synced = tokio::select! {
+            () = shutdown.clone().wait() => return Ok(()),
+            synced = sync(&gateway, &metrics) => synced,
+        };
+        if let Err(error) = synced {
             tracing::error!(%error, "sync failed, the blocks known before are still served");
         }
     }

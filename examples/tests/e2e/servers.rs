@@ -1,7 +1,7 @@
 //! Probes, metrics, flags and shutdown of the processes.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::programs::{Store, querier, testdata};
 
@@ -87,33 +87,7 @@ fn wrong_flags_end_with_a_message() {
 ///
 #[test]
 fn sigterm_ends_a_role_with_success() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_thanos"))
-        .args([
-            "query",
-            "--http-address",
-            "127.0.0.1:0",
-            "--grpc-address",
-            "127.0.0.1:0",
-        ])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    let killed = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(killed.success());
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(
-            started.elapsed() < Duration::from_secs(10),
-            "still running 10 s after SIGTERM"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert!(status.success(), "{status}");
+    let mut querier = querier(&[], &[]);
+    let status = querier.terminate(Duration::from_secs(10));
+    assert!(status.success(), "{status}\n{}", querier.log());
 }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::TempDir;
@@ -200,6 +200,34 @@ impl Peer {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         parse_answer(&answer).ok_or_else(|| std::io::Error::other("not an HTTP answer"))
+    }
+}
+
+impl Peer {
+    /// Asks the server to end with SIGTERM and returns how it ended.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs after `timeout`.
+    pub fn terminate(&mut self, timeout: Duration) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(
+            asked.is_ok_and(|status| status.success()),
+            "kill -TERM {pid} failed"
+        );
+        let started = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            assert!(
+                started.elapsed() < timeout,
+                "still running {timeout:?} after SIGTERM:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
