@@ -110,13 +110,13 @@ fn rank_below(limit: f64, buckets: &[Bucket]) -> Option<f64> {
     None
 }
 
-/// Sorts and joins equal bounds; reports whether there is a bucket for +Inf.
+/// Sorts and joins equal bounds; reports whether all are numbers and the last one is +Inf.
 fn prepare(buckets: &mut Vec<Bucket>) -> bool {
-    buckets.sort_by(|a, b| {
-        a.upper
-            .partial_cmp(&b.upper)
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
+    // Prometheus sorts NaN to an unspecified place, and sorting here must have a total order not to panic.
+    if buckets.iter().any(|bucket| bucket.upper.is_nan()) {
+        return false;
+    }
+    buckets.sort_by(|a, b| a.upper.total_cmp(&b.upper));
     if buckets
         .last()
         .is_none_or(|last| last.upper != f64::INFINITY)
@@ -239,6 +239,22 @@ mod tests {
                 expected,
                 "{lower} {upper}"
             );
+        }
+    }
+
+    #[test]
+    fn a_bound_that_is_not_a_number_gives_nan() {
+        for nan in [f64::NAN, -f64::NAN] {
+            // Many bounds in falling order, so that sorting compares each with several others.
+            let pairs: Vec<(f64, f64)> = (0..200)
+                .map(|i| match i % 7 {
+                    3 => (nan, 1.0),
+                    _ => (f64::from(200 - i), f64::from(i)),
+                })
+                .chain([(INF, 300.0)])
+                .collect();
+            assert!(bucket_quantile(0.5, &mut buckets(&pairs)).0.is_nan());
+            assert!(bucket_fraction(0.0, 1.0, &mut buckets(&pairs)).is_nan());
         }
     }
 }
