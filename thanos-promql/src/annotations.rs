@@ -133,6 +133,10 @@ impl Annotation {
         }
     }
 
+    fn is_of_storage(&self) -> bool {
+        self.span.is_none()
+    }
+
     /// Returns how much it matters.
     pub fn severity(&self) -> Severity {
         self.severity
@@ -208,13 +212,19 @@ impl Annotations {
         self.by_text.values()
     }
 
-    /// Returns the texts of one severity as users see them, at most `limit` and a note about the rest; 0 means all.
+    /// Returns the texts of one severity as users see them: all of the storage, and then at most `limit` about
+    /// the query and a note about the rest; 0 means all.
     pub fn render(&self, severity: Severity, query: &str, limit: usize) -> Vec<String> {
-        let matching = || self.iter().filter(|one| one.severity == severity);
-        let count = matching().count();
+        // Data that is missing must not go unnoticed because the query has other flaws.
+        let (storage, matching): (Vec<_>, Vec<_>) = self
+            .iter()
+            .filter(|one| one.severity == severity)
+            .partition(|one| one.is_of_storage());
+        let count = matching.len();
         let shown = if limit == 0 { count } else { limit.min(count) };
-        let mut texts: Vec<String> = matching()
-            .take(shown)
+        let mut texts: Vec<String> = storage
+            .into_iter()
+            .chain(matching.into_iter().take(shown))
             .map(|one| one.render(query))
             .collect();
         if count > shown {
@@ -308,6 +318,28 @@ mod tests {
         let texts = annotations.render(Severity::Info, "rate(m[1m])", 3);
         assert_eq!(texts.len(), 4);
         assert_eq!(texts[3], "2 more info annotations omitted");
+    }
+
+    #[test]
+    fn what_the_storage_says_comes_first_and_is_never_omitted() {
+        let mut annotations = Annotations::default();
+        for i in 0..3 {
+            annotations.add(Annotation::bad_bucket_label(&format!("m{i}"), "x", SPAN));
+            annotations.add(Annotation::storage(format!("store-{i}: timed out")));
+        }
+        let texts = annotations.render(Severity::Warning, "rate(m[1m])", 2);
+        let expected = [
+            "store-0: ",
+            "store-1: ",
+            "store-2: ",
+            "PromQL",
+            "PromQL",
+            "1 more",
+        ];
+        assert_eq!(texts.len(), expected.len(), "{texts:?}");
+        for (text, start) in texts.iter().zip(expected) {
+            assert!(text.starts_with(start), "{texts:?}");
+        }
     }
 
     #[test]

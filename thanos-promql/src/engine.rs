@@ -4,6 +4,7 @@
 //! stops the evaluation and gives its memory back. It needs no runtime and computes inside `poll`, so call it
 //! from a compute thread, for instance under `futures::executor::block_on`.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -304,14 +305,11 @@ impl PreparedQuery {
     pub async fn run(self, queryable: Arc<dyn Queryable>) -> Result<QueryResult> {
         let (value, lease) = self.evaluate(&*queryable).await?;
         let (mut annotations, completeness) = self.cx.take_notes();
-        if let Completeness::Partial { missing } = &completeness {
-            if self.on_partial == OnPartial::Fail {
-                return Err(partial_error(&completeness));
-            }
-            for one in missing {
-                let text = format!("{}: {}", one.source, one.reason);
-                annotations.add(Annotation::storage(text));
-            }
+        if !completeness.is_complete() && self.on_partial == OnPartial::Fail {
+            return Err(partial_error(&completeness));
+        }
+        for text in missing_texts(&completeness) {
+            annotations.add(Annotation::storage(text));
         }
         let elapsed_ms = self.clock.now() - self.started;
         Ok(QueryResult {
@@ -416,12 +414,17 @@ async fn open(queryable: &dyn Queryable, planner: Planner) -> Result<()> {
     Ok(())
 }
 
-fn partial_error(completeness: &Completeness) -> Error {
-    let missing: Vec<String> = completeness
-        .missing()
-        .iter()
+/// Returns what is missing, as users see it; several selectors may miss the same.
+pub(crate) fn missing_texts(completeness: &Completeness) -> BTreeSet<String> {
+    let missing = completeness.missing().iter();
+    missing
         .map(|one| format!("{}: {}", one.source, one.reason))
-        .collect();
+        .collect()
+}
+
+/// Returns the failure of an answer that would lack data.
+pub(crate) fn partial_error(completeness: &Completeness) -> Error {
+    let missing: Vec<String> = missing_texts(completeness).into_iter().collect();
     Error::new(
         ErrorKind::Storage,
         format!("incomplete data: {}", missing.join("; ")),

@@ -16,8 +16,7 @@ use super::Api;
 use super::answer::{Failure, Remarks, success};
 use super::params::{Params, invalid};
 use super::source::SourceParams;
-use crate::engine::OnPartial;
-use crate::error::{Error, ErrorKind};
+use crate::engine::{OnPartial, missing_texts, partial_error};
 use crate::json::{write_labels, write_strings};
 
 const TRUNCATED: &str = "results truncated due to limit";
@@ -172,17 +171,16 @@ impl Call {
     }
 
     fn finish(mut self, write: impl FnOnce(&mut Remarks) -> Vec<u8>) -> Result<Response, Failure> {
-        let missing: Vec<String> = self
-            .completeness
-            .missing()
-            .iter()
-            .map(|one| format!("{}: {}", one.source, one.reason))
-            .collect();
-        if !missing.is_empty() && self.on_partial == OnPartial::Fail {
-            let text = format!("incomplete data: {}", missing.join("; "));
-            return Err(Error::new(ErrorKind::Storage, text).into());
+        if !self.completeness.is_complete() && self.on_partial == OnPartial::Fail {
+            return Err(partial_error(&self.completeness).into());
         }
+        let missing = missing_texts(&self.completeness);
         self.remarks.warnings.extend(missing);
+        // Every match[] asks the same sources, which say the same about themselves.
+        let mut seen = BTreeSet::new();
+        self.remarks
+            .warnings
+            .retain(|text| seen.insert(text.clone()));
         let data = write(&mut self.remarks);
         Ok(success(data, &self.remarks))
     }

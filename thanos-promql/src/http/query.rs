@@ -19,7 +19,7 @@ use crate::value::QueryResult;
 
 /// The most points of a series that a range query may give.
 const POINTS_MAX: i64 = 11_000;
-/// The most warnings, and the most infos, of an answer.
+/// The most warnings, and the most infos, of an answer that are about the query itself.
 const REMARKS_MAX: usize = 10;
 
 pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Response, Failure> {

@@ -211,6 +211,42 @@ async fn an_answer_without_all_data_is_a_failure_unless_the_request_allows_it() 
     }
 }
 
+#[tokio::test]
+async fn every_source_that_is_missing_is_told_once() {
+    let mut data = MemoryQueryable::default();
+    data.push(Labels::from_pairs([("__name__", "up")]), [(0, 1.0)]);
+    let sources: Vec<String> = (10..25).map(|i| format!("store-{i}")).collect();
+    for source in &sources {
+        data.push_missing(Missing {
+            source: source.clone(),
+            reason: "timed out".into(),
+        });
+    }
+    let data = data.into_queryable();
+    let mut expected: Vec<String> = sources
+        .iter()
+        .map(|source| format!("{source}: timed out"))
+        .collect();
+    let warnings = async |target: &str| -> Vec<String> {
+        let target = format!("/api/v1/{target}&partial_response=true");
+        let (_, body) = get_from(Arc::clone(&data), &target).await;
+        let json: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let texts = json["warnings"].as_array().unwrap().iter();
+        texts.map(|text| text.as_str().unwrap().into()).collect()
+    };
+    assert_eq!(warnings("series?match[]=up&match[]=up").await, expected);
+    expected
+        .push("PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)".to_owned());
+    assert_eq!(
+        warnings("query?query=quantile(2,up)&time=0").await,
+        expected
+    );
+    let (_, body) = get_from(Arc::clone(&data), "/api/v1/series?match[]=up&match[]=up").await;
+    assert_eq!(body.matches("store-10").count(), 1, "{body}");
+    let (_, body) = get_from(Arc::clone(&data), "/api/v1/query?query=up%2Bup&time=0").await;
+    assert_eq!(body.matches("store-10").count(), 1, "{body}");
+}
+
 /// Data that never comes; holds a mark as long as somebody waits for it.
 #[derive(Debug)]
 struct Endless(Arc<()>);
