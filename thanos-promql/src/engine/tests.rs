@@ -510,3 +510,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_subquery_at_the_end_of_time_has_no_steps() {
+    let text = "sum_over_time(vector(1)[1s:1m])";
+    let end = Timestamp::from_millis(i64::MAX);
+    let result = block_on(Engine::default().instant(&data(), text, end)).unwrap();
+    assert_eq!(result.value.series_count(), 0);
+}

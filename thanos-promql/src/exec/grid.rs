@@ -25,6 +25,15 @@ impl Grid {
         }
     }
 
+    /// Returns no step; `start_ms` is a time to start with all the same.
+    pub(crate) fn none_at(start_ms: i64) -> Self {
+        Self {
+            start_ms,
+            step_ms: 1,
+            len: 0,
+        }
+    }
+
     /// Returns the steps from `start_ms` to at most `end_ms`; none when the end comes first.
     pub(crate) fn range(start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Self> {
         debug_assert!(step_ms > 0, "a step goes forward");

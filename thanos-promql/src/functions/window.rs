@@ -542,7 +542,7 @@ fn linear_regression(samples: Columns<'_>, intercept_ms: i64) -> (f64, f64) {
     let [mut x_sum, mut y_sum, mut xy_sum, mut xx_sum] = [CompensatedSum::default(); 4];
     for (time, y) in samples.iter() {
         n += 1.0;
-        let x = secs(time - intercept_ms);
+        let x = secs(time.saturating_sub(intercept_ms));
         x_sum.add(x);
         y_sum.add(y);
         xy_sum.add(x * y);

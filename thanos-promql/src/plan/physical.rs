@@ -303,7 +303,10 @@ fn subquery_grid(subquery: &Subquery, outer: Grid) -> Result<Grid> {
     let step_ms = subquery.step_ms;
     let mut start = open_start / step_ms * step_ms;
     if start <= open_start {
-        start += step_ms;
+        let Some(next) = start.checked_add(step_ms) else {
+            return Ok(Grid::none_at(last));
+        };
+        start = next;
     }
     Grid::range(start, last, step_ms)
 }

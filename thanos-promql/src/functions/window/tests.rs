@@ -209,3 +209,20 @@ fn many_windows_equal_single_ones() {
         }
     }
 }
+
+#[test]
+fn a_line_far_from_its_samples_does_not_overflow() {
+    let (times, values) = ([-30, -20], [1.0, 2.0]);
+    let columns = Columns {
+        times: &times,
+        values: &values,
+    };
+    let sweep = Sweep {
+        steps: &[(i64::MAX, -10)],
+        range_ms: 60,
+        params: [&[0.0], &[]],
+    };
+    let mut results = 0;
+    WindowFn::PredictLinear.sweep(columns, sweep, |_, _| results += 1);
+    assert_eq!(results, 1);
+}
