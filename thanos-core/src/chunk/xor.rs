@@ -149,9 +149,13 @@ fn run(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) ->
             // A run of samples with the same delta and the same value: two zero bits each. The loaded word has
             // 57 stream bits, so the guard bit ends the run before the others.
             let zeros = (word | 1 << 7).leading_zeros() as usize;
-            let same = (zeros / 2).min(count - done);
+            let mut same = (zeros / 2).min(count - done);
+            if same == RUN_BLOCK {
+                // Constant series dominate real fleets: look for the end of the run beyond the word.
+                same = (zero_bits(data, position) / 2).min(count - done);
+            }
             let value = f64::from_bits(bits);
-            if same < RUN_LONG
+            if !(RUN_LONG..=RUN_BLOCK).contains(&same)
                 || !fill_block(&mut times[done..], &mut values[done..], time, delta, value)
             {
                 fill_run(
@@ -220,6 +224,33 @@ fn run(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) ->
         value: XorValue::from_parts(bits, trailing, window),
     };
     Ok(())
+}
+
+/// Returns how many zero bits follow from bit `position`, up to the end of `data`.
+fn zero_bits(data: &[u8], position: usize) -> usize {
+    let Some((first, rest)) = data.get(position / 8..).and_then(<[u8]>::split_first) else {
+        return 0;
+    };
+    let used = position % 8;
+    let first = first << used;
+    if first != 0 {
+        return first.leading_zeros() as usize;
+    }
+    let (words, bytes) = rest.as_chunks::<8>();
+    let mut zeros = 8 - used;
+    for word in words.iter().map(|word| u64::from_be_bytes(*word)) {
+        if word != 0 {
+            return zeros + word.leading_zeros() as usize;
+        }
+        zeros += 64;
+    }
+    for byte in bytes {
+        if *byte != 0 {
+            return zeros + byte.leading_zeros() as usize;
+        }
+        zeros += 8;
+    }
+    zeros
 }
 
 /// Writes the samples of a run.
