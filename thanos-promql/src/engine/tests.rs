@@ -518,3 +518,35 @@ fn a_subquery_at_the_end_of_time_has_no_steps() {
     let result = block_on(Engine::default().instant(&data(), text, end)).unwrap();
     assert_eq!(result.value.series_count(), 0);
 }
+
+/// A counter with a sample each second from 0 on.
+fn seconds(count: i64) -> Arc<dyn Queryable> {
+    let mut data = MemoryQueryable::default();
+    let samples = (0..count).map(|sec| (sec * 1000, small(sec)));
+    data.push(name("s", &[]), samples);
+    data.into_queryable()
+}
+
+#[test]
+fn more_steps_than_a_tile_aims_at_are_evaluated_all_the_same() {
+    // One more step than a tile has cells.
+    for (text, expected) in [
+        ("count_over_time(rate(s[20s])[70000s:1s])", 27.0),
+        ("count_over_time((-s)[70000s:1s])", 309.0),
+        ("count_over_time((s > bool 3)[70000s:1s])", 309.0),
+        ("count_over_time((s + s)[70000s:1s])", 309.0),
+        ("count_over_time(sum(s)[70000s:1s])", 309.0),
+        ("count_over_time(absent(x)[70000s:1s])", 70_000.0),
+        (
+            "count_over_time(sum_over_time(s[20s:1s])[70000s:1s])",
+            328.0,
+        ),
+    ] {
+        let result = block_on(engine().instant(&seconds(10), text, time(69_000))).unwrap();
+        let Value::Vector(samples) = result.value else {
+            panic!("a vector was expected");
+        };
+        assert_eq!(samples.len(), 1, "{text}");
+        assert_eq!(samples[0].point.value, expected, "{text}");
+    }
+}

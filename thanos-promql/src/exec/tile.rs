@@ -111,9 +111,10 @@ impl Tile {
         self.ids.is_empty()
     }
 
-    /// Reports whether the tile should be handed on.
+    /// Reports whether the tile should be handed on; one series fits however many steps there are.
     pub(crate) fn is_full(&self) -> bool {
-        self.ids.len() >= TILE_SERIES || (self.ids.len() + 1) * self.steps > TILE_CELLS
+        let series = self.ids.len();
+        series >= TILE_SERIES || series > 0 && (series + 1) * self.steps > TILE_CELLS
     }
 
     /// Returns the bytes that the tile holds, without the labels, which are shared.
