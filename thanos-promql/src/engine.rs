@@ -277,6 +277,16 @@ impl Engine {
     }
 }
 
+/// Stops an evaluation when dropped.
+#[derive(Debug)]
+pub(crate) struct StopOnDrop(Arc<Context>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 /// A query that is ready to run once.
 #[derive(Debug)]
 pub struct PreparedQuery {
@@ -295,6 +305,12 @@ impl PreparedQuery {
     /// Returns the time that the query may take.
     pub fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    /// Returns what stops the evaluation when it is dropped, even inside a long series.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
+        StopOnDrop(Arc::clone(&self.cx))
     }
 
     /// Evaluates the query over `queryable`.

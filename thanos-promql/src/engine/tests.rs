@@ -528,6 +528,23 @@ fn seconds(count: i64) -> Arc<dyn Queryable> {
 }
 
 #[test]
+fn a_deadline_that_passes_inside_a_series_stops_its_windows() {
+    // 2,000 windows with up to 20,000 samples each.
+    let (text, times) = ("count_over_time(s[20000s])", (time(18_000), time(20_000)));
+    let mut query = Query::range(text, times.0, times.1, Duration::from_secs(1));
+    let run = |query| {
+        let clock = Arc::new(TickingClock(std::sync::atomic::AtomicI64::new(0)));
+        let engine = Engine::with_clock(EngineOptions::default(), clock);
+        block_on(engine.query(&seconds(20_000), query)).map(|result| result.stats)
+    };
+    let looks = run(query.clone()).unwrap().elapsed;
+    query.timeout = Some(looks / 2);
+    assert_eq!(run(query.clone()).unwrap_err().kind(), ErrorKind::Timeout);
+    query.timeout = Some(Duration::from_millis(15));
+    assert_eq!(run(query).unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[test]
 fn more_steps_than_a_tile_aims_at_are_evaluated_all_the_same() {
     // One more step than a tile has cells.
     for (text, expected) in [
@@ -549,4 +566,15 @@ fn more_steps_than_a_tile_aims_at_are_evaluated_all_the_same() {
         assert_eq!(samples.len(), 1, "{text}");
         assert_eq!(samples[0].point.value, expected, "{text}");
     }
+}
+
+#[test]
+fn an_evaluation_that_nobody_waits_for_stops() {
+    let query = Query::instant("g", time(1200));
+    let prepared = Engine::default().prepare(&query).unwrap();
+    let stop = prepared.stop_on_drop();
+    assert!(prepared.cx.check().is_ok());
+    drop(stop);
+    let error = block_on(prepared.run(data())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
 }

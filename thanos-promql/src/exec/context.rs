@@ -1,7 +1,7 @@
 //! What all operators of one evaluation share: limits, the deadline, annotations and counters.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Context {
     clock: Arc<dyn Clock>,
     deadline: Timestamp,
+    is_stopped: AtomicBool,
     budget: MemoryBudget,
     samples_max: u64,
     samples: AtomicU64,
@@ -51,6 +52,7 @@ impl Context {
         Self {
             clock,
             deadline: limits.deadline,
+            is_stopped: AtomicBool::new(false),
             budget: limits.budget,
             samples_max: limits.samples_max,
             samples: AtomicU64::new(0),
@@ -79,8 +81,16 @@ impl Context {
         Ok(())
     }
 
-    /// Checks the deadline.
+    /// Lets the next [`Context::check`] fail.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Checks the deadline, and whether the result is still wanted.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::cancelled("expression evaluation"));
+        }
         if self.clock.now() > self.deadline {
             return Err(Error::timeout("expression evaluation"));
         }

@@ -72,10 +72,12 @@ impl Ready {
             params: [self.params[0].as_slice(), self.params[1].as_slice()],
         };
         let mut points = 0;
-        let touched = call.function.sweep(series, sweep, |step, value| {
+        let set = |step, value| {
             points += 1;
             row.set(step, value);
-        });
+        };
+        let check = || call.cx.check();
+        let touched = call.function.sweep(series, sweep, set, check)?;
         if touched > 0 {
             self.annotate(id, points > 0)?;
         }

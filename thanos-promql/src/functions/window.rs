@@ -8,6 +8,9 @@ use super::quantile::quantile;
 use super::sum::{CompensatedSum, Mean};
 use crate::error::{Error, Result};
 
+/// The samples that windows may fold between two looks at the deadline: some milliseconds of work.
+const CHECK_SAMPLES: usize = 1 << 20;
+
 /// The samples of a series, or of a window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Columns<'a> {
@@ -173,40 +176,45 @@ pub(crate) struct Sweep<'a> {
 
 impl WindowFn {
     /// Calls `out(step, result)` for every step that has one and returns the samples seen in all windows.
+    ///
+    /// # Errors
+    ///
+    /// Those of `check`, which is called now and then to see whether the results are still wanted.
     pub(crate) fn sweep(
         self,
         series: Columns<'_>,
         sweep: Sweep<'_>,
         out: impl FnMut(usize, f64),
-    ) -> usize {
+        check: impl Fn() -> Result<()>,
+    ) -> Result<usize> {
         // One call for each kernel, so that the loop is compiled for each.
         match self {
-            Self::AvgOverTime => run(Each(avg), series, sweep, out),
-            Self::Changes => run(Each(changes), series, sweep, out),
-            Self::CountOverTime => run(Each(count), series, sweep, out),
-            Self::Delta => run(Rate::new(RateKind::Delta), series, sweep, out),
-            Self::Deriv => run(Each(deriv), series, sweep, out),
-            Self::DoubleExponentialSmoothing => run(Each(smooth), series, sweep, out),
-            Self::FirstOverTime => run(Each(first), series, sweep, out),
-            Self::Idelta => run(Each(idelta), series, sweep, out),
-            Self::Increase => run(Rate::new(RateKind::Increase), series, sweep, out),
-            Self::Irate => run(Each(irate), series, sweep, out),
-            Self::LastOverTime => run(Each(last), series, sweep, out),
-            Self::MadOverTime => run(Each(mad), series, sweep, out),
-            Self::MaxOverTime => run(Each(max), series, sweep, out),
-            Self::MinOverTime => run(Each(min), series, sweep, out),
-            Self::PredictLinear => run(Each(predict_linear), series, sweep, out),
-            Self::PresentOverTime => run(Each(present), series, sweep, out),
-            Self::QuantileOverTime => run(Each(quantile_over_time), series, sweep, out),
-            Self::Rate => run(Rate::new(RateKind::Rate), series, sweep, out),
-            Self::Resets => run(Each(resets), series, sweep, out),
-            Self::StddevOverTime => run(Each(stddev), series, sweep, out),
-            Self::StdvarOverTime => run(Each(stdvar), series, sweep, out),
-            Self::SumOverTime => run(Each(sum), series, sweep, out),
-            Self::TsOfFirstOverTime => run(Each(ts_of_first), series, sweep, out),
-            Self::TsOfLastOverTime => run(Each(ts_of_last), series, sweep, out),
-            Self::TsOfMaxOverTime => run(Each(ts_of_max), series, sweep, out),
-            Self::TsOfMinOverTime => run(Each(ts_of_min), series, sweep, out),
+            Self::AvgOverTime => run(Each(avg), series, sweep, out, check),
+            Self::Changes => run(Each(changes), series, sweep, out, check),
+            Self::CountOverTime => run(Each(count), series, sweep, out, check),
+            Self::Delta => run(Rate::new(RateKind::Delta), series, sweep, out, check),
+            Self::Deriv => run(Each(deriv), series, sweep, out, check),
+            Self::DoubleExponentialSmoothing => run(Each(smooth), series, sweep, out, check),
+            Self::FirstOverTime => run(Each(first), series, sweep, out, check),
+            Self::Idelta => run(Each(idelta), series, sweep, out, check),
+            Self::Increase => run(Rate::new(RateKind::Increase), series, sweep, out, check),
+            Self::Irate => run(Each(irate), series, sweep, out, check),
+            Self::LastOverTime => run(Each(last), series, sweep, out, check),
+            Self::MadOverTime => run(Each(mad), series, sweep, out, check),
+            Self::MaxOverTime => run(Each(max), series, sweep, out, check),
+            Self::MinOverTime => run(Each(min), series, sweep, out, check),
+            Self::PredictLinear => run(Each(predict_linear), series, sweep, out, check),
+            Self::PresentOverTime => run(Each(present), series, sweep, out, check),
+            Self::QuantileOverTime => run(Each(quantile_over_time), series, sweep, out, check),
+            Self::Rate => run(Rate::new(RateKind::Rate), series, sweep, out, check),
+            Self::Resets => run(Each(resets), series, sweep, out, check),
+            Self::StddevOverTime => run(Each(stddev), series, sweep, out, check),
+            Self::StdvarOverTime => run(Each(stdvar), series, sweep, out, check),
+            Self::SumOverTime => run(Each(sum), series, sweep, out, check),
+            Self::TsOfFirstOverTime => run(Each(ts_of_first), series, sweep, out, check),
+            Self::TsOfLastOverTime => run(Each(ts_of_last), series, sweep, out, check),
+            Self::TsOfMaxOverTime => run(Each(ts_of_max), series, sweep, out, check),
+            Self::TsOfMinOverTime => run(Each(ts_of_min), series, sweep, out, check),
         }
     }
 }
@@ -216,9 +224,10 @@ fn run<K: Kernel>(
     series: Columns<'_>,
     sweep: Sweep<'_>,
     mut out: impl FnMut(usize, f64),
-) -> usize {
+    check: impl Fn() -> Result<()>,
+) -> Result<usize> {
     kernel.prepare(series);
-    let (mut from, mut to, mut seen) = (0, 0, 0);
+    let (mut from, mut to, mut seen, mut checked) = (0, 0, 0, 0);
     for (step, &(step_ms, end_ms)) in sweep.steps.iter().enumerate() {
         let start_ms = end_ms.saturating_sub(sweep.range_ms);
         while series.times.get(to).is_some_and(|time| *time <= end_ms) {
@@ -231,6 +240,10 @@ fn run<K: Kernel>(
             continue;
         }
         seen += to - from;
+        if seen - checked >= CHECK_SAMPLES {
+            check()?;
+            checked = seen;
+        }
         let window = Window {
             series,
             from,
@@ -246,7 +259,7 @@ fn run<K: Kernel>(
             out(step, value);
         }
     }
-    seen
+    Ok(seen)
 }
 
 /// A kernel that folds every window anew.

@@ -1,5 +1,6 @@
 //! `query` and `query_range`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -115,7 +116,8 @@ async fn evaluate(
 ) -> Result<QueryResult, Error> {
     let internal = |what: &str| Error::new(ErrorKind::Internal, what);
     let timeout = prepared.timeout();
-    let _slot = tokio::time::timeout(timeout, api.slots.acquire())
+    let free = Arc::clone(&api.slots).acquire_owned();
+    let slot = tokio::time::timeout(timeout, free)
         .await
         .map_err(|_| Error::timeout("query queue"))?
         .map_err(|_| internal("the query slots were closed"))?;
@@ -123,7 +125,10 @@ async fn evaluate(
     // Dropped with this future, and then the evaluation hears of it.
     let (_alive, abandoned) = oneshot::channel::<()>();
     let runtime = tokio::runtime::Handle::current();
+    let _stop = prepared.stop_on_drop();
     let evaluation = tokio::task::spawn_blocking(move || {
+        // An evaluation that goes on for a while after its request has ended counts as long as it does.
+        let _slot = slot;
         let run = std::pin::pin!(prepared.run(queryable));
         let first = future::select(run, abandoned);
         match runtime.block_on(first) {

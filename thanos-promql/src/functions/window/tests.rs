@@ -25,7 +25,8 @@ fn eval_with(
     let mut result = None;
     WindowFn::from_name(name)
         .unwrap()
-        .sweep(columns, sweep, |_, value| result = Some(value));
+        .sweep(columns, sweep, |_, value| result = Some(value), || Ok(()))
+        .unwrap();
     result
 }
 
@@ -199,7 +200,13 @@ fn many_windows_equal_single_ones() {
         };
         WindowFn::from_name(name)
             .unwrap()
-            .sweep(columns, sweep, |step, value| together[step] = Some(value));
+            .sweep(
+                columns,
+                sweep,
+                |step, value| together[step] = Some(value),
+                || Ok(()),
+            )
+            .unwrap();
         for (got, (_, end_ms)) in together.iter().zip(&steps) {
             assert_eq!(
                 *got,
@@ -223,6 +230,8 @@ fn a_line_far_from_its_samples_does_not_overflow() {
         params: [&[0.0], &[]],
     };
     let mut results = 0;
-    WindowFn::PredictLinear.sweep(columns, sweep, |_, _| results += 1);
+    WindowFn::PredictLinear
+        .sweep(columns, sweep, |_, _| results += 1, || Ok(()))
+        .unwrap();
     assert_eq!(results, 1);
 }

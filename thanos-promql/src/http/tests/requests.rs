@@ -1,6 +1,7 @@
 //! Parameters, their errors, and what goes around the data.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use tower::ServiceExt;
 
 use super::golden::{get, send};
 use crate::Engine;
-use crate::http::{Api, FixedSource};
+use crate::http::{Api, ApiOptions, FixedSource};
 use crate::testkit::MemoryQueryable;
 
 async fn error_of(target: &str) -> (u16, String) {
@@ -303,6 +304,61 @@ async fn a_query_stops_at_the_timeout_of_the_request() {
     assert_eq!(body, expected);
     wait_until("the end of the evaluation", || {
         Arc::strong_count(&mark) == 1
+    })
+    .await;
+}
+
+/// Data that holds its thread up until it is told not to, or for some seconds.
+#[derive(Debug)]
+struct Stuck(Arc<AtomicBool>);
+
+#[async_trait]
+impl Queryable for Stuck {
+    async fn select(&self, _: Select) -> thanos_core::Result<SeriesStream> {
+        for _ in 0..5000 {
+            if !self.0.load(Ordering::Relaxed) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(Box::pin(futures::stream::empty()))
+    }
+
+    async fn label_names(&self, _: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        Ok(LabelStrings::default())
+    }
+
+    async fn label_values(&self, _: &str, _: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        Ok(LabelStrings::default())
+    }
+}
+
+#[tokio::test]
+async fn an_evaluation_that_still_runs_after_its_timeout_keeps_its_slot() {
+    let is_stuck = Arc::new(AtomicBool::new(true));
+    let options = ApiOptions {
+        queries_max: 1,
+        ..ApiOptions::default()
+    };
+    let source = Arc::new(FixedSource(Arc::new(Stuck(Arc::clone(&is_stuck)))));
+    let api = Api::with_options(Engine::default(), source, options);
+    let answer = async || {
+        let request = Request::get("/api/v1/query?query=up&timeout=50ms");
+        let request = request.body(Body::empty()).unwrap();
+        let response = api.clone().router().oneshot(request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    };
+    assert!(
+        answer()
+            .await
+            .contains("timed out in expression evaluation")
+    );
+    assert_eq!(api.slots.available_permits(), 0);
+    assert!(answer().await.contains("timed out in query queue"));
+    is_stuck.store(false, Ordering::Relaxed);
+    wait_until("the end of the evaluation", || {
+        api.slots.available_permits() == 1
     })
     .await;
 }
