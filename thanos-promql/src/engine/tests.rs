@@ -545,6 +545,37 @@ fn a_deadline_that_passes_inside_a_series_stops_its_windows() {
 }
 
 #[test]
+fn the_numbers_of_scalars_count_against_the_memory() {
+    // 86,400 steps, so that the numbers of one scalar take 691 kB.
+    let options = EngineOptions {
+        query_bytes_max: 4_000_000,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::new(options);
+    let run = |scalar: &str| {
+        let text = format!("count_over_time(vector({scalar})[1d:1s])");
+        block_on(engine.instant(&data(), &text, time(90_000))).map(|result| result.stats.peak_bytes)
+    };
+    assert!(run("time()").unwrap() >= 86_400 * 8);
+    // The numbers of the left sides go into those of the right ones.
+    let left = format!("{}time(){}", "(".repeat(30), " + time())".repeat(30));
+    assert!(run(&left).unwrap() >= 2 * 86_400 * 8);
+    let right = format!("{}time(){}", "(time() + ".repeat(30), ")".repeat(30));
+    for scalar in [right.as_str(), &right.replace(" + ", " % ")] {
+        let error = run(scalar).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+    }
+    let options = EngineOptions {
+        query_bytes_max: 1_000_000,
+        ..EngineOptions::default()
+    };
+    let times = (time(0), time(86_400));
+    let query = Query::range("rate(s[5m])", times.0, times.1, Duration::from_secs(1));
+    let error = block_on(Engine::new(options).query(&seconds(10), query)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+}
+
+#[test]
 fn more_steps_than_a_tile_aims_at_are_evaluated_all_the_same() {
     // One more step than a tile has cells.
     for (text, expected) in [

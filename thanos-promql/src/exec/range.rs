@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use thanos_core::budget::Lease;
 use thanos_core::labels::METRIC_NAME;
 
 use super::context::Context;
@@ -38,6 +39,8 @@ struct Ready {
     call: RangeCall,
     steps: Vec<(i64, i64)>,
     params: [Scalars; 2],
+    /// Of the steps.
+    _lease: Lease,
 }
 
 impl Ready {
@@ -46,6 +49,8 @@ impl Ready {
         for (param, mut scalar) in params.iter_mut().zip(scalars) {
             *param = scalar.eval(&call.cx, call.grid).await?;
         }
+        let bytes = call.grid.len() * size_of::<(i64, i64)>();
+        let lease = call.cx.lease(bytes as u64)?;
         let steps = call
             .grid
             .times_ms()
@@ -55,6 +60,7 @@ impl Ready {
             call,
             steps,
             params,
+            _lease: lease,
         })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use thanos_core::budget::Lease;
 
 use super::arith::scalar_binop;
 use super::bits;
@@ -34,40 +35,73 @@ pub(crate) enum Scalar {
 }
 
 /// The numbers of a scalar: one for each step, or one for all.
-#[derive(Debug, Clone)]
-pub(crate) struct Scalars(Vec<f64>);
+#[derive(Debug)]
+pub(crate) struct Scalars {
+    values: Vec<f64>,
+    /// Of the values; a single one is not worth a lease.
+    _lease: Option<Lease>,
+}
 
 impl Scalars {
     pub(crate) fn constant(value: f64) -> Self {
-        Self(vec![value])
+        Self {
+            values: vec![value],
+            _lease: None,
+        }
+    }
+
+    /// Returns the `len` numbers of `values`.
+    fn collect(cx: &Context, len: usize, values: impl Iterator<Item = f64>) -> Result<Self> {
+        let lease = cx.lease(bytes_of(len))?;
+        Ok(Self {
+            values: values.collect(),
+            _lease: Some(lease),
+        })
     }
 
     /// Returns the number at `step`.
     pub(crate) fn get(&self, step: usize) -> f64 {
-        if self.0.len() == 1 {
-            return self.0[0];
+        if self.values.len() == 1 {
+            return self.values[0];
         }
-        self.0[step]
+        self.values[step]
     }
 
     /// Returns one number for each step, or one for all.
     pub(crate) fn as_slice(&self) -> &[f64] {
-        &self.0
+        &self.values
     }
 
     /// Returns one number for each of `len` steps.
-    pub(crate) fn expanded(&self, len: usize) -> Vec<f64> {
-        (0..len).map(|step| self.get(step)).collect()
+    fn expanded(self, cx: &Context, len: usize) -> Result<Self> {
+        if self.values.len() == len {
+            return Ok(self);
+        }
+        Self::collect(cx, len, (0..len).map(|step| self.get(step)))
     }
 
-    fn combine(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
-        let len = self.0.len().max(other.0.len());
-        Self(
-            (0..len)
-                .map(|step| combine(self.get(step), other.get(step)))
-                .collect(),
-        )
+    fn negated(mut self) -> Self {
+        self.values.iter_mut().for_each(|value| *value = -*value);
+        self
     }
+
+    /// Returns the results of `combine` in the place of the longer side.
+    fn combine(mut self, mut other: Self, combine: impl Fn(f64, f64) -> f64) -> Self {
+        if self.values.len() >= other.values.len() {
+            for (step, value) in self.values.iter_mut().enumerate() {
+                *value = combine(*value, other.get(step));
+            }
+            return self;
+        }
+        for (step, value) in other.values.iter_mut().enumerate() {
+            *value = combine(self.get(step), *value);
+        }
+        other
+    }
+}
+
+fn bytes_of(values: usize) -> u64 {
+    (values * size_of::<f64>()) as u64
 }
 
 impl Scalar {
@@ -80,18 +114,17 @@ impl Scalar {
         Box::pin(async move {
             Ok(match self {
                 Self::Const(value) => Scalars::constant(*value),
-                Self::Time => Scalars(grid.times_ms().map(millis_to_secs).collect()),
-                Self::Negate(inner) => {
-                    let values = inner.eval(cx, grid).await?;
-                    Scalars(values.0.iter().map(|value| -value).collect())
+                Self::Time => {
+                    Scalars::collect(cx, grid.len(), grid.times_ms().map(millis_to_secs))?
                 }
+                Self::Negate(inner) => inner.eval(cx, grid).await?.negated(),
                 Self::Binary(op, sides) => {
                     let op = *op;
                     combine(cx, grid, sides, |a, b| scalar_binop(op, a, b)).await?
                 }
                 Self::Min(sides) => combine(cx, grid, sides, math::min).await?,
                 Self::Max(sides) => combine(cx, grid, sides, math::max).await?,
-                Self::OnlyValue(input) => only_values(grid, input).await?,
+                Self::OnlyValue(input) => only_values(cx, grid, input).await?,
                 Self::Invariant(inner) => {
                     Scalars::constant(inner.eval(cx, grid.first()).await?.get(0))
                 }
@@ -108,13 +141,15 @@ async fn combine(
 ) -> Result<Scalars> {
     let lhs = lhs.eval(cx, grid).await?;
     let rhs = rhs.eval(cx, grid).await?;
-    Ok(lhs.combine(&rhs, with))
+    Ok(lhs.combine(rhs, with))
 }
 
 /// Returns the value where there is exactly one series, NaN elsewhere.
-async fn only_values(grid: Grid, input: &mut BoxOperator) -> Result<Scalars> {
+async fn only_values(cx: &Context, grid: Grid, input: &mut BoxOperator) -> Result<Scalars> {
+    let words = bits::words(grid.len());
+    let mut lease = cx.lease(bytes_of(grid.len() + 2 * words))?;
     let mut values = vec![f64::NAN; grid.len()];
-    let mut once = vec![0; bits::words(grid.len())];
+    let mut once = vec![0; words];
     let mut more = once.clone();
     while let Some(tile) = input.next().await? {
         for (_, row) in tile.rows() {
@@ -130,7 +165,11 @@ async fn only_values(grid: Grid, input: &mut BoxOperator) -> Result<Scalars> {
         }
     }
     bits::ones(&more).for_each(|step| values[step] = f64::NAN);
-    Ok(Scalars(values))
+    lease.resize(bytes_of(values.len()))?;
+    Ok(Scalars {
+        values,
+        _lease: Some(lease),
+    })
 }
 
 /// A scalar as a series without labels: `vector(s)`, and a scalar as the result of a range query.
@@ -161,8 +200,9 @@ impl Operator for ScalarSeries {
         let Some(mut scalar) = self.scalar.take().filter(|_| self.grid.len() > 0) else {
             return Ok(None);
         };
-        let values = scalar.eval(&self.cx, self.grid).await?;
-        let values = values.expanded(self.grid.len());
-        Ok(Some(Tile::full(self.grid, SeriesId::empty(), &values)))
+        let scalars = scalar.eval(&self.cx, self.grid).await?;
+        let scalars = scalars.expanded(&self.cx, self.grid.len())?;
+        let tile = Tile::full(self.grid, SeriesId::empty(), scalars.as_slice());
+        Ok(Some(tile))
     }
 }

@@ -68,8 +68,8 @@ impl PickAggregate {
         }
         let params = self.param.eval(&self.cx, grid).await?;
         let picker = match self.pick {
-            Pick::Ratio => self.ratio_picker(&block, &params)?,
-            Pick::Top | Pick::Bottom | Pick::First => self.count_picker(&params)?,
+            Pick::Ratio => self.ratio_picker(&block, params)?,
+            Pick::Top | Pick::Bottom | Pick::First => self.count_picker(params)?,
         };
         let mut members: Vec<Vec<usize>> = Vec::new();
         for series in 0..block.len() {
@@ -87,7 +87,7 @@ impl PickAggregate {
         Ok(HeldTiles::new(tiles, Some(block.into_lease())))
     }
 
-    fn count_picker(&self, params: &Scalars) -> Result<Picker> {
+    fn count_picker(&self, params: Scalars) -> Result<Picker> {
         let values = params.as_slice();
         let limit = 9_223_372_036_854_775_808.0;
         if values.iter().all(|value| *value < 1.0) {
@@ -109,10 +109,10 @@ impl PickAggregate {
                 "Scalar value {text} overflows int64"
             )));
         }
-        Ok(Picker::Count(self.pick, params.clone()))
+        Ok(Picker::Count(self.pick, params))
     }
 
-    fn ratio_picker(&self, block: &Block, params: &Scalars) -> Result<Picker> {
+    fn ratio_picker(&self, block: &Block, params: Scalars) -> Result<Picker> {
         let values = params.as_slice();
         if values.iter().all(|value| *value == 0.0) {
             return Ok(Picker::Nothing);
@@ -137,7 +137,7 @@ impl PickAggregate {
         let offsets = (0..block.len())
             .map(|series| offset(hasher.sized(block.id(series).labels.as_ref())))
             .collect();
-        Ok(Picker::Ratio(offsets, params.clone()))
+        Ok(Picker::Ratio(offsets, params))
     }
 }
 
