@@ -576,6 +576,63 @@ fn the_numbers_of_scalars_count_against_the_memory() {
 }
 
 #[test]
+fn counts_of_values_that_come_seldom_take_little_memory() {
+    let options = EngineOptions {
+        query_bytes_max: 8 << 20,
+        ..EngineOptions::default()
+    };
+    let query = Query::range(
+        "count_values(\"v\", last_over_time(s[1s]))",
+        time(0),
+        time(2_999),
+        Duration::from_secs(1),
+    );
+    let result = block_on(Engine::new(options).query(&seconds(3_000), query)).unwrap();
+    let Value::Matrix(series) = result.value else {
+        panic!("a matrix was expected");
+    };
+    assert_eq!(series.len(), 3_000);
+    for one in &series {
+        let sec: i64 = one.labels.get("v").unwrap().parse().unwrap();
+        let [point] = *one.points else {
+            panic!("one point was expected: {one:?}");
+        };
+        assert_eq!(point.value, 1.0);
+        assert_eq!(point.time, time(sec));
+    }
+}
+
+#[test]
+fn counts_of_values_are_right_however_often_a_value_comes() {
+    let mut data = MemoryQueryable::default();
+    // Value v comes at every step that v divides, from each series whose number is at least v.
+    for number in 1..=9_i64 {
+        let value = move |step: i64| (1..=number).rev().find(|v| step % v == 0).unwrap_or(1);
+        let samples = (0..200).map(|step| (step * 1000, small(value(step))));
+        data.push(name("n", &[("i", &number.to_string())]), samples);
+    }
+    let (start, end) = (time(0), time(199));
+    let query = Query::range("count_values(\"v\", n)", start, end, Duration::from_secs(1));
+    let result = block_on(Engine::default().query(&data.into_queryable(), query)).unwrap();
+    let Value::Matrix(series) = result.value else {
+        panic!("a matrix was expected");
+    };
+    let mut got = std::collections::BTreeMap::new();
+    for one in &series {
+        let v: i64 = one.labels.get("v").unwrap().parse().unwrap();
+        for point in &one.points {
+            got.insert((point.time.as_millis() / 1000, v), point.value);
+        }
+    }
+    let mut expected = std::collections::BTreeMap::new();
+    for (step, number) in (0..200).flat_map(|step| (1..=9).map(move |number| (step, number))) {
+        let v = (1..=number).rev().find(|v| step % v == 0).unwrap_or(1);
+        *expected.entry((step, v)).or_insert(0.0) += 1.0;
+    }
+    assert_eq!(got, expected);
+}
+
+#[test]
 fn more_steps_than_a_tile_aims_at_are_evaluated_all_the_same() {
     // One more step than a tile has cells.
     for (text, expected) in [

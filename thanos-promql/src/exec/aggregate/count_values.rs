@@ -11,7 +11,6 @@ use thanos_core::text::{FloatFormat, GoFloat};
 use super::Groups;
 use crate::error::Result;
 use crate::exec::bits;
-use crate::exec::collect::{HeldTiles, TileCutter};
 use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::labels::LabelChoice;
@@ -25,13 +24,106 @@ pub(crate) struct CountValues {
     input: BoxOperator,
     groups: Groups,
     label: String,
-    results: Option<HeldTiles>,
+    results: Option<Results>,
+}
+
+/// The results that are not handed on yet.
+#[derive(Debug)]
+struct Results {
+    groups: std::iter::Zip<std::vec::IntoIter<SeriesId>, std::vec::IntoIter<Counts>>,
+    _lease: Lease,
 }
 
 /// The counts of one value of one group.
-struct Counts {
-    values: Vec<f64>,
-    valid: Vec<u64>,
+#[derive(Debug)]
+enum Counts {
+    /// (step, count), ascending; many values come at few of the steps only.
+    Sparse(Vec<(usize, f64)>),
+    Dense {
+        values: Vec<f64>,
+        valid: Vec<u64>,
+    },
+}
+
+impl Counts {
+    /// Counts one more at `step` of `steps`.
+    fn add(&mut self, step: usize, steps: usize) {
+        match self {
+            Self::Dense { values, valid } => {
+                values[step] += 1.0;
+                bits::set(valid, step);
+            }
+            Self::Sparse(pairs) => match pairs.binary_search_by_key(&step, |pair| pair.0) {
+                Ok(at) => pairs[at].1 += 1.0,
+                Err(at) => {
+                    pairs.insert(at, (step, 1.0));
+                    if pairs.len() * 2 > steps {
+                        *self = Self::dense(pairs, steps);
+                    }
+                }
+            },
+        }
+    }
+
+    fn dense(pairs: &[(usize, f64)], steps: usize) -> Self {
+        let mut values = vec![0.0; steps];
+        let mut valid = vec![0; bits::words(steps)];
+        for &(step, count) in pairs {
+            values[step] = count;
+            bits::set(&mut valid, step);
+        }
+        Self::Dense { values, valid }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Sparse(pairs) => pairs.capacity() * size_of::<(usize, f64)>(),
+            Self::Dense { values, valid } => size_of_val(&**values) + size_of_val(&**valid),
+        }
+    }
+
+    fn append_to(&self, tile: &mut Tile, id: SeriesId) {
+        match self {
+            Self::Sparse(pairs) => {
+                let mut row = tile.push(id);
+                pairs.iter().for_each(|&(step, count)| row.set(step, count));
+            }
+            Self::Dense { values, valid } => tile.push_row(id, Row { values, valid }),
+        }
+    }
+}
+
+/// The counts of all groups, with the lease of their memory.
+struct Held {
+    counts: Vec<Counts>,
+    bytes: usize,
+    lease: Lease,
+}
+
+impl Held {
+    /// How far the lease may lag behind while a row is counted.
+    const SLACK_BYTES: usize = 64 * 1024;
+
+    fn add_group(&mut self, label_bytes: usize) {
+        // The list of groups may hold twice what it needs.
+        self.bytes += label_bytes + 2 * size_of::<Counts>();
+        self.counts.push(Counts::Sparse(Vec::new()));
+    }
+
+    fn add(&mut self, group: usize, step: usize, steps: usize) -> Result<()> {
+        let counts = &mut self.counts[group];
+        let before = counts.heap_bytes();
+        counts.add(step, steps);
+        self.bytes = self.bytes + counts.heap_bytes() - before;
+        if (self.bytes as u64).abs_diff(self.lease.bytes()) > Self::SLACK_BYTES as u64 {
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        Ok(self.lease.resize(self.bytes as u64)?)
+    }
 }
 
 impl CountValues {
@@ -51,13 +143,7 @@ impl CountValues {
         }
     }
 
-    fn add(
-        &mut self,
-        id: &SeriesId,
-        row: Row<'_>,
-        counts: &mut Vec<Counts>,
-        lease: &mut Lease,
-    ) -> Result<()> {
+    fn add(&mut self, id: &SeriesId, row: Row<'_>, held: &mut Held) -> Result<()> {
         let mut builder = LabelsBuilder::from_labels(id.labels.as_ref());
         let mut known: HashMap<u64, usize> = HashMap::new();
         for (step, value) in row.iter() {
@@ -72,39 +158,32 @@ impl CountValues {
                 };
                 let (group, is_new) = self.groups.of(&with_value);
                 if is_new {
-                    let steps = row.values.len();
-                    lease.grow((steps * 9 + self.groups.label_bytes(group)) as u64)?;
-                    counts.push(Counts {
-                        values: vec![0.0; steps],
-                        valid: vec![0; bits::words(steps)],
-                    });
+                    held.add_group(self.groups.label_bytes(group));
                 }
                 known.insert(value.to_bits(), group);
                 group
             };
-            counts[group].values[step] += 1.0;
-            bits::set(&mut counts[group].valid, step);
+            held.add(group, step, row.values.len())?;
         }
-        Ok(())
+        held.settle()
     }
 
-    async fn run(&mut self) -> Result<HeldTiles> {
-        let mut counts = Vec::new();
-        let mut lease = self.cx.lease(0)?;
+    async fn run(&mut self) -> Result<Results> {
+        let mut held = Held {
+            counts: Vec::new(),
+            bytes: 0,
+            lease: self.cx.lease(0)?,
+        };
         while let Some(tile) = self.input.next().await? {
             for (id, row) in tile.rows() {
-                self.add(id, row, &mut counts, &mut lease)?;
+                self.add(id, row, &mut held)?;
             }
         }
-        let mut cutter = TileCutter::new(self.input.grid());
-        for (id, counts) in std::mem::take(&mut self.groups.ids).into_iter().zip(counts) {
-            let row = Row {
-                values: &counts.values,
-                valid: &counts.valid,
-            };
-            cutter.push(id, row);
-        }
-        Ok(HeldTiles::new(cutter.finish(), Some(lease)))
+        let ids = std::mem::take(&mut self.groups.ids);
+        Ok(Results {
+            groups: ids.into_iter().zip(held.counts),
+            _lease: held.lease,
+        })
     }
 }
 
@@ -118,6 +197,14 @@ impl Operator for CountValues {
         if self.results.is_none() {
             self.results = Some(self.run().await?);
         }
-        Ok(self.results.as_mut().and_then(HeldTiles::next))
+        let mut tile = Tile::new(self.grid());
+        let groups = self.results.as_mut().map(|results| &mut results.groups);
+        for (id, counts) in groups.into_iter().flatten() {
+            counts.append_to(&mut tile, id);
+            if tile.is_full() {
+                break;
+            }
+        }
+        Ok((!tile.is_empty()).then_some(tile))
     }
 }
