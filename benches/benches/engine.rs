@@ -131,6 +131,7 @@ fn matrix() -> Value {
             .map(|series| Series {
                 labels: Labels::from_pairs([("pod", format!("p{series}"))]),
                 points: points(series).collect(),
+                ..Series::default()
             })
             .collect(),
     )

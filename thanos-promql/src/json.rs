@@ -5,11 +5,12 @@
 //! so is it here.
 
 use bytes::Bytes;
+use thanos_core::histogram::FloatHistogram;
 use thanos_core::labels::LabelsRef;
 use thanos_core::text::{FloatFormat, push_float};
 use thanos_core::time::Timestamp;
 
-use crate::value::{Point, Sample, Series, Value};
+use crate::value::{HistogramPoint, Point, Sample, SampleValue, Series, Value};
 
 /// The bytes after which a piece is handed on.
 const PIECE_BYTES: usize = 32 << 10;
@@ -200,7 +201,7 @@ impl ResultJson {
             }
             Value::Matrix(all) => {
                 let next = write_points(out, &all[series], point);
-                if next == all[series].points.len() {
+                if next == all[series].points.len() + all[series].histograms.len() {
                     (series + 1, 0)
                 } else {
                     (series, next)
@@ -232,34 +233,90 @@ impl Iterator for ResultJson {
 fn write_sample(out: &mut Vec<u8>, sample: &Sample) {
     out.put("{\"metric\":");
     write_labels(out, sample.labels.as_ref());
-    out.put(",\"value\":");
-    write_point(out, &sample.point);
+    match &sample.value {
+        SampleValue::Float(value) => {
+            out.put(",\"value\":");
+            let time = sample.time;
+            write_point(
+                out,
+                &Point {
+                    time,
+                    value: *value,
+                },
+            );
+        }
+        SampleValue::Histogram(histogram) => {
+            out.put(",\"histogram\":");
+            write_histogram_point(out, sample.time, histogram);
+        }
+    }
     out.put("}");
 }
 
-/// Writes points of `series` from `from` on until the piece is full and returns where it stopped.
+/// Writes floats and then histograms of `series` from `from` on until the piece is full and returns where it
+/// stopped.
 fn write_points(out: &mut Vec<u8>, series: &Series, from: usize) -> usize {
     if from == 0 {
         out.put("{\"metric\":");
         write_labels(out, series.labels.as_ref());
-        if !series.points.is_empty() {
-            out.put(",\"values\":[");
-        }
     }
-    let mut next = from;
-    for point in &series.points[from..] {
+    let floats = series.points.len();
+    let all = floats + series.histograms.len();
+    for next in from..all {
         // At least one point follows the labels, so that they are not written again.
         if next > from && out.len() >= PIECE_BYTES {
             return next;
         }
-        if next > 0 {
-            out.put(",");
+        match next.checked_sub(floats) {
+            None => {
+                out.put(if next == 0 { ",\"values\":[" } else { "," });
+                write_point(out, &series.points[next]);
+                if next + 1 == floats {
+                    out.put("]");
+                }
+            }
+            Some(next) => {
+                out.put(if next == 0 { ",\"histograms\":[" } else { "," });
+                let HistogramPoint { time, histogram } = &series.histograms[next];
+                write_histogram_point(out, *time, histogram);
+                if next + 1 == series.histograms.len() {
+                    out.put("]");
+                }
+            }
         }
-        write_point(out, point);
-        next += 1;
     }
-    out.put(if series.points.is_empty() { "}" } else { "]}" });
-    next
+    out.put("}");
+    all
+}
+
+/// Writes `[time,{histogram}]`; buckets without observations are left out.
+fn write_histogram_point(out: &mut Vec<u8>, time: Timestamp, histogram: &FloatHistogram) {
+    out.put("[");
+    write_time(out, time);
+    out.put(",{\"count\":");
+    write_quoted_float(out, histogram.count);
+    out.put(",\"sum\":");
+    write_quoted_float(out, histogram.sum);
+    let buckets = histogram.all_buckets();
+    for (i, bucket) in buckets.filter(|bucket| bucket.count != 0.0).enumerate() {
+        out.put(if i == 0 { ",\"buckets\":[[" } else { ",[" });
+        out.put(itoa::Buffer::new().format(bucket.boundary_rule()));
+        for number in [bucket.lower, bucket.upper, bucket.count] {
+            out.put(",");
+            write_quoted_float(out, number);
+        }
+        out.put("]");
+    }
+    if histogram.all_buckets().any(|bucket| bucket.count != 0.0) {
+        out.put("]");
+    }
+    out.put("}]");
+}
+
+fn write_quoted_float(out: &mut Vec<u8>, value: f64) {
+    out.put("\"");
+    push_float(out, value, FloatFormat::Json);
+    out.put("\"");
 }
 
 #[cfg(test)]
@@ -299,7 +356,8 @@ mod tests {
             (
                 Value::Vector(vec![Sample {
                     labels,
-                    point: point(-1001, 1e21),
+                    time: Timestamp::from_millis(-1001),
+                    value: SampleValue::Float(1e21),
                 }]),
                 "{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"a\":\"<\\\"\u{e9}\\n\\u0001>\"},\"value\":[-1.001,\"1e+21\"]}]}",
             ),
@@ -307,6 +365,7 @@ mod tests {
                 Value::Matrix(vec![Series {
                     labels: Labels::empty(),
                     points: vec![point(1010, 0.5), point(2000, f64::NAN)],
+                    ..Series::default()
                 }]),
                 r#"{"resultType":"matrix","result":[{"metric":{},"values":[[1.010,"0.5"],[2,"NaN"]]}]}"#,
             ),
@@ -325,6 +384,7 @@ mod tests {
             let series = |name: &str, len| Series {
                 labels: Labels::from_pairs([("s", name)]),
                 points: (0..len).map(|i| point(i * 1000, 0.1)).collect(),
+                ..Series::default()
             };
             let value = Value::Matrix(vec![series(&"x".repeat(long), 2), series("b", 1)]);
             let json: serde_json::Value = serde_json::from_str(&text(value)).unwrap();
@@ -341,6 +401,7 @@ mod tests {
         let series = |name: &str| Series {
             labels: Labels::from_pairs([("s", name)]),
             points: (0..11_000).map(|i| point(i * 1000, 0.1)).collect(),
+            ..Series::default()
         };
         let value = Value::Matrix(vec![series("a"), series("b")]);
         let pieces: Vec<Bytes> = ResultJson::new(value).collect();

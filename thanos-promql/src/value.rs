@@ -1,8 +1,10 @@
 //! Results of queries: scalar, string, vector and matrix, with what there is to say about them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thanos_core::budget::Lease;
+use thanos_core::histogram::FloatHistogram;
 use thanos_core::labels::Labels;
 use thanos_core::query::Completeness;
 use thanos_core::time::Timestamp;
@@ -18,13 +20,51 @@ pub struct Point {
     pub value: f64,
 }
 
+/// A native histogram at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramPoint {
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub histogram: Arc<FloatHistogram>,
+}
+
+/// What a series has at a time: a float or a native histogram.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SampleValue {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl SampleValue {
+    /// Returns the float, or nothing for a histogram.
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
+
+    /// Returns the histogram, or nothing for a float.
+    pub fn as_histogram(&self) -> Option<&Arc<FloatHistogram>> {
+        match self {
+            Self::Float(_) => None,
+            Self::Histogram(histogram) => Some(histogram),
+        }
+    }
+}
+
 /// A series of an instant result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// The labels.
     pub labels: Labels,
-    /// The value at the evaluation time.
-    pub point: Point,
+    /// The evaluation time.
+    pub time: Timestamp,
+    /// The value at that time.
+    pub value: SampleValue,
 }
 
 /// A series of a range result.
@@ -32,8 +72,10 @@ pub struct Sample {
 pub struct Series {
     /// The labels.
     pub labels: Labels,
-    /// The samples, ascending in time.
+    /// The floats, ascending in time.
     pub points: Vec<Point>,
+    /// The native histograms, ascending in time; no time is in both.
+    pub histograms: Vec<HistogramPoint>,
 }
 
 /// The value of a query.

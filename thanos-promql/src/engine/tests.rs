@@ -11,7 +11,7 @@ use thanos_core::time::FixedClock;
 use super::*;
 use crate::annotations::Severity;
 use crate::testkit::MemoryQueryable;
-use crate::value::Series;
+use crate::value::{Point, SampleValue, Series};
 
 const MINUTE: i64 = 60_000;
 
@@ -57,7 +57,7 @@ fn instant(text: &str, secs: i64) -> Result<Vec<(String, f64)>> {
     Ok(match result.value {
         Value::Vector(samples) => samples
             .into_iter()
-            .map(|sample| (sample.labels.to_string(), sample.point.value))
+            .map(|sample| (sample.labels.to_string(), sample.value.as_float().unwrap()))
             .collect(),
         Value::Scalar(point) => vec![("scalar".into(), point.value)],
         other => panic!("unexpected {other:?}"),
@@ -457,7 +457,11 @@ fn joined(earlier: Vec<Series>, later: Vec<Series>) -> Vec<Series> {
         all.entry(series.labels).or_default().extend(series.points);
     }
     all.into_iter()
-        .map(|(labels, points)| Series { labels, points })
+        .map(|(labels, points)| Series {
+            labels,
+            points,
+            ..Series::default()
+        })
         .collect()
 }
 
@@ -500,7 +504,11 @@ proptest! {
                 let Value::Vector(samples) = at_once.value else { panic!("a vector was expected") };
                 let mut series: Vec<Series> = samples
                     .into_iter()
-                    .map(|sample| Series { labels: sample.labels, points: vec![sample.point] })
+                    .map(|sample| Series {
+                        labels: sample.labels,
+                        points: vec![Point { time: sample.time, value: sample.value.as_float().unwrap() }],
+                        ..Series::default()
+                    })
                     .collect();
                 series.sort_by(|a, b| a.labels.cmp(&b.labels));
                 prop_assert_eq!(text_of(&in_range), text_of(&series), "{}", text);
@@ -652,7 +660,7 @@ fn more_steps_than_a_tile_aims_at_are_evaluated_all_the_same() {
             panic!("a vector was expected");
         };
         assert_eq!(samples.len(), 1, "{text}");
-        assert_eq!(samples[0].point.value, expected, "{text}");
+        assert_eq!(samples[0].value, SampleValue::Float(expected), "{text}");
     }
 }
 

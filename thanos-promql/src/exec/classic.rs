@@ -174,7 +174,7 @@ impl ClassicHistogram {
         for (step, value) in values.iter_mut().enumerate() {
             buckets.clear();
             buckets.extend(rows.iter().filter_map(|(upper, row)| {
-                let count = row.get(step)?;
+                let count = row.float(step)?;
                 Some(Bucket {
                     upper: *upper,
                     count,
@@ -195,10 +195,7 @@ impl ClassicHistogram {
             let mut builder = LabelsBuilder::from_labels(id.labels.as_ref());
             id.labels = builder.set(name, text).build();
         }
-        let row = Row {
-            values: &values,
-            valid: &valid,
-        };
+        let row = Row::floats(&values, &valid);
         cutter.push(id, row);
     }
 

@@ -118,14 +118,11 @@ impl MergingCollector {
             return self.append(id, row);
         }
         let (tile, at) = self.places[number];
-        let target = self.tiles[tile].row_mut(at);
+        let mut target = self.tiles[tile].row_mut(at);
         if self.overlap == Overlap::Anywhere || bits::intersects(target.valid, row.valid) {
             return Err(Error::same_labelset());
         }
-        for (step, value) in row.iter() {
-            target.values[step] = value;
-        }
-        bits::or(target.valid, row.valid);
+        target.merge(row);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Operators that change each series by itself: functions of single values, arithmetic with scalars, the sign.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use super::grid::Grid;
 use super::names::drop_name;
 use super::operator::{BoxOperator, Operator};
 use super::scalar::{Scalar, Scalars};
-use super::tile::{RowMut, Tile};
+use super::tile::{Cell, HISTOGRAM_HERE, RowMut, Tile};
 use crate::error::Result;
 use crate::functions::math::MapFn;
 use crate::parser::BinaryOp;
@@ -54,6 +55,7 @@ impl Map {
     }
 
     fn apply(&self, grid: Grid, row: &mut RowMut<'_>) {
+        row.drop_histograms();
         if let MapFn::Plain(function) = self.function {
             row.values
                 .iter_mut()
@@ -125,6 +127,7 @@ pub(crate) struct WithScalar {
 
 impl WithScalar {
     fn apply(&self, scalars: &Scalars, row: &mut RowMut<'_>) {
+        row.drop_histograms();
         for step in 0..row.values.len() {
             let (value, scalar) = (row.values[step], scalars.get(step));
             let (a, b) = match self.side {
@@ -192,6 +195,9 @@ impl Operator for Negate {
         for index in 0..tile.len() {
             let row = tile.row_mut(index);
             row.values.iter_mut().for_each(|value| *value = -*value);
+            for histogram in row.histograms.iter_mut().flatten() {
+                Arc::make_mut(histogram).multiply(-1.0);
+            }
             drop_name(&self.cx, tile.id_mut(index));
         }
         Ok(Some(tile))
@@ -223,9 +229,16 @@ impl Operator for Repeat {
                     None => break,
                 },
             };
-            if let Some(value) = tile.row(row).get(0) {
+            if let Some(cell) = tile.row(row).get(0) {
                 let target = out.push(tile.id(row).clone());
-                target.values.fill(value);
+                match cell {
+                    Cell::Float(value) => target.values.fill(value),
+                    Cell::Histogram(histogram) => {
+                        target.values.fill(HISTOGRAM_HERE);
+                        let copies = repeat_n(Some(Arc::clone(histogram)), self.grid.len());
+                        target.histograms.extend(copies);
+                    }
+                }
                 bits::set_all(target.valid, self.grid.len());
             }
             if row + 1 < tile.len() {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use thanos_core::budget::Lease;
 use thanos_core::labels::METRIC_NAME;
 
+use super::bits;
 use super::context::Context;
 use super::grid::Grid;
 use super::names::drop_name;
@@ -14,9 +15,9 @@ use super::samples::{SampleBuffer, StaleMarkers};
 use super::scalar::{Scalar, Scalars};
 use super::select::Shift;
 use super::source::{Popped, SeriesSource};
-use super::tile::{Row, SeriesId, Tile};
+use super::tile::{HistogramRow, Row, SeriesId, Tile};
 use crate::annotations::Annotation;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::functions::quantile::is_quantile;
 use crate::functions::window::{Columns, Sweep, WindowFn};
 use crate::parser::Span;
@@ -67,6 +68,10 @@ impl Ready {
     /// Appends the row of a series to `tile` when it has values.
     fn add(&self, tile: &mut Tile, id: &SeriesId, series: Columns<'_>) -> Result<()> {
         let call = &self.call;
+        if !series.is_float_only() {
+            let what = format!("native histogram samples in {}", id.labels);
+            return Err(Error::unimplemented(what));
+        }
         let mut out_id = id.clone();
         if !call.function.keeps_name() {
             drop_name(&call.cx, &mut out_id);
@@ -194,8 +199,7 @@ pub(crate) struct RangeOverSubquery {
     prepared: Prepared,
     input: BoxOperator,
     tile: Option<(Tile, usize)>,
-    times: Vec<i64>,
-    values: Vec<f64>,
+    columns: RowColumns,
 }
 
 impl RangeOverSubquery {
@@ -210,8 +214,7 @@ impl RangeOverSubquery {
             },
             input,
             tile: None,
-            times: Vec::new(),
-            values: Vec::new(),
+            columns: RowColumns::default(),
         }
     }
 
@@ -224,13 +227,33 @@ impl RangeOverSubquery {
     }
 }
 
-/// Puts the samples of `row` into columns.
-pub(crate) fn to_columns(grid: Grid, row: Row<'_>, times: &mut Vec<i64>, values: &mut Vec<f64>) {
-    times.clear();
-    values.clear();
-    for (step, value) in row.iter() {
-        times.push(grid.time_ms(step));
-        values.push(value);
+/// The samples of a row as columns, in buffers that are used again.
+#[derive(Debug, Default)]
+pub(crate) struct RowColumns {
+    times: Vec<i64>,
+    values: Vec<f64>,
+    histograms: HistogramRow,
+}
+
+impl RowColumns {
+    /// Replaces the content by the samples of `row`.
+    pub(crate) fn load(&mut self, grid: Grid, row: Row<'_>) -> Columns<'_> {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
+        for step in bits::ones(row.valid) {
+            self.times.push(grid.time_ms(step));
+            self.values.push(row.values[step]);
+            if !row.is_float_only() {
+                self.histograms.push(row.histograms[step].clone());
+            }
+        }
+        Columns {
+            times: &self.times,
+            values: &self.values,
+            histograms: &self.histograms,
+            starts: &[],
+        }
     }
 }
 
@@ -248,16 +271,7 @@ impl Operator for RangeOverSubquery {
             let Some((input, row)) = self.input_row().await? else {
                 break;
             };
-            to_columns(
-                self.input.grid(),
-                input.row(row),
-                &mut self.times,
-                &mut self.values,
-            );
-            let columns = Columns {
-                times: &self.times,
-                values: &self.values,
-            };
+            let columns = self.columns.load(self.input.grid(), input.row(row));
             ready.add(&mut tile, input.id(row), columns)?;
             self.tile = Some((input, row + 1));
         }

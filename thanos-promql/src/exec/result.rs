@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use thanos_core::budget::Lease;
+use thanos_core::histogram::FloatHistogram;
 use thanos_core::labels::Labels;
 use thanos_core::time::Timestamp;
 
+use super::bits;
 use super::collect::MergingCollector;
 use super::context::Context;
 use super::grid::Grid;
@@ -15,9 +17,10 @@ use super::operator::BoxOperator;
 use super::samples::{SampleBuffer, StaleMarkers};
 use super::select::Shift;
 use super::source::{Popped, SeriesSource};
-use super::tile::{Row, SeriesId, Tile};
+use super::tile::{Cell, Row, SeriesId, Tile, histogram_bytes};
 use crate::error::{Error, Result};
-use crate::value::{Point, Sample, Series};
+use crate::functions::window::Columns;
+use crate::value::{HistogramPoint, Point, Sample, Series};
 
 /// Pulls all tiles; with delayed name removal the names go here.
 async fn for_each_row(
@@ -59,11 +62,12 @@ pub(crate) async fn vector(
     let mut samples = Vec::new();
     let mut lease = cx.lease(0)?;
     for_each_row(cx, operator, |id, row| {
-        if let Some(value) = row.get(0) {
-            lease.grow(series_bytes(&id.labels, 1))?;
+        if let Some(cell) = row.get(0) {
+            lease.grow(row_bytes(&id.labels, row))?;
             samples.push(Sample {
                 labels: id.labels.clone(),
-                point: Point { time, value },
+                time,
+                value: cell.to_value(),
             });
         }
         Ok(())
@@ -81,17 +85,20 @@ pub(crate) async fn matrix(
     let mut all = Vec::new();
     let mut lease = cx.lease(0)?;
     for_each_row(cx, operator, |id, row| {
-        let points: Vec<Point> = row
-            .iter()
-            .map(|(step, value)| Point {
-                time: Timestamp::from_millis(grid.time_ms(step)),
-                value,
-            })
-            .collect();
-        lease.grow(series_bytes(&id.labels, points.len()))?;
+        lease.grow(row_bytes(&id.labels, row))?;
+        let time = |step| Timestamp::from_millis(grid.time_ms(step));
+        let point = |(step, value)| Point {
+            time: time(step),
+            value,
+        };
+        let histogram = |(step, histogram): (usize, &Arc<FloatHistogram>)| HistogramPoint {
+            time: time(step),
+            histogram: Arc::clone(histogram),
+        };
         all.push(Series {
             labels: id.labels.clone(),
-            points,
+            points: row.iter_floats().map(point).collect(),
+            histograms: row.iter_histograms().map(histogram).collect(),
         });
         Ok(())
     })
@@ -119,31 +126,39 @@ pub(crate) async fn window(
             Popped::Starved => source.fill().await?,
             Popped::Series(series) => {
                 let columns = buffer.decode(&series, StaleMarkers::Drop)?;
-                let points: Vec<Point> = columns
-                    .times
-                    .iter()
-                    .zip(columns.values)
-                    .filter(|(time, _)| start_ms < **time && **time <= end_ms)
-                    .map(|(time, value)| Point {
-                        time: Timestamp::from_millis(*time),
-                        value: *value,
-                    })
-                    .collect();
+                let from = columns.times.partition_point(|time| *time <= start_ms);
+                let to = columns.times.partition_point(|time| *time <= end_ms);
                 cx.count_series(1);
-                cx.count_samples(points.len(), points.len())?;
-                if points.is_empty() {
-                    continue;
+                cx.count_samples(to - from, to - from)?;
+                if from < to {
+                    let found = columns.slice(from, to);
+                    let histograms = histogram_bytes(found.histograms);
+                    lease.grow(series_bytes(&series.labels, to - from, histograms))?;
+                    all.push(series_of(series.labels, found));
                 }
-                lease.grow(series_bytes(&series.labels, points.len()))?;
-                all.push(Series {
-                    labels: series.labels,
-                    points,
-                });
             }
         }
     }
     sort_series(&mut all)?;
     Ok((all, lease))
+}
+
+fn series_of(labels: Labels, samples: Columns<'_>) -> Series {
+    let mut series = Series {
+        labels,
+        ..Series::default()
+    };
+    for (index, ms) in samples.times.iter().enumerate() {
+        let time = Timestamp::from_millis(*ms);
+        match samples.cell(index) {
+            Cell::Float(value) => series.points.push(Point { time, value }),
+            Cell::Histogram(histogram) => series.histograms.push(HistogramPoint {
+                time,
+                histogram: Arc::clone(histogram),
+            }),
+        }
+    }
+    series
 }
 
 fn sort_series(all: &mut [Series]) -> Result<()> {
@@ -154,6 +169,12 @@ fn sort_series(all: &mut [Series]) -> Result<()> {
     Ok(())
 }
 
-fn series_bytes(labels: &Labels, points: usize) -> u64 {
-    (size_of::<Series>() + labels.key().len() + points * size_of::<Point>()) as u64
+fn row_bytes(labels: &Labels, row: Row<'_>) -> u64 {
+    let histograms = histogram_bytes(row.histograms);
+    series_bytes(labels, bits::count(row.valid), histograms)
+}
+
+fn series_bytes(labels: &Labels, points: usize, histogram_bytes: usize) -> u64 {
+    let labels = size_of::<Series>() + labels.key().len();
+    (labels + points * size_of::<Point>() + histogram_bytes) as u64
 }

@@ -1,9 +1,12 @@
 //! From the chunks of a series to its samples.
 
+use std::sync::Arc;
+
 use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk};
-use thanos_core::histogram::is_stale_nan;
+use thanos_core::histogram::{STALE_NAN, is_stale_nan};
 
 use super::source::ChunkedSeries;
+use super::tile::{HISTOGRAM_HERE, HistogramRow};
 use crate::error::{Error, Result};
 use crate::functions::window::Columns;
 
@@ -13,6 +16,10 @@ pub(crate) struct SampleBuffer {
     samples: Samples,
     times: Vec<i64>,
     values: Vec<f64>,
+    /// Empty, or one for each time.
+    histograms: HistogramRow,
+    /// Empty, or one for each time.
+    starts: Vec<i64>,
 }
 
 /// Whether markers of the end of a series are wanted.
@@ -35,6 +42,8 @@ impl SampleBuffer {
     ) -> Result<Columns<'_>> {
         self.times.clear();
         self.values.clear();
+        self.histograms.clear();
+        self.starts.clear();
         for chunk in &series.chunks {
             self.decode_chunk(series, chunk)?;
             self.append();
@@ -46,6 +55,8 @@ impl SampleBuffer {
         Ok(Columns {
             times: &self.times,
             values: &self.values,
+            histograms: &self.histograms,
+            starts: &self.starts,
         })
     }
 
@@ -59,12 +70,7 @@ impl SampleBuffer {
         };
         self.samples.clear();
         chunk::decode(raw, &mut self.samples)
-            .map_err(|error| Error::expanding_series(error.context(&series.labels)))?;
-        if !self.samples.is_float_only() {
-            let what = format!("native histogram samples in {}", series.labels);
-            return Err(Error::unimplemented(what));
-        }
-        Ok(())
+            .map_err(|error| Error::expanding_series(error.context(&series.labels)))
     }
 
     /// Appends the chunk that was decoded last.
@@ -77,19 +83,38 @@ impl SampleBuffer {
         let overlaps = self.times.last().is_some_and(|last| last >= first);
         self.times.extend_from_slice(times);
         self.values.extend_from_slice(values);
+        if !self.samples.is_float_only() {
+            self.append_histograms(from);
+        } else if !self.histograms.is_empty() {
+            self.histograms.resize(self.times.len(), None);
+        }
         if overlaps {
             self.merge_tail(from);
         }
     }
 
+    /// Appends the histograms of the chunk whose samples begin at `from`.
+    fn append_histograms(&mut self, from: usize) {
+        self.histograms.resize(from, None);
+        for index in 0..self.samples.len() {
+            let histogram = self.samples.histogram(index).map(|view| view.to_float());
+            let value = &mut self.values[from + index];
+            // The end of a series is the same whatever it had before.
+            *value = match &histogram {
+                None => *value,
+                Some(histogram) if histogram.is_stale() => STALE_NAN,
+                Some(_) => HISTOGRAM_HERE,
+            };
+            let histogram = histogram.filter(|histogram| !histogram.is_stale());
+            self.histograms.push(histogram.map(Arc::new));
+        }
+    }
+
     fn drop_markers(&mut self) {
         let values = &self.values;
-        let mut index = 0..;
-        self.times.retain(|_| {
-            index
-                .next()
-                .is_some_and(|i: usize| !is_stale_nan(values[i]))
-        });
+        retain_by(&mut self.times, |i| !is_stale_nan(values[i]));
+        retain_by(&mut self.histograms, |i| !is_stale_nan(values[i]));
+        retain_by(&mut self.starts, |i| !is_stale_nan(values[i]));
         self.values.retain(|value| !is_stale_nan(*value));
     }
 
@@ -102,21 +127,36 @@ impl SampleBuffer {
         // The sort is stable, so that the earlier chunk's sample comes first and is the one that is kept.
         order.sort_by_key(|index| self.times[*index]);
         order.dedup_by_key(|index| self.times[*index]);
-        let times: Vec<i64> = order.iter().map(|index| self.times[*index]).collect();
-        let values: Vec<f64> = order.iter().map(|index| self.values[*index]).collect();
-        self.times.splice(start.., times);
-        self.values.splice(start.., values);
+        reorder(&mut self.times, start, &order);
+        reorder(&mut self.values, start, &order);
+        reorder(&mut self.histograms, start, &order);
+        reorder(&mut self.starts, start, &order);
     }
 }
 
-/// Calls `out(step, time, value)` with the latest sample of at most `lookback_ms` ago for each time in `wanted_ms`.
+/// Keeps the items of `column` at the indices for which `is_kept` holds.
+fn retain_by<T>(column: &mut Vec<T>, is_kept: impl Fn(usize) -> bool) {
+    let mut index = 0..;
+    column.retain(|_| index.next().is_some_and(&is_kept));
+}
+
+/// Replaces the items of `column` from `start` on by those at the indices `order`; an empty column stays so.
+fn reorder<T: Clone>(column: &mut Vec<T>, start: usize, order: &[usize]) {
+    if column.is_empty() {
+        return;
+    }
+    let items: Vec<T> = order.iter().map(|index| column[*index].clone()).collect();
+    column.splice(start.., items);
+}
+
+/// Calls `out(step, index)` with the latest sample of at most `lookback_ms` ago for each time in `wanted_ms`.
 ///
 /// The times ascend. A sample exactly `lookback_ms` old is too old; the marker of the end of a series hides it.
 pub(crate) fn look_back(
     samples: Columns<'_>,
     wanted_ms: impl Iterator<Item = i64>,
     lookback_ms: i64,
-    mut out: impl FnMut(usize, i64, f64),
+    mut out: impl FnMut(usize, usize),
 ) -> usize {
     let (mut end, mut found) = (0, 0);
     for (step, wanted) in wanted_ms.enumerate() {
@@ -129,7 +169,7 @@ pub(crate) fn look_back(
         let (time, value) = (samples.times[latest], samples.values[latest]);
         if time > wanted.saturating_sub(lookback_ms) && !is_stale_nan(value) {
             found += 1;
-            out(step, time, value);
+            out(step, latest);
         }
     }
     found
@@ -141,7 +181,6 @@ mod tests {
 
     use proptest::prelude::*;
     use thanos_core::chunk::XorEncoder;
-    use thanos_core::histogram::STALE_NAN;
     use thanos_core::labels::Labels;
     use thanos_core::time::Timestamp;
 
@@ -149,19 +188,16 @@ mod tests {
 
     #[test]
     fn the_latest_sample_counts_until_it_is_too_old() {
-        let samples = Columns {
-            times: &[100, 200, 300],
-            values: &[1.0, 2.0, STALE_NAN],
-        };
+        let samples = Columns::floats(&[100, 200, 300], &[1.0, 2.0, STALE_NAN]);
         let mut found = Vec::new();
         let wanted = [99, 100, 199, 250, 299, 300, 400];
-        look_back(samples, wanted.into_iter(), 50, |step, _, value| {
-            found.push((wanted[step], value));
+        look_back(samples, wanted.into_iter(), 50, |step, at| {
+            found.push((wanted[step], samples.values[at]));
         });
         assert_eq!(found, [(100, 1.0)]);
         found.clear();
-        look_back(samples, wanted.into_iter(), 100, |step, _, value| {
-            found.push((wanted[step], value));
+        look_back(samples, wanted.into_iter(), 100, |step, at| {
+            found.push((wanted[step], samples.values[at]));
         });
         assert_eq!(found, [(100, 1.0), (199, 1.0), (250, 2.0), (299, 2.0)]);
     }

@@ -153,7 +153,7 @@ async fn only_values(cx: &Context, grid: Grid, input: &mut BoxOperator) -> Resul
     let mut more = once.clone();
     while let Some(tile) = input.next().await? {
         for (_, row) in tile.rows() {
-            for (step, value) in row.iter() {
+            for (step, value) in row.iter_floats() {
                 values[step] = value;
                 let seen = if bits::get(&once, step) {
                     &mut more

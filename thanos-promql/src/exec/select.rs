@@ -10,7 +10,7 @@ use super::names::drop_name;
 use super::operator::Operator;
 use super::samples::{SampleBuffer, StaleMarkers, look_back};
 use super::source::{ChunkedSeries, Popped, SeriesSource};
-use super::tile::{SeriesId, Tile};
+use super::tile::{Cell, SeriesId, Tile};
 use crate::error::Result;
 use crate::functions::math::millis_to_secs;
 
@@ -59,18 +59,16 @@ impl InstantSelect {
         let mut row = tile.push(id);
         let shift = self.shift;
         let times = self.grid.times_ms().map(|step_ms| shift.apply(step_ms));
-        let found = look_back(
-            samples,
-            times,
-            self.cx.lookback_ms,
-            |step, time_ms, value| {
-                let value = match self.wanted {
-                    Wanted::Value => value,
-                    Wanted::SampleTime => millis_to_secs(time_ms),
-                };
-                row.set(step, value);
-            },
-        );
+        let wanted = self.wanted;
+        let found = look_back(samples, times, self.cx.lookback_ms, |step, at| {
+            match (wanted, samples.cell(at)) {
+                (Wanted::SampleTime, _) => row.set(step, millis_to_secs(samples.times[at])),
+                (Wanted::Value, Cell::Float(value)) => row.set(step, value),
+                (Wanted::Value, Cell::Histogram(histogram)) => {
+                    row.set_histogram(step, Arc::clone(histogram));
+                }
+            }
+        });
         tile.pop_if_empty();
         self.cx.count_series(1);
         self.cx.count_samples(found, found)

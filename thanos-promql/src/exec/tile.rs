@@ -1,13 +1,19 @@
 //! Tiles: some series by all steps of a part of a query, as columns of floats with validity bits.
 //!
+//! Native histograms are rare, so a row has a column of them only when it has at least one.
+//!
 //! A tile holds at most [`TILE_CELLS`] cells (64 series by 1,024 steps), so that it stays in the cache and the
 //! memory of a streaming operator does not depend on how many series flow through it. With more steps a tile
 //! holds fewer series, one at least.
 
+use std::sync::Arc;
+
+use thanos_core::histogram::FloatHistogram;
 use thanos_core::labels::Labels;
 
 use super::bits;
 use super::grid::Grid;
+use crate::value::SampleValue;
 
 /// The number of cells that a tile aims at.
 pub(crate) const TILE_CELLS: usize = 64 * 1024;
@@ -36,24 +42,112 @@ impl SeriesId {
     }
 }
 
+/// The native histograms of one series: one place for each step, or none at all.
+pub(crate) type HistogramRow = Vec<Option<Arc<FloatHistogram>>>;
+
+/// Returns the bytes that a column of histograms takes; neighbours are often the same and then counted once.
+pub(crate) fn histogram_bytes(histograms: &[Option<Arc<FloatHistogram>>]) -> usize {
+    let mut last = None;
+    let mut bytes = size_of_val(histograms);
+    for histogram in histograms.iter().flatten() {
+        if last.replace(Arc::as_ptr(histogram)) != Some(Arc::as_ptr(histogram)) {
+            bytes += size_of::<FloatHistogram>() + size_of_val(histogram.buckets());
+        }
+    }
+    bytes
+}
+
+/// What stands in the column of floats where the value is a histogram.
+pub(crate) const HISTOGRAM_HERE: f64 = f64::NAN;
+
+/// The value of a series at a step, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cell<'a> {
+    Float(f64),
+    Histogram(&'a Arc<FloatHistogram>),
+}
+
+impl Cell<'_> {
+    /// Returns the value as results have it.
+    pub(crate) fn to_value(self) -> SampleValue {
+        match self {
+            Self::Float(value) => SampleValue::Float(value),
+            Self::Histogram(histogram) => SampleValue::Histogram(Arc::clone(histogram)),
+        }
+    }
+}
+
 /// The values of one series.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'a> {
-    /// One for each step; undefined where the bit is not set.
+    /// One for each step; undefined where the bit is not set or the value is a histogram.
     pub(crate) values: &'a [f64],
-    /// Which steps have a value.
+    /// Which steps have a value, of either kind.
     pub(crate) valid: &'a [u64],
+    /// Empty when the row is all floats; else one for each step, there where the value is a histogram. What
+    /// stands at a step without value means nothing, so that clearing bits is all that it takes to hide values.
+    pub(crate) histograms: &'a [Option<Arc<FloatHistogram>>],
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// Returns a row of floats.
+    pub(crate) fn floats(values: &'a [f64], valid: &'a [u64]) -> Self {
+        Self {
+            values,
+            valid,
+            histograms: &[],
+        }
+    }
+
+    /// Reports whether there is no histogram.
+    pub(crate) fn is_float_only(&self) -> bool {
+        self.histograms.is_empty()
+    }
+
+    /// Returns the histogram at `step`.
+    pub(crate) fn histogram(&self, step: usize) -> Option<&'a Arc<FloatHistogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    /// Returns the float at `step`.
+    pub(crate) fn float(&self, step: usize) -> Option<f64> {
+        let is_float = bits::get(self.valid, step) && self.histogram(step).is_none();
+        is_float.then(|| self.values[step])
+    }
+
     /// Returns the value at `step`.
-    pub(crate) fn get(&self, step: usize) -> Option<f64> {
-        bits::get(self.valid, step).then(|| self.values[step])
+    pub(crate) fn get(&self, step: usize) -> Option<Cell<'a>> {
+        bits::get(self.valid, step).then(|| self.cell(step))
+    }
+
+    /// Returns the value at `step`, which has one.
+    pub(crate) fn cell(&self, step: usize) -> Cell<'a> {
+        match self.histogram(step) {
+            None => Cell::Float(self.values[step]),
+            Some(histogram) => Cell::Histogram(histogram),
+        }
     }
 
     /// Returns the steps that have a value, with the value.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, f64)> {
-        bits::ones(self.valid).map(|step| (step, self.values[step]))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, Cell<'a>)> {
+        bits::ones(self.valid).map(|step| (step, self.cell(step)))
+    }
+
+    /// Returns the steps that have a float, with the float.
+    pub(crate) fn iter_floats(&self) -> impl Iterator<Item = (usize, f64)> {
+        bits::ones(self.valid)
+            .filter(|step| self.histogram(*step).is_none())
+            .map(|step| (step, self.values[step]))
+    }
+
+    /// Returns the steps that have a histogram, with the histogram.
+    pub(crate) fn iter_histograms(&self) -> impl Iterator<Item = (usize, &'a Arc<FloatHistogram>)> {
+        let steps = if self.is_float_only() {
+            &[]
+        } else {
+            self.valid
+        };
+        bits::ones(steps).filter_map(|step| Some((step, self.histogram(step)?)))
     }
 }
 
@@ -62,13 +156,45 @@ impl Row<'_> {
 pub(crate) struct RowMut<'a> {
     pub(crate) values: &'a mut [f64],
     pub(crate) valid: &'a mut [u64],
+    /// As in [`Row`].
+    pub(crate) histograms: &'a mut HistogramRow,
 }
 
 impl RowMut<'_> {
-    /// Sets the value at `step`.
+    /// Sets the value at `step` to a float.
     pub(crate) fn set(&mut self, step: usize, value: f64) {
+        if let Some(histogram) = self.histograms.get_mut(step) {
+            *histogram = None;
+        }
         self.values[step] = value;
         bits::set(self.valid, step);
+    }
+
+    /// Sets the value at `step` to a histogram.
+    pub(crate) fn set_histogram(&mut self, step: usize, histogram: Arc<FloatHistogram>) {
+        self.histograms.resize(self.values.len(), None);
+        self.histograms[step] = Some(histogram);
+        self.values[step] = HISTOGRAM_HERE;
+        bits::set(self.valid, step);
+    }
+
+    /// Removes the histograms and leaves the floats.
+    pub(crate) fn drop_histograms(&mut self) {
+        for (step, histogram) in self.histograms.drain(..).enumerate() {
+            if histogram.is_some() {
+                bits::clear(self.valid, step);
+            }
+        }
+    }
+
+    /// Takes over the values of `row` at the steps where it has some.
+    pub(crate) fn merge(&mut self, row: Row<'_>) {
+        for (step, value) in row.iter() {
+            match value {
+                Cell::Float(value) => self.set(step, value),
+                Cell::Histogram(histogram) => self.set_histogram(step, Arc::clone(histogram)),
+            }
+        }
     }
 }
 
@@ -79,6 +205,8 @@ pub(crate) struct Tile {
     ids: Vec<SeriesId>,
     values: Vec<f64>,
     valid: Vec<u64>,
+    /// One row for each series, empty when it has no histogram.
+    histograms: Vec<HistogramRow>,
 }
 
 impl Tile {
@@ -89,6 +217,7 @@ impl Tile {
             ids: Vec::new(),
             values: Vec::new(),
             valid: Vec::new(),
+            histograms: Vec::new(),
         }
     }
 
@@ -117,7 +246,7 @@ impl Tile {
         series >= TILE_SERIES || series > 0 && (series + 1) * self.steps > TILE_CELLS
     }
 
-    /// Returns the bytes that the tile holds, without the labels, which are shared.
+    /// Returns the bytes that the tile holds, without the labels and bucket layouts, which are shared.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let bytes = size_of_val(&*self.values)
             + size_of_val(&*self.valid)
@@ -125,6 +254,11 @@ impl Tile {
                 .ids
                 .iter()
                 .map(|id| size_of::<SeriesId>() + id.labels.key().len())
+                .sum::<usize>()
+            + self
+                .histograms
+                .iter()
+                .map(|row| histogram_bytes(row))
                 .sum::<usize>();
         bytes as u64
     }
@@ -135,6 +269,7 @@ impl Tile {
         let words = bits::words(self.steps);
         self.values.resize(self.ids.len() * self.steps, 0.0);
         self.valid.resize(self.ids.len() * words, 0);
+        self.histograms.push(HistogramRow::new());
         self.row_mut(self.ids.len() - 1)
     }
 
@@ -143,6 +278,7 @@ impl Tile {
         let target = self.push(id);
         target.values.copy_from_slice(row.values);
         target.valid.copy_from_slice(row.valid);
+        target.histograms.extend_from_slice(row.histograms);
     }
 
     /// Removes the last series when it has no value.
@@ -159,6 +295,7 @@ impl Tile {
         self.ids.truncate(len);
         self.values.truncate(len * self.steps);
         self.valid.truncate(len * bits::words(self.steps));
+        self.histograms.truncate(len);
     }
 
     /// Removes the series without values.
@@ -171,6 +308,7 @@ impl Tile {
             }
             if kept != index {
                 self.ids.swap(kept, index);
+                self.histograms.swap(kept, index);
                 self.values.copy_within(
                     index * self.steps..(index + 1) * self.steps,
                     kept * self.steps,
@@ -199,6 +337,7 @@ impl Tile {
         Row {
             values: &self.values[index * self.steps..(index + 1) * self.steps],
             valid: &self.valid[index * words..(index + 1) * words],
+            histograms: &self.histograms[index],
         }
     }
 
@@ -208,6 +347,7 @@ impl Tile {
         RowMut {
             values: &mut self.values[index * self.steps..(index + 1) * self.steps],
             valid: &mut self.valid[index * words..(index + 1) * words],
+            histograms: &mut self.histograms[index],
         }
     }
 

@@ -4,9 +4,14 @@
 //! can know about the whole series beforehand (such as: it has no counter reset) it learns in
 //! [`Kernel::prepare`], so that the common case costs the same however wide the window is.
 
+use std::sync::Arc;
+
+use thanos_core::histogram::FloatHistogram;
+
 use super::quantile::quantile;
 use super::sum::{CompensatedSum, Mean};
 use crate::error::{Error, Result};
+use crate::exec::tile::Cell;
 
 /// The samples that windows may fold between two looks at the deadline: some milliseconds of work.
 const CHECK_SAMPLES: usize = 1 << 20;
@@ -16,15 +21,46 @@ const CHECK_SAMPLES: usize = 1 << 20;
 pub(crate) struct Columns<'a> {
     /// Ascending, in milliseconds.
     pub(crate) times: &'a [i64],
-    /// One for each time; no stale markers.
+    /// One for each time; no stale markers. Meaningless where there is a histogram.
     pub(crate) values: &'a [f64],
+    /// Empty when all samples are floats; else one for each time, there where the sample is a histogram.
+    pub(crate) histograms: &'a [Option<Arc<FloatHistogram>>],
+    /// The start timestamps in milliseconds, 0 where it is not known; empty when none is known.
+    pub(crate) starts: &'a [i64],
 }
 
 impl<'a> Columns<'a> {
-    fn slice(self, from: usize, to: usize) -> Self {
+    /// Returns columns of floats.
+    #[cfg(test)]
+    pub(crate) fn floats(times: &'a [i64], values: &'a [f64]) -> Self {
+        Self {
+            times,
+            values,
+            histograms: &[],
+            starts: &[],
+        }
+    }
+
+    /// Reports whether there is no histogram.
+    pub(crate) fn is_float_only(self) -> bool {
+        self.histograms.is_empty()
+    }
+
+    /// Returns the value of sample `index`.
+    pub(crate) fn cell(self, index: usize) -> Cell<'a> {
+        match self.histograms.get(index).and_then(Option::as_ref) {
+            None => Cell::Float(self.values[index]),
+            Some(histogram) => Cell::Histogram(histogram),
+        }
+    }
+
+    /// Returns the samples `from..to`.
+    pub(crate) fn slice(self, from: usize, to: usize) -> Self {
         Self {
             times: &self.times[from..to],
             values: &self.values[from..to],
+            histograms: self.histograms.get(from..to).unwrap_or_default(),
+            starts: self.starts.get(from..to).unwrap_or_default(),
         }
     }
 

@@ -88,7 +88,7 @@ impl Counts {
                 let mut row = tile.push(id);
                 pairs.iter().for_each(|&(step, count)| row.set(step, count));
             }
-            Self::Dense { values, valid } => tile.push_row(id, Row { values, valid }),
+            Self::Dense { values, valid } => tile.push_row(id, Row::floats(values, valid)),
         }
     }
 }
@@ -146,7 +146,7 @@ impl CountValues {
     fn add(&mut self, id: &SeriesId, row: Row<'_>, held: &mut Held) -> Result<()> {
         let mut builder = LabelsBuilder::from_labels(id.labels.as_ref());
         let mut known: HashMap<u64, usize> = HashMap::new();
-        for (step, value) in row.iter() {
+        for (step, value) in row.iter_floats() {
             let group = if let Some(group) = known.get(&value.to_bits()) {
                 *group
             } else {

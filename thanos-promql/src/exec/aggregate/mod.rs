@@ -172,10 +172,7 @@ impl<F: Fold> Cells<F> {
                 *value = cell.result();
             }
             let valid = &self.seen[group * words..][..words];
-            let row = Row {
-                values: &values,
-                valid,
-            };
+            let row = Row::floats(&values, valid);
             cutter.push(id, row);
         }
         HeldTiles::new(cutter.finish(), Some(self.lease))

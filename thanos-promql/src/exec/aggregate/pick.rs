@@ -275,7 +275,7 @@ fn pick_instant(block: &Block, members: &[Vec<usize>], picker: &Picker, grid: Gr
     let mut cutter = TileCutter::new(grid);
     for group in members {
         let values = group.iter().filter_map(|series| {
-            let value = block.row(*series).get(0)?;
+            let value = block.row(*series).float(0)?;
             Some((*series, value))
         });
         for (series, _) in picker.pick(0, values) {
@@ -292,7 +292,7 @@ fn pick_range(block: &Block, members: &[Vec<usize>], picker: &Picker, grid: Grid
     for group in members {
         for step in 0..grid.len() {
             let values = group.iter().filter_map(|series| {
-                let value = block.row(*series).get(step)?;
+                let value = block.row(*series).float(step)?;
                 Some((*series, value))
             });
             for (series, _) in picker.pick(step, values) {

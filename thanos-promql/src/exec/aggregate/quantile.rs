@@ -82,7 +82,7 @@ impl QuantileAggregate {
                     bytes += grid.len() * size_of::<Vec<f64>>() + self.groups.label_bytes(group);
                 }
                 lease.grow(bytes as u64)?;
-                for (step, value) in row.iter() {
+                for (step, value) in row.iter_floats() {
                     lists[group * grid.len() + step].push(value);
                 }
             }
@@ -101,10 +101,7 @@ impl QuantileAggregate {
                 values[step] = quantile(q.get(step), list);
                 bits::set(&mut valid, step);
             }
-            let row = Row {
-                values: &values,
-                valid: &valid,
-            };
+            let row = Row::floats(&values, &valid);
             cutter.push(id, row);
         }
         Ok(HeldTiles::new(cutter.finish(), Some(lease)))

@@ -258,10 +258,7 @@ impl<'a> Run<'a> {
             &mut self.values,
             &mut self.kept,
         );
-        let row = Row {
-            values: &self.values,
-            valid: &self.kept,
-        };
+        let row = Row::floats(&self.values, &self.kept);
         if bits::is_empty(row.valid) {
             return Ok(());
         }

@@ -13,10 +13,7 @@ fn eval_with(
     params: [f64; 2],
 ) -> Option<f64> {
     let (times, values): (Vec<_>, Vec<_>) = samples.iter().copied().unzip();
-    let columns = Columns {
-        times: &times,
-        values: &values,
-    };
+    let columns = Columns::floats(&times, &values);
     let sweep = Sweep {
         steps: &[(end_ms, end_ms)],
         range_ms,
@@ -194,10 +191,7 @@ fn many_windows_equal_single_ones() {
             range_ms: 60_000,
             params: [&[], &[]],
         };
-        let columns = Columns {
-            times: &times,
-            values: &values,
-        };
+        let columns = Columns::floats(&times, &values);
         WindowFn::from_name(name)
             .unwrap()
             .sweep(
@@ -220,10 +214,7 @@ fn many_windows_equal_single_ones() {
 #[test]
 fn a_line_far_from_its_samples_does_not_overflow() {
     let (times, values) = ([-30, -20], [1.0, 2.0]);
-    let columns = Columns {
-        times: &times,
-        values: &values,
-    };
+    let columns = Columns::floats(&times, &values);
     let sweep = Sweep {
         steps: &[(i64::MAX, -10)],
         range_ms: 60,
