@@ -45,6 +45,10 @@ pub struct EngineOptions {
     pub subquery_step: Duration,
     /// Whether metric names are dropped at the end of a query only.
     pub delayed_name_removal: bool,
+    /// Whether functions of counters use the start times that samples carry.
+    pub start_timestamps: bool,
+    /// Whether the labels `__type__` and `__unit__` say what a metric is, in place of the end of its name.
+    pub type_and_unit_labels: bool,
     /// The parts of the language that are on.
     pub parser: parser::Options,
     /// What to do with an answer that lacks data.
@@ -72,6 +76,8 @@ impl Default for EngineOptions {
             levels_max: 250,
             subquery_step: Duration::from_secs(60),
             delayed_name_removal: false,
+            start_timestamps: false,
+            type_and_unit_labels: false,
             parser: parser::Options::default(),
             on_partial: OnPartial::default(),
         }
