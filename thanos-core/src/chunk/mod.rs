@@ -177,7 +177,11 @@ pub enum ChunkPayload {
 /// reads; the message names it.
 pub fn decode(chunk: &Chunk, out: &mut Samples) -> Result<()> {
     match chunk.encoding {
-        Encoding::XOR => xor::decode_into(&chunk.data, &mut out.times, &mut out.values),
+        Encoding::XOR => {
+            let decoded = xor::decode_into(&chunk.data, &mut out.times, &mut out.values);
+            out.pad_starts();
+            decoded
+        }
         Encoding::HISTOGRAM => histogram::decode_integer_into(&chunk.data, out),
         Encoding::FLOAT_HISTOGRAM => histogram::decode_float_into(&chunk.data, out),
         other => Err(unreadable(other)),

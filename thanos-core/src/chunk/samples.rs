@@ -2,7 +2,8 @@
 //!
 //! Decoders append whole chunks here, so the chunks of a series become one run of samples. Every sample has an
 //! entry in the time and the value column. Histograms, which most series do not have, add a row to a third
-//! table; code for floats asks [`Samples::is_float_only`] once and then works on two plain slices.
+//! table; code for floats asks [`Samples::is_float_only`] once and then works on two plain slices. Start
+//! timestamps, which fewer have, are a column that does not exist until the first sample brings one.
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::time::Timestamp;
 pub struct Samples {
     pub(super) times: Vec<i64>,
     pub(super) values: Vec<f64>,
+    /// Empty, or as long as `times`.
+    pub(super) starts: Vec<i64>,
     rows: Vec<Row>,
     layouts: Vec<Arc<BucketLayout>>,
     deltas: Vec<i64>,
@@ -180,6 +183,19 @@ impl Samples {
         &self.values
     }
 
+    /// Returns the start timestamps in milliseconds, 0 where none is known; empty when no sample has one.
+    ///
+    /// A start timestamp is the time since when a counter counts: the last reset before the sample.
+    pub fn starts(&self) -> &[i64] {
+        debug_assert!(self.starts.is_empty() || self.starts.len() == self.times.len());
+        &self.starts
+    }
+
+    /// Returns the start timestamp of the sample at `index`, 0 when none is known.
+    pub fn start(&self, index: usize) -> Timestamp {
+        Timestamp::from_millis(self.starts.get(index).copied().unwrap_or(0))
+    }
+
     /// Reports whether no sample is a histogram.
     pub fn is_float_only(&self) -> bool {
         self.rows.is_empty()
@@ -222,6 +238,7 @@ impl Samples {
     pub fn push_float(&mut self, time: Timestamp, value: f64) {
         self.times.push(time.as_millis());
         self.values.push(value);
+        self.pad_starts();
     }
 
     /// Appends a histogram with integer counts.
@@ -239,6 +256,51 @@ impl Samples {
         match sample {
             SampleRef::Float(value) => self.push_float(time, value),
             SampleRef::Histogram(histogram) => self.push_ref(time, histogram),
+        }
+    }
+
+    /// Appends a sample of either kind with its start timestamp, 0 when none is known.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use thanos_core::chunk::{SampleRef, Samples};
+    /// use thanos_core::time::Timestamp;
+    ///
+    /// let [start, time, later] = [500, 1_000, 2_000].map(Timestamp::from_millis);
+    /// let mut samples = Samples::new();
+    /// samples.push_float(time, 1.0);
+    /// assert!(samples.starts().is_empty());
+    /// samples.push_with_start(start, later, SampleRef::Float(2.0));
+    /// assert_eq!(samples.starts(), [0, 500]);
+    /// ```
+    pub fn push_with_start(&mut self, start: Timestamp, time: Timestamp, sample: SampleRef<'_>) {
+        self.push(time, sample);
+        self.set_last_start(start);
+    }
+
+    /// Gives the last sample its start timestamp, 0 when none is known.
+    ///
+    /// # Panics
+    ///
+    /// When there is no sample.
+    #[inline]
+    pub fn set_last_start(&mut self, start: Timestamp) {
+        let last = self.times.len().checked_sub(1).expect("there is a sample");
+        if self.starts.is_empty() {
+            if start.as_millis() == 0 {
+                return;
+            }
+            self.starts.resize(self.times.len(), 0);
+        }
+        self.starts[last] = start.as_millis();
+    }
+
+    /// Adds the unknown start timestamps of samples that came without any.
+    #[inline]
+    pub(super) fn pad_starts(&mut self) {
+        if !self.starts.is_empty() {
+            self.starts.resize(self.times.len(), 0);
         }
     }
 
@@ -262,6 +324,7 @@ impl Samples {
     pub fn truncate(&mut self, len: usize) {
         self.times.truncate(len);
         self.values.truncate(len);
+        self.starts.truncate(len);
         let keep = self.rows.partition_point(|row| row.sample < len);
         for row in self.rows.drain(keep..).rev() {
             match row.numbers {
@@ -276,6 +339,7 @@ impl Samples {
     /// Returns the bytes that the columns hold.
     pub fn memory_bytes(&self) -> usize {
         self.times.len() * 16
+            + self.starts.len() * 8
             + self.rows.len() * size_of::<Row>()
             + (self.deltas.len() + self.counts.len()) * 8
     }
@@ -393,5 +457,39 @@ impl<'a> IntoIterator for &'a Samples {
 
     fn into_iter(self) -> SampleIter<'a> {
         self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    #[test]
+    fn starts_exist_from_the_first_known_one_on() {
+        let mut samples = Samples::new();
+        samples.push_with_start(at(0), at(10), SampleRef::Float(1.0));
+        assert!(samples.starts().is_empty());
+        let without = samples.memory_bytes();
+        samples.push_with_start(
+            at(5),
+            at(20),
+            SampleRef::Histogram((&Histogram::stale()).into()),
+        );
+        samples.push_float(at(30), 3.0);
+        assert_eq!(samples.starts(), [0, 5, 0]);
+        assert_eq!(
+            [0, 1, 2, 9].map(|index| samples.start(index).as_millis()),
+            [0, 5, 0, 0]
+        );
+        assert!(samples.memory_bytes() >= 3 * without + 3 * 8);
+        samples.truncate(2);
+        assert_eq!(samples.starts(), [0, 5]);
+        samples.clear();
+        samples.push_float(at(40), 4.0);
+        assert!(samples.starts().is_empty());
     }
 }
