@@ -267,6 +267,8 @@ impl Engine {
             budget: budget.child("query memory", self.options.query_bytes_max),
             samples_max: self.options.samples_max,
             delayed_name_removal: self.options.delayed_name_removal,
+            start_timestamps: self.options.start_timestamps,
+            type_and_unit_labels: self.options.type_and_unit_labels,
             lookback_ms: millis(query.lookback.unwrap_or(self.options.lookback)),
         };
         Ok(PreparedQuery {

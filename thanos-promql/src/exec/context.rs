@@ -26,6 +26,12 @@ pub(crate) struct Context {
     notes: Mutex<Notes>,
     /// Whether metric names are dropped at the end of the query only.
     pub(crate) delayed_name_removal: bool,
+    /// Whether counters use the start timestamps of samples.
+    #[allow(dead_code, reason = "the kernels of counters are the readers")]
+    pub(crate) start_timestamps: bool,
+    /// Whether labels say what a metric is.
+    #[allow(dead_code, reason = "the kernels of counters are the readers")]
+    pub(crate) type_and_unit_labels: bool,
     /// How far back an instant selector looks, in milliseconds.
     pub(crate) lookback_ms: i64,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Limits {
     pub(crate) budget: MemoryBudget,
     pub(crate) samples_max: u64,
     pub(crate) delayed_name_removal: bool,
+    pub(crate) start_timestamps: bool,
+    pub(crate) type_and_unit_labels: bool,
     pub(crate) lookback_ms: i64,
 }
 
@@ -60,6 +68,8 @@ impl Context {
             series: AtomicU64::new(0),
             notes: Mutex::default(),
             delayed_name_removal: limits.delayed_name_removal,
+            start_timestamps: limits.start_timestamps,
+            type_and_unit_labels: limits.type_and_unit_labels,
             lookback_ms: limits.lookback_ms,
         }
     }

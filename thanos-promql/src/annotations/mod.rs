@@ -3,12 +3,15 @@
 //! Annotations with the same text and kind are one annotation; a few merge details. The text that users see
 //! is built at the end, when the query text is known: `... (line:column)`.
 
+mod kinds;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use thanos_core::text::{FloatFormat, GoFloat, write_go_quoted};
 use thanos_core::time::UtcTime;
 
+pub use self::kinds::HistogramOperation;
 use crate::parser::Span;
 
 /// How much an annotation matters.
@@ -26,7 +29,26 @@ pub struct Annotation {
     severity: Severity,
     text: String,
     span: Option<Span>,
-    monotonicity: Option<Monotonicity>,
+    details: Details,
+}
+
+/// What equal annotations add up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Details {
+    None,
+    Monotonicity(Monotonicity),
+    /// How often it happened.
+    Occurrences(u64),
+}
+
+impl Details {
+    fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Monotonicity(known), Self::Monotonicity(more)) => known.merge(more),
+            (Self::Occurrences(known), Self::Occurrences(more)) => *known += more,
+            _ => {}
+        }
+    }
 }
 
 /// The details of buckets that had to be made monotonic, merged over all samples.
@@ -75,62 +97,13 @@ impl Annotation {
             severity,
             text,
             span,
-            monotonicity: None,
+            details: Details::None,
         }
     }
 
     /// Returns a warning of the storage, which has no place in the query.
     pub fn storage(text: impl Into<String>) -> Self {
         Self::new(Severity::Warning, None, text.into())
-    }
-
-    /// A quantile outside 0 to 1.
-    pub fn invalid_quantile(q: f64, span: Span) -> Self {
-        let q = GoFloat(q, FloatFormat::General);
-        Self::warning(
-            span,
-            format!("quantile value should be between 0 and 1, got {q}"),
-        )
-    }
-
-    /// A ratio outside -1 to 1, which is taken as `cap`.
-    pub fn invalid_ratio(ratio: f64, cap: f64, span: Span) -> Self {
-        let [ratio, cap] = [ratio, cap].map(|value| GoFloat(value, FloatFormat::General));
-        let text = "ratio value should be between -1 and 1";
-        Self::warning(span, format!("{text}, got {ratio}, capping to {cap}"))
-    }
-
-    /// A classic bucket whose `le` is not a number.
-    pub fn bad_bucket_label(metric: &str, le: &str, span: Span) -> Self {
-        let text = format!(
-            "bucket label \"le\" is missing or has a malformed value of {}",
-            quoted(le)
-        );
-        Self::warning(span, text + &for_metric(metric))
-    }
-
-    /// A function that makes no sense for a gauge, by the name of the metric.
-    pub fn possible_non_counter(metric: &str, span: Span) -> Self {
-        let text =
-            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
-        Self::info(span, format!("{text} {}", quoted(metric)))
-    }
-
-    /// Sorting in a range query, whose result is always sorted by labels.
-    pub fn sort_in_range_query(span: Span) -> Self {
-        let text =
-            "sort is ineffective for range queries since results are always ordered by labels";
-        Self::warning(span, text)
-    }
-
-    /// Classic buckets that had to be made monotonic.
-    pub fn forced_monotonicity(metric: &str, details: Monotonicity, span: Span) -> Self {
-        let text = "input to histogram_quantile needed to be fixed for monotonicity (see \
-                    https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
-        Self {
-            monotonicity: Some(details),
-            ..Self::info(span, text.to_owned() + &for_metric(metric))
-        }
     }
 
     fn is_of_storage(&self) -> bool {
@@ -150,7 +123,10 @@ impl Annotation {
     /// Returns the text as users see it: with details and the place in `query`.
     pub fn render(&self, query: &str) -> String {
         let mut text = self.text.clone();
-        if let Some(details) = &self.monotonicity {
+        if let Details::Occurrences(count @ 2..) = self.details {
+            write!(text, " ({count} occurrences)").expect("writing to a string cannot fail");
+        }
+        if let Details::Monotonicity(details) = &self.details {
             let [min, max] = [details.buckets.0, details.buckets.1]
                 .map(|bound| GoFloat(bound, FloatFormat::General));
             let [from, to] = [details.times_ms.0, details.times_ms.1]
@@ -186,10 +162,7 @@ impl Annotations {
                 place.insert(annotation);
             }
             std::collections::btree_map::Entry::Occupied(mut place) => {
-                let known = &mut place.get_mut().monotonicity;
-                if let (Some(known), Some(more)) = (known, annotation.monotonicity) {
-                    known.merge(more);
-                }
+                place.get_mut().details.merge(annotation.details);
             }
         }
     }
