@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -18,6 +20,7 @@ use crate::annotations::Annotation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::context::{Context, Limits};
 use crate::exec::grid::Grid;
+use crate::exec::pool::Pool;
 use crate::exec::result;
 use crate::parser::{self, ValueType};
 use crate::plan::physical::{Place, Planner};
@@ -34,6 +37,9 @@ pub struct EngineOptions {
     /// The most points that the selectors and windows of one query may give; by default as good as none, as in
     /// Thanos, because the memory is limited anyway.
     pub samples_max: u64,
+    /// The threads that decode series and compute their rows, shared by all queries. With one, everything
+    /// happens on the thread that polls the query. Results do not depend on it.
+    pub threads: NonZeroUsize,
     /// The most bytes that one query may hold; counts against `budget`, too.
     pub query_bytes_max: u64,
     /// The memory of all queries together.
@@ -71,6 +77,7 @@ impl Default for EngineOptions {
             lookback: Duration::from_secs(5 * 60),
             timeout: Duration::from_secs(2 * 60),
             samples_max: i32::MAX as u64,
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             query_bytes_max: 1 << 30,
             budget: MemoryBudget::new("query engine memory", 4 << 30),
             levels_max: 250,
@@ -148,6 +155,7 @@ impl Query {
 #[derive(Debug, Clone)]
 pub struct Engine {
     options: Arc<EngineOptions>,
+    pool: Arc<Pool>,
     clock: Arc<dyn Clock>,
 }
 
@@ -166,6 +174,7 @@ impl Engine {
     /// Returns an engine that takes the time from `clock`.
     pub fn with_clock(options: EngineOptions, clock: Arc<dyn Clock>) -> Self {
         Self {
+            pool: Arc::new(Pool::new(options.threads)),
             options: Arc::new(options),
             clock,
         }
@@ -265,6 +274,7 @@ impl Engine {
         let limits = Limits {
             deadline: started + millis(timeout),
             budget: budget.child("query memory", self.options.query_bytes_max),
+            pool: Arc::clone(&self.pool),
             samples_max: self.options.samples_max,
             delayed_name_removal: self.options.delayed_name_removal,
             start_timestamps: self.options.start_timestamps,

@@ -674,3 +674,46 @@ fn an_evaluation_that_nobody_waits_for_stops() {
     let error = block_on(prepared.run(data())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
 }
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let mut data = MemoryQueryable::default();
+    for i in 0..700 {
+        let labels = Labels::from_pairs([
+            ("__name__", "m"),
+            ("group", if i % 3 == 0 { "a" } else { "b" }),
+            ("i", &i.to_string()),
+        ]);
+        let step = f64::from(i % 17) / 7.0;
+        let samples = (0..200).map(|n| (n * 15_000, (n as f64) * step % 100.0));
+        data.push(labels, samples);
+    }
+    let data = data.into_queryable();
+    let run = |threads, text: &str, step| {
+        let options = EngineOptions {
+            threads: NonZeroUsize::new(threads).unwrap(),
+            ..EngineOptions::default()
+        };
+        let result = Engine::new(options).range(
+            &data,
+            text,
+            (time(0), time(3000)),
+            Duration::from_secs(step),
+        );
+        block_on(result).unwrap().value
+    };
+    for text in [
+        "m",
+        "sum(rate(m[5m]))",
+        "avg by (group) (m)",
+        "topk(3, irate(m[2m]))",
+        "m - ignoring(group) m",
+    ] {
+        for step in [15, 3001] {
+            let one = run(1, text, step);
+            for threads in [2, 5] {
+                assert_eq!(run(threads, text, step), one, "{text} on {threads} threads");
+            }
+        }
+    }
+}

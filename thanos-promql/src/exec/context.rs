@@ -9,6 +9,7 @@ use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::query::{Completeness, Missing};
 use thanos_core::time::{Clock, Timestamp};
 
+use super::pool::Pool;
 use crate::annotations::{Annotation, Annotations};
 use crate::error::{Error, Result};
 
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     points: AtomicU64,
     series: AtomicU64,
     notes: Mutex<Notes>,
+    /// The threads that decode and compute.
+    pub(crate) pool: Arc<Pool>,
     /// Whether metric names are dropped at the end of the query only.
     pub(crate) delayed_name_removal: bool,
     /// Whether counters use the start timestamps of samples.
@@ -48,6 +51,7 @@ struct Notes {
 pub(crate) struct Limits {
     pub(crate) deadline: Timestamp,
     pub(crate) budget: MemoryBudget,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) samples_max: u64,
     pub(crate) delayed_name_removal: bool,
     pub(crate) start_timestamps: bool,
@@ -67,6 +71,7 @@ impl Context {
             points: AtomicU64::new(0),
             series: AtomicU64::new(0),
             notes: Mutex::default(),
+            pool: limits.pool,
             delayed_name_removal: limits.delayed_name_removal,
             start_timestamps: limits.start_timestamps,
             type_and_unit_labels: limits.type_and_unit_labels,

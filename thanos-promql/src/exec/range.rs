@@ -11,10 +11,11 @@ use super::context::Context;
 use super::grid::Grid;
 use super::names::drop_name;
 use super::operator::{BoxOperator, Operator};
+use super::rows::{RowMaker, SelectRows};
 use super::samples::{SampleBuffer, StaleMarkers};
 use super::scalar::{Scalar, Scalars};
 use super::select::Shift;
-use super::source::{Popped, SeriesSource};
+use super::source::{ChunkedSeries, SeriesSource};
 use super::tile::{HistogramRow, Row, SeriesId, Tile};
 use crate::annotations::Annotation;
 use crate::error::{Error, Result};
@@ -66,7 +67,7 @@ impl Ready {
     }
 
     /// Appends the row of a series to `tile` when it has values.
-    fn add(&self, tile: &mut Tile, id: &SeriesId, series: Columns<'_>) -> Result<()> {
+    fn add_columns(&self, tile: &mut Tile, id: &SeriesId, series: Columns<'_>) -> Result<()> {
         let call = &self.call;
         if !series.is_float_only() {
             let what = format!("native histogram samples in {}", id.labels);
@@ -140,28 +141,44 @@ impl Prepared {
     }
 }
 
+impl RowMaker for Arc<Ready> {
+    fn add(
+        &self,
+        tile: &mut Tile,
+        series: &ChunkedSeries,
+        buffer: &mut SampleBuffer,
+    ) -> Result<()> {
+        let columns = buffer.decode(series, StaleMarkers::Drop)?;
+        self.add_columns(tile, &SeriesId::new(series.labels.clone()), columns)
+    }
+}
+
 /// A function over the samples of a selector.
 #[derive(Debug)]
 pub(crate) struct RangeOverSelect {
-    cx: Arc<Context>,
     grid: Grid,
-    prepared: Prepared,
-    source: SeriesSource,
-    buffer: SampleBuffer,
+    state: RangeState,
+}
+
+#[derive(Debug)]
+enum RangeState {
+    /// The parameters are not known yet.
+    Waiting(Box<(Prepared, SeriesSource)>),
+    Running(Box<SelectRows<Arc<Ready>>>),
+    Failed,
 }
 
 impl RangeOverSelect {
     pub(crate) fn new(call: RangeCall, scalars: Vec<Scalar>, source: SeriesSource) -> Self {
+        let grid = call.grid;
+        let prepared = Prepared {
+            call,
+            scalars,
+            ready: None,
+        };
         Self {
-            cx: Arc::clone(&call.cx),
-            grid: call.grid,
-            prepared: Prepared {
-                call,
-                scalars,
-                ready: None,
-            },
-            source,
-            buffer: SampleBuffer::default(),
+            grid,
+            state: RangeState::Waiting(Box::new((prepared, source))),
         }
     }
 }
@@ -173,21 +190,20 @@ impl Operator for RangeOverSelect {
     }
 
     async fn next(&mut self) -> Result<Option<Tile>> {
-        self.cx.turn().await?;
-        let ready = self.prepared.ready().await?;
-        let mut tile = Tile::new(self.grid);
-        while !tile.is_full() {
-            match self.source.pop() {
-                Popped::Series(series) => {
-                    let columns = self.buffer.decode(&series, StaleMarkers::Drop)?;
-                    self.cx.count_series(1);
-                    ready.add(&mut tile, &SeriesId::new(series.labels), columns)?;
-                }
-                Popped::Starved => self.source.fill().await?,
-                Popped::End => break,
-            }
+        if let RangeState::Running(rows) = &mut self.state {
+            return rows.next().await;
         }
-        Ok((!tile.is_empty()).then_some(tile))
+        let RangeState::Waiting(waiting) = std::mem::replace(&mut self.state, RangeState::Failed)
+        else {
+            return Ok(None);
+        };
+        let (mut prepared, source) = *waiting;
+        let ready = prepared.ready().await?;
+        let cx = Arc::clone(&ready.call.cx);
+        let mut rows = Box::new(SelectRows::new(cx, self.grid, ready, source));
+        let first = rows.next().await;
+        self.state = RangeState::Running(rows);
+        first
     }
 }
 
@@ -272,7 +288,7 @@ impl Operator for RangeOverSubquery {
                 break;
             };
             let columns = self.columns.load(self.input.grid(), input.row(row));
-            ready.add(&mut tile, input.id(row), columns)?;
+            ready.add_columns(&mut tile, input.id(row), columns)?;
             self.tile = Some((input, row + 1));
         }
         Ok((!tile.is_empty()).then_some(tile))

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::context::Context;
 use super::grid::Grid;
 use super::names::drop_name;
-use super::operator::Operator;
+use super::rows::RowMaker;
 use super::samples::{SampleBuffer, StaleMarkers, look_back};
-use super::source::{ChunkedSeries, Popped, SeriesSource};
+use super::source::ChunkedSeries;
 use super::tile::{Cell, SeriesId, Tile};
 use crate::error::Result;
 use crate::functions::math::millis_to_secs;
@@ -38,30 +36,31 @@ pub(crate) enum Wanted {
     SampleTime,
 }
 
-/// An instant selector.
+/// Makes the rows of an instant selector.
 #[derive(Debug)]
 pub(crate) struct InstantSelect {
     pub(crate) cx: Arc<Context>,
     pub(crate) grid: Grid,
-    pub(crate) source: SeriesSource,
     pub(crate) shift: Shift,
     pub(crate) wanted: Wanted,
-    pub(crate) buffer: SampleBuffer,
 }
 
-impl InstantSelect {
-    fn add(&mut self, tile: &mut Tile, series: &ChunkedSeries) -> Result<()> {
-        let samples = self.buffer.decode(series, StaleMarkers::Keep)?;
+impl RowMaker for InstantSelect {
+    fn add(
+        &self,
+        tile: &mut Tile,
+        series: &ChunkedSeries,
+        buffer: &mut SampleBuffer,
+    ) -> Result<()> {
+        let samples = buffer.decode(series, StaleMarkers::Keep)?;
         let mut id = SeriesId::new(series.labels.clone());
         if self.wanted == Wanted::SampleTime {
             drop_name(&self.cx, &mut id);
         }
         let mut row = tile.push(id);
-        let shift = self.shift;
-        let times = self.grid.times_ms().map(|step_ms| shift.apply(step_ms));
-        let wanted = self.wanted;
+        let times = self.grid.times_ms().map(|ms| self.shift.apply(ms));
         let found = look_back(samples, times, self.cx.lookback_ms, |step, at| {
-            match (wanted, samples.cell(at)) {
+            match (self.wanted, samples.cell(at)) {
                 (Wanted::SampleTime, _) => row.set(step, millis_to_secs(samples.times[at])),
                 (Wanted::Value, Cell::Float(value)) => row.set(step, value),
                 (Wanted::Value, Cell::Histogram(histogram)) => {
@@ -70,27 +69,6 @@ impl InstantSelect {
             }
         });
         tile.pop_if_empty();
-        self.cx.count_series(1);
         self.cx.count_samples(found, found)
-    }
-}
-
-#[async_trait]
-impl Operator for InstantSelect {
-    fn grid(&self) -> Grid {
-        self.grid
-    }
-
-    async fn next(&mut self) -> Result<Option<Tile>> {
-        self.cx.turn().await?;
-        let mut tile = Tile::new(self.grid);
-        while !tile.is_full() {
-            match self.source.pop() {
-                Popped::Series(series) => self.add(&mut tile, &series)?,
-                Popped::Starved => self.source.fill().await?,
-                Popped::End => break,
-            }
-        }
-        Ok((!tile.is_empty()).then_some(tile))
     }
 }

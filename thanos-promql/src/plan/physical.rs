@@ -20,7 +20,7 @@ use crate::exec::grid::Grid;
 use crate::exec::map::{Negate, Repeat};
 use crate::exec::names::{MergeEqual, Overlap};
 use crate::exec::operator::{BoxOperator, Nothing};
-use crate::exec::samples::SampleBuffer;
+use crate::exec::rows::SelectRows;
 use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::{InstantSelect, Wanted};
 use crate::exec::source::SeriesSource;
@@ -213,14 +213,17 @@ impl Planner {
         let lookback_ms = self.cx.lookback_ms;
         let source = self.source(selector, place, lookback_ms, 0);
         Built {
-            operator: Box::new(InstantSelect {
-                cx: Arc::clone(&self.cx),
-                grid: place.grid,
+            operator: Box::new(SelectRows::new(
+                Arc::clone(&self.cx),
+                place.grid,
+                InstantSelect {
+                    cx: Arc::clone(&self.cx),
+                    grid: place.grid,
+                    shift: selector.shift,
+                    wanted,
+                },
                 source,
-                shift: selector.shift,
-                wanted,
-                buffer: SampleBuffer::default(),
-            }),
+            )),
             names: names_of(selector),
         }
     }
