@@ -6,7 +6,9 @@
 pub mod aggr;
 pub mod histogram;
 mod samples;
+mod starts;
 pub mod xor;
+pub mod xor2;
 mod xor_value;
 
 use std::fmt;
@@ -17,6 +19,7 @@ pub use self::aggr::{AggregateSet, decode_aggregates, encode_aggregates, payload
 pub use self::histogram::{FloatHistogramEncoder, HistogramEncoder, counter_reset_header};
 pub use self::samples::{HistogramCounts, HistogramRef, SampleIter, SampleRef, Samples};
 pub use self::xor::XorEncoder;
+pub use self::xor2::Xor2Encoder;
 use crate::error::{Error, Result};
 use crate::time::{TimeRange, Timestamp};
 
@@ -35,11 +38,11 @@ impl Encoding {
     pub const HISTOGRAM: Self = Self(2);
     /// Float native histograms.
     pub const FLOAT_HISTOGRAM: Self = Self(3);
-    /// Floats with start times, a later and experimental form of [`Encoding::XOR`].
+    /// Floats with start timestamps, a later and experimental form of [`Encoding::XOR`].
     pub const XOR2: Self = Self(4);
-    /// Integer native histograms with start times, experimental.
+    /// Integer native histograms with start timestamps, experimental.
     pub const HISTOGRAM_ST: Self = Self(5);
-    /// Float native histograms with start times, experimental.
+    /// Float native histograms with start timestamps, experimental.
     pub const FLOAT_HISTOGRAM_ST: Self = Self(6);
     /// Thanos' container of up to five aggregate chunks.
     pub const AGGREGATES: Self = Self(0xFF);
@@ -182,8 +185,11 @@ pub fn decode(chunk: &Chunk, out: &mut Samples) -> Result<()> {
             out.pad_starts();
             decoded
         }
-        Encoding::HISTOGRAM => histogram::decode_integer_into(&chunk.data, out),
-        Encoding::FLOAT_HISTOGRAM => histogram::decode_float_into(&chunk.data, out),
+        Encoding::XOR2 => xor2::decode_into(&chunk.data, out),
+        Encoding::HISTOGRAM
+        | Encoding::FLOAT_HISTOGRAM
+        | Encoding::HISTOGRAM_ST
+        | Encoding::FLOAT_HISTOGRAM_ST => histogram::decode_into(chunk, out),
         other => Err(unreadable(other)),
     }
 }
@@ -208,7 +214,11 @@ pub fn samples(chunk: &Chunk) -> Result<Samples> {
 pub fn num_samples(chunk: &Chunk) -> Result<usize> {
     match chunk.encoding {
         Encoding::XOR => xor::sample_count(&chunk.data),
-        Encoding::HISTOGRAM | Encoding::FLOAT_HISTOGRAM => histogram::sample_count(&chunk.data),
+        Encoding::XOR2 => xor2::sample_count(&chunk.data),
+        Encoding::HISTOGRAM
+        | Encoding::FLOAT_HISTOGRAM
+        | Encoding::HISTOGRAM_ST
+        | Encoding::FLOAT_HISTOGRAM_ST => histogram::sample_count(chunk),
         Encoding::AGGREGATES => aggr::window_count(&chunk.data),
         other => Err(unreadable(other)),
     }

@@ -81,6 +81,24 @@ impl XorValue {
         Ok(())
     }
 
+    /// Reads the next value, which differs from the last one within the last window.
+    #[inline]
+    pub(super) fn read_in_window(&mut self, reader: &mut BitReader<'_>) -> Result<()> {
+        let window = 64 - self.leading - self.trailing;
+        self.bits ^= reader.read(window)? << self.trailing;
+        Ok(())
+    }
+
+    /// Reads a window, and the next value that differs from the last one within it.
+    #[inline]
+    pub(super) fn read_with_window(&mut self, reader: &mut BitReader<'_>) -> Result<()> {
+        let (trailing, window) = split_window(reader.peek() >> 2)
+            .ok_or_else(|| reader.corrupt("XOR window is wider than 64 bits"))?;
+        reader.skip(11)?;
+        *self = Self::from_parts(self.bits, trailing, window);
+        self.read_in_window(reader)
+    }
+
     /// Writes a value that stands alone.
     pub(super) fn write_first(writer: &mut BitWriter, value: f64) -> Self {
         writer.put(value.to_bits(), 64);
@@ -93,24 +111,37 @@ impl XorValue {
     /// Writes the next value.
     #[inline]
     pub(super) fn write(&mut self, writer: &mut BitWriter, value: f64) {
+        if self.is(value) {
+            return writer.put(0, 1);
+        }
+        self.write_change(writer, value, (0b10, 2), (0b11, 2));
+    }
+
+    /// Writes the next value, which is another one, after the prefix of one within the last window or after that of
+    /// one with a window.
+    #[inline(always)]
+    pub(super) fn write_change(
+        &mut self,
+        writer: &mut BitWriter,
+        value: f64,
+        within: (u64, u32),
+        anew: (u64, u32),
+    ) {
         let bits = value.to_bits();
         let change = bits ^ self.bits;
         self.bits = bits;
-        if change == 0 {
-            return writer.put(0, 1);
-        }
         // The field has five bits.
         let leading = change.leading_zeros().min(31);
         let trailing = change.trailing_zeros();
         if leading >= self.leading && trailing >= self.trailing {
             let window = 64 - self.leading - self.trailing;
-            return put_joined(writer, 0b10, 2, change >> self.trailing, window);
+            return put_joined(writer, within.0, within.1, change >> self.trailing, window);
         }
         (self.leading, self.trailing) = (leading, trailing);
         let window = 64 - leading - trailing;
         // A width of 64 does not fit six bits and is written as 0, which is not a width otherwise.
-        let prefix = 0b11 << 11 | u64::from(leading) << 6 | u64::from(window & 63);
-        put_joined(writer, prefix, 13, change >> trailing, window);
+        let prefix = anew.0 << 11 | u64::from(leading) << 6 | u64::from(window & 63);
+        put_joined(writer, prefix, anew.1 + 11, change >> trailing, window);
     }
 }
 

@@ -3,43 +3,34 @@
 use std::sync::Arc;
 
 use super::layout::read_layout;
-use super::{FLAGS_AT, HEADER_BYTES, header_hint, sample_count};
+use super::{HEADER_BYTES, Header};
 use crate::chunk::samples::{HistogramCounts, Samples};
+use crate::chunk::starts::StartDecoder;
 use crate::chunk::xor_value::XorValue;
+use crate::chunk::{Chunk, Encoding};
 use crate::encoding::bits::{BitReader, PEEK_BITS};
 use crate::error::Result;
 use crate::histogram::{BucketLayout, CounterResetHint, EXPONENTIAL_SCHEMA_MAX, is_stale_nan};
 use crate::time::Timestamp;
 
-/// Appends the samples of a chunk of integer histograms; after an error `out` is as before.
+/// Appends the samples of a histogram chunk; after an error `out` is as before.
 ///
 /// # Errors
 ///
 /// [`Corrupt`](crate::ErrorKind::Corrupt) when the data contradicts the encoding.
-pub fn decode_integer_into(data: &[u8], out: &mut Samples) -> Result<()> {
-    decode_or_undo(data, out, read_integers)
-}
-
-/// Appends the samples of a chunk of float histograms; after an error `out` is as before.
-///
-/// # Errors
-///
-/// [`Corrupt`](crate::ErrorKind::Corrupt) when the data contradicts the encoding.
-pub fn decode_float_into(data: &[u8], out: &mut Samples) -> Result<()> {
-    decode_or_undo(data, out, read_floats)
-}
-
-type ReadSamples = fn(&mut Frame<'_>, &Arc<BucketLayout>, &mut Samples) -> Result<()>;
-
-fn decode_or_undo(data: &[u8], out: &mut Samples, read: ReadSamples) -> Result<()> {
-    let count = sample_count(data)?;
-    if count == 0 {
+pub fn decode_into(chunk: &Chunk, out: &mut Samples) -> Result<()> {
+    let header = Header::read(chunk)?;
+    if header.count == 0 {
         return Ok(());
     }
+    let read = match chunk.encoding {
+        Encoding::HISTOGRAM | Encoding::HISTOGRAM_ST => read_integers,
+        _ => read_floats,
+    };
     let mut frame = Frame {
-        reader: BitReader::new(data, HEADER_BYTES),
-        count,
-        header: header_hint(data[FLAGS_AT]),
+        reader: BitReader::new(&chunk.data, HEADER_BYTES),
+        header,
+        starts: StartDecoder::new(header.starts),
     };
     let layout = Arc::new(read_layout(&mut frame.reader)?);
     if layout.schema > EXPONENTIAL_SCHEMA_MAX {
@@ -52,6 +43,8 @@ fn decode_or_undo(data: &[u8], out: &mut Samples, read: ReadSamples) -> Result<(
     }
     result
 }
+
+type ReadSamples = fn(&mut Frame<'_>, &Arc<BucketLayout>, &mut Samples) -> Result<()>;
 
 /// Joins the buckets of a resolution that only later versions write.
 #[cold]
@@ -81,6 +74,7 @@ fn decode_high_resolution(
             }
             out.push_float_histogram(time, &histogram);
         }
+        out.set_last_start(samples.start(index));
     }
     Ok(())
 }
@@ -88,19 +82,30 @@ fn decode_high_resolution(
 /// What both encodings have in common around the samples.
 struct Frame<'a> {
     reader: BitReader<'a>,
-    count: usize,
-    header: CounterResetHint,
+    header: Header,
+    starts: StartDecoder,
 }
 
 impl Frame<'_> {
     /// Returns the hint of a sample. The header speaks of the chunk before, which may be gone by now, so
     /// nothing is known about the first sample of a counter.
     fn hint(&self, index: usize) -> CounterResetHint {
-        match self.header {
+        match self.header.hint {
             CounterResetHint::Gauge => CounterResetHint::Gauge,
             _ if index > 0 => CounterResetHint::NotCounterReset,
             _ => CounterResetHint::Unknown,
         }
+    }
+
+    /// Reads the start of the sample at `index`, which is the last one in `out`, after the rest of it.
+    #[inline]
+    fn read_start(&mut self, index: usize, before: i64, out: &mut Samples) -> Result<()> {
+        if self.starts.is_any() {
+            let time = *out.times.last().expect("the sample was appended");
+            let start = self.starts.read(&mut self.reader, index, (before, time))?;
+            out.set_last_start(Timestamp::from_millis(start));
+        }
+        Ok(())
     }
 
     /// Checks that the buckets of sample 0 are there, before memory is taken for them.
@@ -165,8 +170,9 @@ fn read_integers(
     reader.read_varbit_ints(&mut deltas)?;
     let mut changes = vec![0; buckets];
     let mut changes_of_changes = vec![0; buckets];
-    for index in 0..frame.count {
-        let mut at = Timestamp::from_millis(time.value);
+    for index in 0..frame.header.count {
+        let before = time.value;
+        let mut at = Timestamp::from_millis(before);
         if index > 0 {
             at = time.read(&mut frame.reader)?;
             count.read(&mut frame.reader)?;
@@ -180,6 +186,7 @@ fn read_integers(
                 deltas: &[],
             };
             push_stale(out, at, sum.value(), counts);
+            frame.read_start(index, before, out)?;
             continue;
         }
         if index > 0 {
@@ -196,6 +203,7 @@ fn read_integers(
             deltas: &deltas,
         };
         out.push_row(at, id, frame.hint(index), sum.value(), counts);
+        frame.read_start(index, before, out)?;
     }
     Ok(())
 }
@@ -214,8 +222,9 @@ fn read_floats(frame: &mut Frame<'_>, layout: &Arc<BucketLayout>, out: &mut Samp
         states.push(XorValue::read_first(reader)?);
     }
     let mut values: Vec<f64> = states.iter().map(|state| state.value()).collect();
-    for index in 0..frame.count {
-        let mut at = Timestamp::from_millis(time.value);
+    for index in 0..frame.header.count {
+        let before = time.value;
+        let mut at = Timestamp::from_millis(before);
         if index > 0 {
             at = time.read(&mut frame.reader)?;
             count.read(&mut frame.reader)?;
@@ -229,6 +238,7 @@ fn read_floats(frame: &mut Frame<'_>, layout: &Arc<BucketLayout>, out: &mut Samp
                 buckets: &[],
             };
             push_stale(out, at, sum.value(), counts);
+            frame.read_start(index, before, out)?;
             continue;
         }
         if index > 0 {
@@ -240,6 +250,7 @@ fn read_floats(frame: &mut Frame<'_>, layout: &Arc<BucketLayout>, out: &mut Samp
             buckets: &values,
         };
         out.push_row(at, id, frame.hint(index), sum.value(), counts);
+        frame.read_start(index, before, out)?;
     }
     Ok(())
 }

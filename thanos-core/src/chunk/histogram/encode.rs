@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::kind::{Apart, Float, Gaps, Integer, Kind, gaps};
 use super::layout::write_layout;
-use super::{FLAGS_AT, HEADER_BYTES, header_flags};
+use super::{COUNT_WITH_STARTS_MAX, HEADER_BYTES, header_flags};
 use crate::chunk::samples::{SampleRef, Samples};
+use crate::chunk::starts::StartEncoder;
 use crate::chunk::xor_value::XorValue;
 use crate::chunk::{self, Chunk};
 use crate::encoding::bits::BitWriter;
@@ -50,6 +51,8 @@ pub type FloatHistogramEncoder = Encoder<Float>;
 #[derive(Debug, Clone)]
 pub struct Encoder<K: Kind> {
     writer: BitWriter,
+    /// Present when the chunk is of the encoding with start timestamps.
+    starts: Option<StartEncoder>,
     last: Last<K>,
     /// The end of the chunk before, to which the header of this one relates.
     before: Option<Box<Last<K>>>,
@@ -65,6 +68,13 @@ struct Last<K> {
     time_delta: i64,
     sum: XorValue,
     numbers: K,
+}
+
+/// When a sample was taken, and since when it counts.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    start: i64,
+    time: i64,
 }
 
 impl<K: Kind> Default for Last<K> {
@@ -92,8 +102,25 @@ impl<K: Kind> Encoder<K> {
     pub fn new() -> Self {
         Self {
             writer: BitWriter::with_header(HEADER_BYTES),
+            starts: None,
             last: Last::default(),
             before: None,
+        }
+    }
+
+    /// Returns an encoder of an empty chunk, of the encoding with start timestamps, that follows no other.
+    pub fn with_starts() -> Self {
+        Self {
+            starts: Some(StartEncoder::default()),
+            ..Self::new()
+        }
+    }
+
+    /// Returns an encoder of an empty chunk of the same encoding that follows no other.
+    fn same_encoding(&self) -> Self {
+        match self.starts {
+            Some(_) => Self::with_starts(),
+            None => Self::new(),
         }
     }
 
@@ -104,7 +131,11 @@ impl<K: Kind> Encoder<K> {
 
     /// Reports whether the chunk holds as many samples as its header can count.
     pub fn is_full(&self) -> bool {
-        self.last.samples == u16::MAX
+        self.last.samples
+            == match self.starts {
+                Some(_) => COUNT_WITH_STARTS_MAX,
+                None => u16::MAX,
+            }
     }
 
     /// Returns the size of the chunk so far.
@@ -131,7 +162,7 @@ impl<K: Kind> Encoder<K> {
     pub fn cut(&mut self) -> Chunk {
         let chunk = self.take_chunk();
         let last = std::mem::take(&mut self.last);
-        *self = Self::new();
+        *self = self.same_encoding();
         self.before = (last.samples > 0).then(|| Box::new(last));
         chunk
     }
@@ -142,15 +173,23 @@ impl<K: Kind> Encoder<K> {
     }
 
     fn chunk(&self, mut data: Vec<u8>) -> Chunk {
-        data[..FLAGS_AT].copy_from_slice(&self.last.samples.to_be_bytes());
-        data[FLAGS_AT] = header_flags(self.last.header);
+        let [high, low] = self.last.samples.to_be_bytes();
+        let flags = header_flags(self.last.header);
+        let (encoding, header) = match &self.starts {
+            None => (K::ENCODING, [high, low, flags]),
+            Some(starts) => (
+                K::ENCODING_WITH_STARTS,
+                [high | flags, low, starts.header()],
+            ),
+        };
+        data[..HEADER_BYTES].copy_from_slice(&header);
         Chunk {
-            encoding: K::ENCODING,
+            encoding,
             data: data.into(),
         }
     }
 
-    /// Appends a sample; the caller keeps the times in order.
+    /// Appends a sample without a start timestamp; the caller keeps the times in order.
     ///
     /// When the sample cannot join the chunk, the finished chunk is returned and the sample begins the next.
     ///
@@ -158,13 +197,29 @@ impl<K: Kind> Encoder<K> {
     ///
     /// When the chunk [is full](Encoder::is_full).
     pub fn append(&mut self, time: Timestamp, sample: &K::Sample) -> Option<Chunk> {
-        assert!(
-            !self.is_full(),
-            "a histogram chunk holds at most 65535 samples"
-        );
+        self.append_with_start(Timestamp::default(), time, sample)
+    }
+
+    /// Appends a sample with its start timestamp, 0 when none is known, as [`Encoder::append`] does; a chunk of the
+    /// [encoding without](Encoder::new) loses it.
+    ///
+    /// # Panics
+    ///
+    /// When the chunk [is full](Encoder::is_full).
+    pub fn append_with_start(
+        &mut self,
+        start: Timestamp,
+        time: Timestamp,
+        sample: &K::Sample,
+    ) -> Option<Chunk> {
+        assert!(!self.is_full(), "the histogram chunk is full");
+        let at = Times {
+            start: start.as_millis(),
+            time: time.as_millis(),
+        };
         if self.last.samples == 0 {
             self.last.header = self.header_of_first(sample);
-            self.put(time, sample);
+            self.put(at, sample);
             return None;
         }
         let is_gauge = K::common(sample).hint == CounterResetHint::Gauge;
@@ -175,18 +230,18 @@ impl<K: Kind> Encoder<K> {
         };
         match relation {
             Ok((positive, negative)) => {
-                self.put_joined(time, sample, positive, negative);
+                self.put_joined(at, sample, positive, negative);
                 None
             }
             Err(apart) => {
                 let finished = self.take_chunk();
-                *self = Self::new();
+                *self = self.same_encoding();
                 self.last.header = if is_gauge {
                     CounterResetHint::Gauge
                 } else {
                     K::header_after(apart)
                 };
-                self.put(time, sample);
+                self.put(at, sample);
                 Some(finished)
             }
         }
@@ -202,15 +257,15 @@ impl<K: Kind> Encoder<K> {
     }
 
     /// Writes a sample that fits, after widening what lacks buckets.
-    fn put_joined(&mut self, time: Timestamp, sample: &K::Sample, positive: Gaps, negative: Gaps) {
+    fn put_joined(&mut self, at: Times, sample: &K::Sample, positive: Gaps, negative: Gaps) {
         let in_sample = positive.in_sample || negative.in_sample;
         let in_chunk = positive.in_chunk || negative.in_chunk;
         if !in_chunk {
             if !in_sample {
-                return self.put(time, sample);
+                return self.put(at, sample);
             }
             let wider = K::spread(sample, &self.last.layout);
-            return self.put(time, &wider);
+            return self.put(at, &wider);
         }
         let layout = if in_sample {
             Arc::new(self.union(sample, positive, negative))
@@ -219,7 +274,7 @@ impl<K: Kind> Encoder<K> {
         };
         self.widen(&layout);
         let wider = K::spread(sample, &layout);
-        self.put(time, &wider);
+        self.put(at, &wider);
     }
 
     /// Returns the layout of `sample` with the buckets of the chunk added.
@@ -246,35 +301,38 @@ impl<K: Kind> Encoder<K> {
     fn widen(&mut self, layout: &Arc<BucketLayout>) {
         let samples =
             chunk::samples(&self.to_chunk()).expect("the encoder's own chunk is readable");
-        let mut wider = Self::new();
+        let mut wider = self.same_encoding();
         wider.last.header = self.last.header;
         wider.put_all(&samples, |sample| K::spread(sample, layout));
         *self = wider;
     }
 
     fn put_all(&mut self, samples: &Samples, change: impl Fn(&K::Sample) -> K::Sample) {
-        for (time, sample) in samples {
+        for (index, (time, sample)) in samples.iter().enumerate() {
             if let SampleRef::Histogram(view) = sample
                 && let Some(sample) = K::from_ref(view)
             {
-                self.put(time, &change(&sample));
+                let at = Times {
+                    start: samples.start(index).as_millis(),
+                    time: time.as_millis(),
+                };
+                self.put(at, &change(&sample));
             }
         }
     }
 
     /// Writes a sample whose buckets are those of the chunk.
-    fn put(&mut self, time: Timestamp, sample: &K::Sample) {
+    fn put(&mut self, at: Times, sample: &K::Sample) {
         if is_stale_nan(K::common(sample).sum) {
-            self.put_as(time, &K::stale());
+            self.put_as(at, &K::stale());
         } else {
-            self.put_as(time, sample);
+            self.put_as(at, sample);
         }
     }
 
-    fn put_as(&mut self, time: Timestamp, sample: &K::Sample) {
+    fn put_as(&mut self, Times { start, time }: Times, sample: &K::Sample) {
         let (last, writer) = (&mut self.last, &mut self.writer);
         let common = K::common(sample);
-        let time = time.as_millis();
         let mut delta = 0;
         if last.samples == 0 {
             last.layout = Arc::clone(common.layout);
@@ -292,6 +350,9 @@ impl<K: Kind> Encoder<K> {
             if !stale {
                 last.numbers.put_buckets(writer, sample);
             }
+        }
+        if let Some(starts) = &mut self.starts {
+            starts.put(writer, last.samples, start, (last.time, time));
         }
         (last.time, last.time_delta) = (time, delta);
         last.samples += 1;

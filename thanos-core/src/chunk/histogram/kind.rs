@@ -113,6 +113,8 @@ mod private {
         type Sample: Clone;
         /// The encoding byte.
         const ENCODING: Encoding;
+        /// The encoding byte of chunks with start timestamps.
+        const ENCODING_WITH_STARTS: Encoding;
 
         /// Returns what every sample has.
         fn common(sample: &Self::Sample) -> Common<'_>;
@@ -164,6 +166,7 @@ pub struct Integer {
 impl Numbers for Integer {
     type Sample = Histogram;
     const ENCODING: Encoding = Encoding::HISTOGRAM;
+    const ENCODING_WITH_STARTS: Encoding = Encoding::HISTOGRAM_ST;
 
     fn common(sample: &Histogram) -> Common<'_> {
         Common {
@@ -311,6 +314,7 @@ pub struct Float {
 impl Numbers for Float {
     type Sample = FloatHistogram;
     const ENCODING: Encoding = Encoding::FLOAT_HISTOGRAM;
+    const ENCODING_WITH_STARTS: Encoding = Encoding::FLOAT_HISTOGRAM_ST;
 
     fn common(sample: &FloatHistogram) -> Common<'_> {
         Common {

@@ -49,7 +49,7 @@ fn reencode(chunk: &Chunk) -> Chunk {
 /// Returns the chunk with the header bits of another.
 fn with_header_of(chunk: &Chunk, other: &Chunk) -> Vec<u8> {
     let mut data = chunk.data.to_vec();
-    data[FLAGS_AT] = other.data[FLAGS_AT];
+    data[2] = other.data[2];
     data
 }
 
