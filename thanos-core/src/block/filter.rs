@@ -5,11 +5,8 @@
 //! (`populateWithDelChunkSeriesIterator`).
 
 use super::Intervals;
-use crate::chunk::{
-    self, Chunk, Encoding, FloatHistogramEncoder, HistogramEncoder, SampleRef, Samples,
-    SeriesChunk, XorEncoder,
-};
-use crate::error::{Error, Result};
+use crate::chunk::{self, Chunk, OpenChunk, SampleRef, Samples, SeriesChunk};
+use crate::error::Result;
 use crate::time::{TimeRange, Timestamp};
 
 /// Appends to `out` what remains of `chunk`, which covers `range`, after the times of `deleted` are gone. The
@@ -34,106 +31,28 @@ pub(super) fn push_remaining(
         return Ok(());
     };
     let samples = chunk::samples(&chunk)?;
-    let mut rewrite = Rewrite::new(chunk.encoding)?;
-    for (time, sample) in remaining(&samples, range, deleted) {
-        rewrite.append(time, sample, out)?;
+    // Usually one chunk comes out, more where the histograms left do not fit one.
+    let mut open = OpenChunk::new(chunk.encoding)?;
+    for (start, time, sample) in remaining(&samples, range, deleted) {
+        out.extend(open.append(start, time, sample)?);
     }
-    rewrite.finish(out);
+    out.extend(open.finish());
     Ok(())
 }
 
-/// Yields the samples that are not deleted.
+/// Yields the samples that are not deleted, with their start timestamps.
 fn remaining<'a>(
     samples: &'a Samples,
     range: TimeRange,
     deleted: &'a Intervals,
-) -> impl Iterator<Item = (Timestamp, SampleRef<'a>)> {
+) -> impl Iterator<Item = (Timestamp, Timestamp, SampleRef<'a>)> {
     let mut deleted = deleted.overlapping(range).peekable();
-    samples.iter().filter(move |(time, _)| {
+    let all = samples.iter().enumerate();
+    let all = all.map(|(index, (time, sample))| (samples.start(index), time, sample));
+    all.filter(move |(_, time, _)| {
         while deleted.next_if(|gone| gone.max < *time).is_some() {}
         deleted.peek().is_none_or(|gone| *time < gone.min)
     })
-}
-
-/// A chunk in the making; usually one comes out, more where the samples left do not fit one histogram chunk.
-#[derive(Debug)]
-struct Rewrite {
-    encoder: Encoder,
-    /// The first and last time in the encoder.
-    range: Option<TimeRange>,
-}
-
-#[derive(Debug)]
-enum Encoder {
-    Xor(XorEncoder),
-    Histogram(HistogramEncoder),
-    FloatHistogram(FloatHistogramEncoder),
-}
-
-impl Rewrite {
-    fn new(encoding: Encoding) -> Result<Self> {
-        let encoder = match encoding {
-            Encoding::XOR => Encoder::Xor(XorEncoder::new()),
-            Encoding::HISTOGRAM => Encoder::Histogram(HistogramEncoder::new()),
-            Encoding::FLOAT_HISTOGRAM => Encoder::FloatHistogram(FloatHistogramEncoder::new()),
-            other => {
-                return Err(Error::invalid(format!(
-                    "a chunk of encoding {other} is deleted in part and can not be encoded anew"
-                )));
-            }
-        };
-        let range = None;
-        Ok(Self { encoder, range })
-    }
-
-    fn append(
-        &mut self,
-        time: Timestamp,
-        sample: SampleRef<'_>,
-        out: &mut Vec<SeriesChunk>,
-    ) -> Result<()> {
-        let finished = match (&mut self.encoder, sample) {
-            (Encoder::Xor(encoder), SampleRef::Float(value)) => {
-                encoder.append(time, value);
-                None
-            }
-            (Encoder::Histogram(encoder), SampleRef::Histogram(histogram)) => {
-                let histogram = histogram.to_integer().ok_or_else(mixed)?;
-                encoder.append(time, &histogram)
-            }
-            (Encoder::FloatHistogram(encoder), SampleRef::Histogram(histogram)) => {
-                encoder.append(time, &histogram.to_float())
-            }
-            (Encoder::Xor(_), SampleRef::Histogram(_))
-            | (Encoder::Histogram(_) | Encoder::FloatHistogram(_), SampleRef::Float(_)) => {
-                return Err(mixed());
-            }
-        };
-        if let Some(chunk) = finished
-            && let Some(range) = self.range.take()
-        {
-            out.push(SeriesChunk::raw(range.min, range.max, chunk));
-        }
-        let min = self.range.map_or(time, |range| range.min);
-        self.range = Some(TimeRange { min, max: time });
-        Ok(())
-    }
-
-    fn finish(self, out: &mut Vec<SeriesChunk>) {
-        let Some(range) = self.range else {
-            return;
-        };
-        let chunk = match self.encoder {
-            Encoder::Xor(encoder) => encoder.finish(),
-            Encoder::Histogram(encoder) => encoder.finish(),
-            Encoder::FloatHistogram(encoder) => encoder.finish(),
-        };
-        out.push(SeriesChunk::raw(range.min, range.max, chunk));
-    }
-}
-
-fn mixed() -> Error {
-    Error::internal("a chunk decoded to samples of another kind than its encoding")
 }
 
 #[cfg(test)]
@@ -141,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::Aggregate;
+    use crate::chunk::{Aggregate, Encoding, Xor2Encoder, XorEncoder};
 
     fn xor(times: &[i64]) -> Chunk {
         let mut encoder = XorEncoder::new();
@@ -183,6 +102,22 @@ mod tests {
         );
         let range = TimeRange::from_millis(20, 30);
         assert!(push_remaining(opaque, range, Some(&deleted), &mut out).is_err());
+    }
+
+    #[test]
+    fn what_remains_keeps_its_start_timestamps() {
+        let mut encoder = Xor2Encoder::new();
+        for ms in 1..=5 {
+            let [start, time] = [-ms, ms].map(Timestamp::from_millis);
+            encoder.append(start, time, 1.0);
+        }
+        let deleted = Intervals::from_ranges(vec![TimeRange::from_millis(2, 3)]);
+        let mut out = Vec::new();
+        let range = TimeRange::from_millis(1, 5);
+        push_remaining(encoder.finish(), range, Some(&deleted), &mut out).unwrap();
+        let samples = chunk::samples(out[0].get(Aggregate::Raw).unwrap()).unwrap();
+        assert_eq!(samples.times(), [1, 4, 5]);
+        assert_eq!(samples.starts(), [-1, -4, -5]);
     }
 
     proptest! {

@@ -292,23 +292,18 @@ fn stored_chunk(part: &SeriesChunk) -> Result<Chunk> {
 
 /// The number of samples that the statistics count, for a downsampled chunk its windows.
 ///
-/// Chunks that this crate can not decode are written all the same. The encodings of Prometheus that came after the
-/// histograms begin with their number of samples as the older ones do; of others nothing is known.
+/// Chunks that this crate can not decode are written all the same; of those nothing is known.
 fn sample_count(stored: &Chunk) -> Result<u64> {
     match stored.encoding {
-        Encoding::XOR | Encoding::HISTOGRAM | Encoding::FLOAT_HISTOGRAM | Encoding::AGGREGATES => {
-            Ok(chunk::num_samples(stored)? as u64)
-        }
-        Encoding::XOR2 => Ok(header_count(stored)),
-        // Two bits of the header are the counter reset hint (Prometheus, chunkenc.HistogramSTChunk).
-        Encoding::HISTOGRAM_ST | Encoding::FLOAT_HISTOGRAM_ST => Ok(header_count(stored) & 0x3FFF),
+        Encoding::XOR
+        | Encoding::XOR2
+        | Encoding::HISTOGRAM
+        | Encoding::HISTOGRAM_ST
+        | Encoding::FLOAT_HISTOGRAM
+        | Encoding::FLOAT_HISTOGRAM_ST
+        | Encoding::AGGREGATES => Ok(chunk::num_samples(stored)? as u64),
         _ => Ok(0),
     }
-}
-
-fn header_count(stored: &Chunk) -> u64 {
-    let header = stored.data.first_chunk().copied();
-    u64::from(u16::from_be_bytes(header.unwrap_or_default()))
 }
 
 fn in_file(error: std::io::Error, path: &Path) -> Error {

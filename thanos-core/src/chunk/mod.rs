@@ -4,6 +4,7 @@
 //! Nothing but a decoder looks inside, and an encoding that this crate does not know passes through untouched.
 
 pub mod aggr;
+mod build;
 pub mod histogram;
 mod samples;
 mod starts;
@@ -16,6 +17,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use self::aggr::{AggregateSet, decode_aggregates, encode_aggregates, payload};
+pub use self::build::{ChunkBuilder, OpenChunk, encode};
 pub use self::histogram::{FloatHistogramEncoder, HistogramEncoder, counter_reset_header};
 pub use self::samples::{HistogramCounts, HistogramRef, SampleIter, SampleRef, Samples};
 pub use self::xor::XorEncoder;

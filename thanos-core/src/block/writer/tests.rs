@@ -2,7 +2,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::block::{Block, Blocks};
+use crate::chunk::{SampleRef, Samples};
 use crate::error::ErrorKind;
+use crate::histogram::Histogram;
 use crate::labels::Labels;
 use crate::query::Select;
 use crate::testkit::TempDir;
@@ -186,19 +188,23 @@ fn chunks_of_unknown_encodings_pass_through() {
         )
     };
     let parts = [
-        unknown(Encoding::XOR2, &[0, 7, 1, 2], 1),
-        unknown(Encoding::HISTOGRAM_ST, &[0x80, 3, 9], 2),
+        unknown(Encoding(76), &[0, 7, 1, 2], 1),
         unknown(Encoding(77), b"anything", 3),
     ];
     writer.add_series(up().as_ref(), &parts).unwrap();
     let meta = writer.finish().unwrap();
     assert_eq!(
         (
+            meta.stats.num_samples,
             meta.stats.num_float_samples,
             meta.stats.num_histogram_samples
         ),
-        (7, 3)
+        (0, 0, 0)
     );
+    assert_eq!(chunks_of(&dir, &meta), parts);
+}
+
+fn chunks_of(dir: &TempDir, meta: &Meta) -> Vec<SeriesChunk> {
     let block = Block::open(&dir.path().join(meta.ulid.to_string())).unwrap();
     let batch = block
         .select(&Select::default())
@@ -206,7 +212,35 @@ fn chunks_of_unknown_encodings_pass_through() {
         .next()
         .unwrap()
         .unwrap();
-    assert_eq!(batch.get(0).chunks, parts);
+    batch.get(0).chunks.to_vec()
+}
+
+#[test]
+fn chunks_with_start_timestamps_are_counted_and_come_back() {
+    let dir = TempDir::new("writer-starts");
+    let mut samples = Samples::new();
+    for ms in 1..=3 {
+        let time = Timestamp::from_millis(ms * 1000);
+        samples.push_with_start(Timestamp::from_millis(500), time, SampleRef::Float(1.0));
+    }
+    let histogram = Histogram::stale();
+    for ms in 4..=5 {
+        let time = Timestamp::from_millis(ms * 1000);
+        samples.push_histogram(time, &histogram);
+        samples.set_last_start(Timestamp::from_millis(500));
+    }
+    let parts = chunk::encode(&samples);
+    let mut writer = BlockWriter::create(dir.path(), options(), ["__name__", "up"]).unwrap();
+    writer.add_series(up().as_ref(), &parts).unwrap();
+    let meta = writer.finish().unwrap();
+    assert_eq!(
+        (
+            meta.stats.num_float_samples,
+            meta.stats.num_histogram_samples
+        ),
+        (3, 2)
+    );
+    assert_eq!(chunks_of(&dir, &meta), parts);
 }
 
 #[test]
