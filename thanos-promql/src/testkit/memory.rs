@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream;
 use thanos_core::Result;
-use thanos_core::chunk::{SeriesChunk, XorEncoder};
+use thanos_core::chunk::{self, Samples, SeriesChunk};
 use thanos_core::labels::{Labels, LabelsRef, Matcher};
 use thanos_core::query::{
     LabelQuery, LabelStrings, Missing, Queryable, Select, SeriesBatchBuilder, SeriesEvent,
@@ -14,10 +14,7 @@ use thanos_core::query::{
 };
 use thanos_core::time::{TimeRange, Timestamp};
 
-/// The samples after which a chunk is cut, as Prometheus does.
-const CHUNK_SAMPLES: usize = 120;
-
-/// Series in memory, kept as XOR chunks like in a block.
+/// Series in memory, kept as chunks like in a block.
 ///
 /// # Example
 ///
@@ -37,17 +34,16 @@ pub struct MemoryQueryable {
 impl MemoryQueryable {
     /// Adds a series of (milliseconds, value), ascending in time.
     pub fn push(&mut self, labels: Labels, samples: impl IntoIterator<Item = (i64, f64)>) {
-        let chunks = self.series.entry(labels).or_default();
-        let mut open: Option<OpenChunk> = None;
+        let mut columns = Samples::new();
         for (ms, value) in samples {
-            let chunk = open.get_or_insert_with(|| OpenChunk::new(ms));
-            chunk.encoder.append(Timestamp::from_millis(ms), value);
-            chunk.last_ms = ms;
-            if chunk.encoder.num_samples() >= CHUNK_SAMPLES {
-                chunks.extend(open.take().map(OpenChunk::finish));
-            }
+            columns.push_float(Timestamp::from_millis(ms), value);
         }
-        chunks.extend(open.take().map(OpenChunk::finish));
+        self.push_samples(labels, &columns);
+    }
+
+    /// Adds a series of floats, histograms or both, ascending in time; it keeps their start timestamps.
+    pub fn push_samples(&mut self, labels: Labels, samples: &Samples) {
+        self.push_chunks(labels, chunk::encode(samples));
     }
 
     /// Adds a series that is encoded already.
@@ -81,27 +77,6 @@ impl MemoryQueryable {
                 .collect();
             (is_match && !chunks.is_empty()).then(|| (labels.as_ref(), chunks))
         })
-    }
-}
-
-struct OpenChunk {
-    first_ms: i64,
-    last_ms: i64,
-    encoder: XorEncoder,
-}
-
-impl OpenChunk {
-    fn new(first_ms: i64) -> Self {
-        Self {
-            first_ms,
-            last_ms: first_ms,
-            encoder: XorEncoder::new(),
-        }
-    }
-
-    fn finish(self) -> SeriesChunk {
-        let [first, last] = [self.first_ms, self.last_ms].map(Timestamp::from_millis);
-        SeriesChunk::raw(first, last, self.encoder.finish())
     }
 }
 
