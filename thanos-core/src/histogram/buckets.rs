@@ -56,7 +56,11 @@ impl BucketLayout {
     }
 
     pub(super) fn bucket(&self, side: Side, index: i32, count: f64) -> Bucket {
-        let (inner, outer) = (self.bound(index - 1), self.bound(index));
+        let (inner, outer) = match side {
+            // COMPAT: the bounds are those of the positive side; a negative bucket reaches to infinity.
+            Side::Negative if self.has_custom_buckets() => (f64::NEG_INFINITY, f64::INFINITY),
+            Side::Negative | Side::Positive => (self.bound(index - 1), self.bound(index)),
+        };
         let (lower, upper) = match side {
             Side::Positive => (inner, outer),
             Side::Negative => (-outer, -inner),

@@ -6,7 +6,7 @@ use super::spans::{Span, SpanBuilder, indices, to_counts, to_deltas};
 use super::{BucketLayout, FloatHistogram, Histogram};
 
 /// Drops empty buckets except in gaps of at most `empty_max` between two others, where they are also added.
-fn compact_side<C: Copy + Default + PartialEq>(
+pub(super) fn compact_side<C: Copy + Default + PartialEq>(
     spans: &[Span],
     counts: &[C],
     empty_max: u32,
@@ -31,6 +31,18 @@ fn compact_side<C: Copy + Default + PartialEq>(
         end = Some(index + 1);
     }
     (builder.finish(), kept)
+}
+
+/// Reports whether compacting without empty buckets changes nothing.
+fn is_compact<C: Default + PartialEq>(spans: [&[Span]; 2], counts: &[C]) -> bool {
+    let tight = |spans: &[Span]| {
+        spans.iter().all(|span| span.length > 0) && spans.iter().skip(1).all(|span| span.offset > 0)
+    };
+    let empty = C::default();
+    spans.into_iter().all(tight)
+        && counts
+            .iter()
+            .fold(true, |full, count| full & (*count != empty))
 }
 
 fn with_spans(
@@ -64,6 +76,14 @@ impl FloatHistogram {
     /// or are added, when that saves a span.
     pub fn compact(&mut self, empty_max: u32) {
         let layout = Arc::clone(self.layout());
+        if empty_max == 0
+            && is_compact(
+                [&layout.positive_spans, &layout.negative_spans],
+                self.buckets(),
+            )
+        {
+            return;
+        }
         let (positive, mut buckets) =
             compact_side(&layout.positive_spans, self.positive_buckets(), empty_max);
         let (negative, rest) =

@@ -8,12 +8,19 @@ mod arithmetic;
 mod bounds;
 mod buckets;
 mod compact;
+mod compensated;
+#[cfg(test)]
+mod golden;
 mod layout;
 mod model;
+mod overlay;
+mod reset;
 mod resolution;
 pub(crate) mod spans;
+mod sum;
 mod text;
 mod validate;
+mod zero_bucket;
 
 pub use arithmetic::Combined;
 pub use buckets::{Bucket, SideBuckets};
@@ -22,6 +29,7 @@ pub use layout::{
 };
 pub use model::{CounterResetHint, FloatHistogram, Histogram};
 pub use spans::Span;
+pub use sum::{HistogramMean, HistogramSum};
 
 /// The bits of the NaN that marks the end of a series.
 pub const STALE_NAN_BITS: u64 = 0x7FF0_0000_0000_0002;

@@ -185,6 +185,29 @@ impl FloatHistogram {
         &self.buckets
     }
 
+    /// Reports whether a number fulfills `test`: a count, the sum or a custom bound.
+    pub(super) fn any(&self, test: impl Fn(f64) -> bool) -> bool {
+        [self.count, self.zero_count, self.sum]
+            .into_iter()
+            .any(&test)
+            || self
+                .buckets
+                .iter()
+                .fold(false, |found, &count| found | test(count))
+            || self.layout.custom_values.iter().any(|&bound| test(bound))
+    }
+
+    /// Returns the size in memory by Prometheus' count, by which it limits the samples of a query.
+    pub fn size_bytes(&self) -> usize {
+        // Source: Prometheus model/histogram, FloatHistogram.Size: a struct of 168 bytes and five lists.
+        let layout = &self.layout;
+        let items = layout.positive_spans.len()
+            + layout.negative_spans.len()
+            + layout.custom_values.len()
+            + self.buckets.len();
+        168 + 8 * items
+    }
+
     /// Replaces layout and buckets, which must fit.
     pub(crate) fn set_buckets(&mut self, layout: Arc<BucketLayout>, buckets: Vec<f64>) {
         debug_assert_eq!(layout.positive_len() + layout.negative_len(), buckets.len());

@@ -231,12 +231,12 @@ pub(crate) fn to_deltas(counts: &[i64]) -> Vec<i64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn side() -> impl Strategy<Value = Vec<Span>> {
+    pub(in crate::histogram) fn side() -> impl Strategy<Value = Vec<Span>> {
         (
             -50_i32..50,
             prop::collection::vec((0_i32..4, 0_u32..4), 0..8),

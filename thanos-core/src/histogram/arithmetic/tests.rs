@@ -1,54 +1,11 @@
 //! Against what Prometheus' histogram package computed from the same random operands.
 
 use super::*;
-
-fn list<T>(text: &str, parse: impl Fn(&str) -> T) -> Vec<T> {
-    text.split(',')
-        .filter(|item| *item != "-")
-        .map(parse)
-        .collect()
-}
-
-fn spans(text: &str) -> Vec<Span> {
-    list(text, |item| {
-        let (offset, length) = item.split_once(':').unwrap();
-        Span {
-            offset: offset.parse().unwrap(),
-            length: length.parse().unwrap(),
-        }
-    })
-}
-
-fn parse(fields: &[&str]) -> FloatHistogram {
-    let float = |text: &str| text.parse::<f64>().unwrap();
-    let layout = BucketLayout {
-        schema: fields[1].parse().unwrap(),
-        zero_threshold: float(fields[2]),
-        positive_spans: spans(fields[6]),
-        negative_spans: spans(fields[7]),
-        custom_values: list(fields[10], float),
-    };
-    let (positive, negative) = (list(fields[8], float), list(fields[9], float));
-    let mut histogram = FloatHistogram::new(Arc::new(layout), &positive, &negative).unwrap();
-    histogram.counter_reset_hint = match fields[0] {
-        "0" => CounterResetHint::Unknown,
-        "1" => CounterResetHint::CounterReset,
-        "2" => CounterResetHint::NotCounterReset,
-        _ => CounterResetHint::Gauge,
-    };
-    histogram.zero_count = float(fields[3]);
-    histogram.count = float(fields[4]);
-    histogram.sum = float(fields[5]);
-    histogram
-}
+use crate::histogram::golden::{self, parse};
 
 #[test]
 fn sums_differences_and_resets_are_upstreams() {
-    let path = format!(
-        "{}/testdata/chunks/histogram-arithmetic.txt",
-        env!("CARGO_MANIFEST_DIR")
-    );
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = golden::read("histogram-arithmetic.txt");
     let (mut a, mut b) = (FloatHistogram::stale(), FloatHistogram::stale());
     let mut checked = 0;
     for (number, line) in text.lines().enumerate() {

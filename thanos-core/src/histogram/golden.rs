@@ -1,0 +1,56 @@
+//! Histograms in the files of expected results: what Prometheus' histogram package computed from random operands.
+//!
+//! A histogram is eleven fields: hint, schema, zero threshold, zero count, count, sum, positive spans, negative
+//! spans, positive counts, negative counts, custom bounds. A list has commas, an empty one is `-`.
+
+use std::sync::Arc;
+
+use super::{BucketLayout, CounterResetHint, FloatHistogram, Span};
+
+/// The number of fields of a histogram.
+pub(super) const FIELDS: usize = 11;
+
+pub(super) fn read(name: &str) -> String {
+    let path = format!("{}/testdata/chunks/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn list<T>(text: &str, parse: impl Fn(&str) -> T) -> Vec<T> {
+    text.split(',')
+        .filter(|item| *item != "-")
+        .map(parse)
+        .collect()
+}
+
+fn spans(text: &str) -> Vec<Span> {
+    list(text, |item| {
+        let (offset, length) = item.split_once(':').unwrap();
+        Span {
+            offset: offset.parse().unwrap(),
+            length: length.parse().unwrap(),
+        }
+    })
+}
+
+pub(super) fn parse(fields: &[&str]) -> FloatHistogram {
+    let float = |text: &str| text.parse::<f64>().unwrap();
+    let layout = BucketLayout {
+        schema: fields[1].parse().unwrap(),
+        zero_threshold: float(fields[2]),
+        positive_spans: spans(fields[6]),
+        negative_spans: spans(fields[7]),
+        custom_values: list(fields[10], float),
+    };
+    let (positive, negative) = (list(fields[8], float), list(fields[9], float));
+    let mut histogram = FloatHistogram::new(Arc::new(layout), &positive, &negative).unwrap();
+    histogram.counter_reset_hint = match fields[0] {
+        "0" => CounterResetHint::Unknown,
+        "1" => CounterResetHint::CounterReset,
+        "2" => CounterResetHint::NotCounterReset,
+        _ => CounterResetHint::Gauge,
+    };
+    histogram.zero_count = float(fields[3]);
+    histogram.count = float(fields[4]);
+    histogram.sum = float(fields[5]);
+    histogram
+}
