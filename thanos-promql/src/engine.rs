@@ -362,7 +362,7 @@ impl PreparedQuery {
 
     async fn evaluate(&self, queryable: &dyn Queryable) -> Result<(Value, Option<Lease>)> {
         let cx = &self.cx;
-        let mut planner = Planner::new(Arc::clone(cx));
+        let mut planner = Planner::new(Arc::clone(cx), &self.plan, self.grid);
         let place = Place::of_query(self.grid, self.step_ms);
         let time = Timestamp::from_millis(self.grid.start_ms());
         match (self.plan.value_type(), self.is_instant) {

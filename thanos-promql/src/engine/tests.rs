@@ -717,3 +717,31 @@ fn the_number_of_threads_changes_nothing() {
         }
     }
 }
+
+#[test]
+fn equal_parts_are_read_once() {
+    let data = data();
+    let series_read = |text: &str| {
+        let result = block_on(Engine::default().instant(&data, text, time(600)));
+        result.unwrap().stats.series
+    };
+    for (text, part, times) in [
+        ("m_total - m_total", "m_total", 1),
+        (
+            "rate(m_total[1m]) / (rate(m_total[1m]) + 1)",
+            "m_total[1m]",
+            1,
+        ),
+        ("m_total - g", "m_total", 2),
+        ("sum(m_total) / sum(m_total)", "m_total", 1),
+        // Aggregations that stream read for themselves rather than hold all series.
+        ("sum(m_total) / count(m_total)", "m_total", 2),
+        (
+            "sum_over_time(m_total[2m:1m]) + max_over_time(m_total[2m:1m])",
+            "sum_over_time(m_total[2m:1m])",
+            1,
+        ),
+    ] {
+        assert_eq!(series_read(text), times * series_read(part), "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use thanos_core::time::Timestamp;
 use crate::error::{Error, Result};
 
 /// Steps at equal distances, at least none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Grid {
     start_ms: i64,
     step_ms: i64,
@@ -61,6 +61,9 @@ impl Grid {
 
     /// Returns the first step alone.
     pub(crate) fn first(self) -> Self {
+        if self.len <= 1 {
+            return self;
+        }
         Self {
             step_ms: 1,
             len: self.len.min(1),

@@ -29,6 +29,7 @@ pub(crate) mod rows;
 pub(crate) mod samples;
 pub(crate) mod scalar;
 pub(crate) mod select;
+pub(crate) mod shared;
 pub(crate) mod sort;
 pub(crate) mod source;
 pub(crate) mod tile;

@@ -7,6 +7,7 @@ mod build;
 mod fold;
 mod invariant;
 pub(crate) mod physical;
+pub(crate) mod share;
 
 use std::sync::Arc;
 
@@ -113,7 +114,8 @@ impl Node {
     }
 }
 
-/// Rewrites a plan: constants are computed, parts that do not depend on the step are marked.
+/// Rewrites a plan: constants are computed, parts that do not depend on the step are marked, equal parts become
+/// one.
 pub(crate) fn optimise(plan: &Plan) -> Plan {
-    invariant::mark(&fold::fold(plan))
+    share::unify(&invariant::mark(&fold::fold(plan)))
 }

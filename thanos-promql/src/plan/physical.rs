@@ -5,6 +5,7 @@ mod aggregate;
 mod binary;
 mod call;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
@@ -12,6 +13,7 @@ use thanos_core::labels::{METRIC_NAME, MatchOp};
 use thanos_core::query::{Select, SelectHints, SeriesStream};
 use thanos_core::time::TimeRange;
 
+use super::share::{Uses, address};
 use super::{Kind, Node, Plan, Selector, Subquery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::arith::drops_name;
@@ -23,6 +25,7 @@ use crate::exec::operator::{BoxOperator, Nothing};
 use crate::exec::rows::SelectRows;
 use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::{InstantSelect, Wanted};
+use crate::exec::shared::Shared;
 use crate::exec::source::SeriesSource;
 use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
 
@@ -30,6 +33,8 @@ use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
 #[derive(Debug)]
 pub(crate) struct Planner {
     cx: Arc<Context>,
+    uses: Uses,
+    shared: HashMap<(usize, Grid), (Arc<Shared>, Names)>,
     /// What to select, and who waits for it.
     pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
 }
@@ -108,9 +113,12 @@ impl Place {
 }
 
 impl Planner {
-    pub(crate) fn new(cx: Arc<Context>) -> Self {
+    /// Returns a planner for `plan` over `grid`.
+    pub(crate) fn new(cx: Arc<Context>, plan: &Node, grid: Grid) -> Self {
         Self {
             cx,
+            uses: Uses::count(plan, grid),
+            shared: HashMap::new(),
             selects: Vec::new(),
         }
     }
@@ -123,6 +131,28 @@ impl Planner {
                 names: Names::Gone,
             });
         }
+        if self.uses.is_shared(node, place.grid) {
+            return self.shared(node, place);
+        }
+        self.unshared(node, place)
+    }
+
+    /// Returns a reader of a part that has several.
+    fn shared(&mut self, node: &Node, place: &Place) -> Result<Built> {
+        let key = (address(node), place.grid);
+        if !self.shared.contains_key(&key) {
+            let built = self.unshared(node, place)?;
+            let shared = Shared::new(Arc::clone(&self.cx), built.operator);
+            self.shared.insert(key, (shared, built.names));
+        }
+        let (shared, names) = &self.shared[&key];
+        Ok(Built {
+            operator: Box::new(shared.reader()),
+            names: *names,
+        })
+    }
+
+    fn unshared(&mut self, node: &Node, place: &Place) -> Result<Built> {
         match &node.kind {
             Kind::Select(selector) => Ok(self.select(selector, place, Wanted::Value)),
             Kind::Invariant(inner) => self.invariant(inner, place),
@@ -299,7 +329,7 @@ impl Planner {
 /// Returns the steps of a subquery: multiples of its step, whatever the steps around it.
 ///
 /// Source: Prometheus `promql/engine.go`, `subqueryTimeRange`.
-fn subquery_grid(subquery: &Subquery, outer: Grid) -> Result<Grid> {
+pub(super) fn subquery_grid(subquery: &Subquery, outer: Grid) -> Result<Grid> {
     let first = subquery.shift.apply(outer.start_ms());
     let last = subquery.shift.apply(outer.last_ms());
     let open_start = first.saturating_sub(subquery.range_ms);
