@@ -24,6 +24,7 @@
 //! | `http` | the HTTP API v1 as an axum router |
 //! | `testkit` | data in memory for tests, a runner of test scripts, an entry for fuzzers |
 
+pub mod active;
 pub mod annotations;
 pub mod engine;
 pub mod error;
