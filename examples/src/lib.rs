@@ -3,6 +3,7 @@
 //! Each role is one file under [`roles`]; what a role does lives in the library crates. [`promqltest`] is the command
 //! line of the runner of test scripts.
 
+pub mod about;
 pub mod api;
 pub mod cli;
 pub mod flags;
