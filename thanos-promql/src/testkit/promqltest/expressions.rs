@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 
 use super::{Failure, Report};
 use crate::parser::{Expr, Options, ParseErrors, parse};
+use crate::testkit::meaning;
 
 /// Returns the parts of the language that are on in the tables of Prometheus' parser tests.
 pub fn parser_options() -> Options {
@@ -95,11 +96,12 @@ fn list(complaints: &[Complaint]) -> String {
     complaints.collect::<Vec<_>>().join(" and ")
 }
 
-fn check_round_trip(expr: &Expr, options: &Options) -> Result<(), String> {
+/// Checks that both printed forms of an expression mean what it means.
+pub(super) fn check_round_trip(expr: &Expr, options: &Options) -> Result<(), String> {
     let printed = expr.to_string();
     for text in [&printed, &expr.pretty()] {
         match parse(text, options) {
-            Ok(again) if again.to_string() == printed => {}
+            Ok(again) if again.to_string() == printed && meaning(&again) == meaning(expr) => {}
             Ok(again) => return Err(format!("printed as {text:?}, which means {again}")),
             Err(errors) => return Err(format!("printed as {text:?}, which is wrong: {errors}")),
         }

@@ -18,6 +18,8 @@
 
 mod annotations;
 mod compare;
+#[cfg(test)]
+mod conformance;
 mod describe;
 mod eval;
 pub mod expressions;
