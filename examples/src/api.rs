@@ -1,5 +1,6 @@
 //! The HTTP API over a proxy: flags, and what data each request sees.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +12,18 @@ use clap::{ArgAction, Args};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::query::Queryable;
 use thanos_core::time::{Clock, SystemClock, UtcTime};
+use thanos_core::{Error, Result};
+use thanos_promql::active::ActiveQueries;
 use thanos_promql::engine::{Engine, EngineOptions, OnPartial};
-use thanos_promql::http::{Api, ApiOptions, MaxSourceResolution, QueryableSource, SourceParams};
+use thanos_promql::http::{
+    Api, ApiOptions, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams,
+};
+use thanos_promql::parser;
 use thanos_storeapi::proxy::Proxy;
 use thanos_storeapi::queryable::{StoreQueryable, StoreQueryableOptions};
 use thanos_storeapi::store::{PartialResponse, Store};
 
+use crate::about::About;
 use crate::flags::{bytes, duration};
 
 /// The page at `/`; `@DEFAULT_TIME@` stands for the time it asks for first.
@@ -53,6 +60,26 @@ pub struct ApiFlags {
     /// Fail queries whose data is incomplete if no partial_response param is specified.
     #[arg(id = "no-query.partial-response", long = "no-query.partial-response", action = ArgAction::SetTrue)]
     no_partial_response: bool,
+    /// Set default step for range queries. Default step is only used when step is not set in UI.
+    #[arg(id = "query.default-step", long = "query.default-step", value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    default_step: Duration,
+    /// Directory to log currently active queries in the queries.active file; no file if empty.
+    #[arg(
+        id = "query.active-query-path",
+        long = "query.active-query-path",
+        value_name = "DIR",
+        default_value = ""
+    )]
+    active_query_path: String,
+    /// Whether to enable extended rate functions (xrate, xincrease and xdelta).
+    #[arg(id = "query.enable-x-functions", long = "query.enable-x-functions", action = ArgAction::SetTrue)]
+    x_functions: bool,
+    /// Comma separated experimental feature names to enable: promql-experimental-functions.
+    #[arg(id = "enable-feature", long = "enable-feature", value_name = "NAME", action = ArgAction::Append, value_delimiter = ',')]
+    features: Vec<String>,
+    /// Whether to disable CORS headers to be set by Thanos.
+    #[arg(id = "web.disable-cors", long = "web.disable-cors", action = ArgAction::SetTrue)]
+    disable_cors: bool,
     /// The most memory that all queries may hold at once.
     #[arg(id = "query.memory-limit", long = "query.memory-limit", value_name = "BYTES", default_value = "4GB", value_parser = bytes)]
     memory_limit: u64,
@@ -62,7 +89,11 @@ pub struct ApiFlags {
 }
 
 /// Returns the page and the API over `proxy`.
-pub fn router(flags: &ApiFlags, proxy: Proxy) -> Router {
+///
+/// # Errors
+///
+/// A file of active queries that cannot be written.
+pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
     let on_partial = if flags.no_partial_response {
         OnPartial::Fail
     } else {
@@ -75,6 +106,7 @@ pub fn router(flags: &ApiFlags, proxy: Proxy) -> Router {
         budget: MemoryBudget::new("--query.memory-limit", flags.memory_limit),
         subquery_step: flags.default_evaluation_interval,
         on_partial,
+        parser: language(flags),
         ..EngineOptions::default()
     });
     let source = ProxySource {
@@ -85,11 +117,61 @@ pub fn router(flags: &ApiFlags, proxy: Proxy) -> Router {
     let options = ApiOptions {
         on_partial,
         queries_max: flags.max_concurrent,
+        dialect: Dialect::Thanos {
+            default_step: flags.default_step,
+        },
+        cors: if flags.disable_cors {
+            Cors::Off
+        } else {
+            Cors::Any
+        },
+        ..ApiOptions::default()
     };
     let page = get(move || page(proxy.clone()));
-    Api::with_options(engine, Arc::new(source), options)
-        .router()
-        .route("/", page)
+    let router = Api::with_options(engine, Arc::new(source), options)
+        .with_hooks(Arc::new(about))
+        .with_active_queries(active_queries(flags)?)
+        .router();
+    Ok(router.route("/", page))
+}
+
+/// The parts of the language that the flags turn on.
+fn language(flags: &ApiFlags) -> parser::Options {
+    let mut options = parser::Options {
+        x_functions: flags.x_functions,
+        ..parser::Options::default()
+    };
+    for feature in &flags.features {
+        match feature.as_str() {
+            "promql-experimental-functions" => options.experimental_functions = true,
+            "" => {}
+            other => {
+                tracing::warn!(
+                    feature = other,
+                    "--enable-feature: there is no such feature"
+                );
+            }
+        }
+    }
+    options
+}
+
+fn active_queries(flags: &ApiFlags) -> Result<ActiveQueries> {
+    let clock = Arc::new(SystemClock);
+    if flags.active_query_path.is_empty() {
+        return Ok(ActiveQueries::new(clock));
+    }
+    let dir = Path::new(&flags.active_query_path);
+    let path = dir.join("queries.active");
+    let opened = std::fs::create_dir_all(dir)
+        .and_then(|()| ActiveQueries::with_log(clock, &path, flags.max_concurrent));
+    let (active, unfinished) = opened.map_err(|error| {
+        Error::from(error).context(format!("--query.active-query-path {}", path.display()))
+    })?;
+    if let Some(queries) = unfinished {
+        tracing::info!(%queries, "these queries did not finish in the last run");
+    }
+    Ok(active)
 }
 
 /// The page, which asks for the end of the data first when that is not now.
@@ -135,6 +217,7 @@ impl QueryableSource for ProxySource {
             },
             replica_labels,
             max_resolution_ms: max_resolution_ms(params),
+            shard: params.shard.clone(),
             ..StoreQueryableOptions::default()
         };
         let store = self.proxy.restricted_to(params.store_matchers.clone());

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use thanos_core::Result;
 
+use crate::about::About;
 use crate::flags::LogFlags;
 use crate::logging;
 use crate::roles::{query, standalone, store};
@@ -47,8 +48,8 @@ pub fn main_of(role: &str) -> ExitCode {
 }
 
 fn run(arguments: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let (cli, about) = match parse(arguments) {
+        Ok(parsed) => parsed,
         Err(error) => {
             // The message goes where clap wants it; a closed pipe leaves nobody to tell.
             let _ = error.print();
@@ -60,7 +61,7 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     logging::start(&cli.log);
-    match run_role(cli.role) {
+    match run_role(cli.role, about) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "running the command failed");
@@ -69,15 +70,22 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn run_role(role: Role) -> Result<()> {
+fn parse(arguments: Vec<OsString>) -> std::result::Result<(Cli, About), clap::Error> {
+    let command = Cli::command();
+    let found = command.clone().try_get_matches_from(arguments)?;
+    let about = About::new(&command, &found);
+    Ok((Cli::from_arg_matches(&found)?, about))
+}
+
+fn run_role(role: Role, about: About) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
         match role {
             Role::Store(flags) => store::run(*flags).await,
-            Role::Query(flags) => query::run(*flags).await,
-            Role::Standalone(flags) => standalone::run(*flags).await,
+            Role::Query(flags) => query::run(*flags, about).await,
+            Role::Standalone(flags) => standalone::run(*flags, about).await,
         }
     });
     // Work on threads for blocking calls that nobody waits for any more must not keep the process alive.

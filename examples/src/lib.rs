@@ -1,7 +1,9 @@
 //! The wiring shared by the role binaries: flags, logging, probes, metrics, servers, shutdown.
 //!
-//! Each role is one file under [`roles`]; what a role does lives in the library crates.
+//! Each role is one file under [`roles`]; what a role does lives in the library crates. [`promqltest`] is the command
+//! line of the runner of test scripts.
 
+pub mod about;
 pub mod api;
 pub mod cli;
 pub mod flags;
@@ -11,5 +13,6 @@ pub mod logging;
 pub mod metrics;
 pub mod probe;
 pub mod process;
+pub mod promqltest;
 pub mod roles;
 pub mod shutdown;

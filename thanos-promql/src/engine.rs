@@ -185,6 +185,11 @@ impl Engine {
         &self.options
     }
 
+    /// Returns the engine's clock.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
+    }
+
     /// Returns the time by the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Storage,
     /// The thing asked for does not exist.
     NotFound,
+    /// The data is not there yet, for instance while a server starts: try again.
+    NotReady,
     /// A bug of this crate: report it.
     Internal,
 }
@@ -135,7 +137,7 @@ impl Error {
 
     /// Reports whether the same query may succeed later.
     pub fn is_retryable(&self) -> bool {
-        self.0.kind == ErrorKind::Storage
+        matches!(self.0.kind, ErrorKind::Storage | ErrorKind::NotReady)
     }
 }
 

@@ -97,7 +97,7 @@ pub fn write_labels(out: &mut Vec<u8>, labels: LabelsRef<'_>) {
 }
 
 /// Writes a time in seconds with up to three decimals.
-fn write_time(out: &mut Vec<u8>, time: Timestamp) {
+pub(crate) fn write_time(out: &mut Vec<u8>, time: Timestamp) {
     let ms = time.as_millis();
     if ms < 0 {
         out.put("-");

@@ -22,8 +22,9 @@
 //! | feature | adds |
 //! |---|---|
 //! | `http` | the HTTP API v1 as an axum router |
-//! | `testkit` | data in memory for tests, an entry for fuzzers |
+//! | `testkit` | data in memory for tests, a runner of test scripts, an entry for fuzzers |
 
+pub mod active;
 pub mod annotations;
 pub mod engine;
 pub mod error;

@@ -94,35 +94,3 @@ fn recorded_expressions_are_accepted_or_refused_as_recorded() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
-
-/// Returns the expression of a line `eval instant at 5m sum(x)` or `eval range from 0 to 1h step 5m sum(x)`.
-fn evaluated_expression(line: &str) -> Option<&str> {
-    let rest = line.trim().strip_prefix("eval")?;
-    let words_before = if rest.contains(" instant at ") { 4 } else { 8 };
-    let mut rest = line.trim();
-    for _ in 0..words_before {
-        rest = rest.split_once(char::is_whitespace)?.1.trim_start();
-    }
-    Some(rest)
-}
-
-#[test]
-fn evaluated_expressions_print_as_text_that_means_the_same() {
-    let Some(folder) = beside_workspace("shared/conformance/promql") else {
-        return;
-    };
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let script = std::fs::read_to_string(entry.unwrap().path()).unwrap();
-        for query in script.lines().filter_map(evaluated_expression) {
-            let expr = parse(query, &Options::all()).unwrap_or_else(|e| panic!("{query}: {e}"));
-            let printed = expr.to_string();
-            for text in [&printed, &expr.pretty()] {
-                let again = parse(text, &Options::all()).unwrap_or_else(|e| panic!("{text}: {e}"));
-                assert_eq!(again.to_string(), printed, "{query}");
-            }
-            count += 1;
-        }
-    }
-    assert!(count > 1000, "only {count} expressions were found");
-}

@@ -10,6 +10,7 @@ use thanos_core::{Error, Result};
 use thanos_storeapi::client::{ClientSettings, RemoteStore};
 use thanos_storeapi::proxy::{Endpoint, EndpointInfo, EndpointSet, Proxy, ProxyOptions};
 
+use crate::about::About;
 use crate::api::{self, ApiFlags};
 use crate::flags::{GrpcFlags, HttpFlags, bytes, duration, label};
 use crate::process::Process;
@@ -53,7 +54,7 @@ pub struct QueryFlags {
 /// # Errors
 ///
 /// A wrong flag or an address in use.
-pub async fn run(flags: QueryFlags) -> Result<()> {
+pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     let endpoints = EndpointSet::new(connect(
         flags.endpoints.iter().chain(&flags.strict_endpoints),
     )?);
@@ -65,7 +66,7 @@ pub async fn run(flags: QueryFlags) -> Result<()> {
         ..ProxyOptions::default()
     };
     let proxy = Proxy::new(endpoints.clone(), options);
-    let router = api::router(&flags.api, proxy.clone());
+    let router = api::router(&flags.api, proxy.clone(), about)?;
     let mut process = Process::start("query", &flags.http, router, |_| {}).await?;
 
     // Ready means that every store was asked once (row Q-37 of the specification).

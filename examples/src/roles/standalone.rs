@@ -12,6 +12,7 @@ use thanos_core::labels::Labels;
 use thanos_storeapi::proxy::{Endpoint, EndpointSet, Proxy, ProxyOptions};
 use thanos_storeapi::stores::{LocalStore, LocalStoreOptions};
 
+use crate::about::About;
 use crate::api::{self, ApiFlags};
 use crate::flags::{GrpcFlags, HttpFlags, bytes, duration, label};
 use crate::process::Process;
@@ -45,7 +46,7 @@ pub struct StandaloneFlags {
 /// # Errors
 ///
 /// A wrong flag, an address in use, or a directory that cannot be read.
-pub async fn run(flags: StandaloneFlags) -> Result<()> {
+pub async fn run(flags: StandaloneFlags, about: About) -> Result<()> {
     let budget = MemoryBudget::new("--store.memory-limit", flags.memory_limit);
     let options = LocalStoreOptions {
         component: "store".to_owned(),
@@ -62,7 +63,7 @@ pub async fn run(flags: StandaloneFlags) -> Result<()> {
         },
     );
 
-    let router = api::router(&flags.api, proxy);
+    let router = api::router(&flags.api, proxy, about)?;
     let mut process = Process::start("standalone", &flags.http, router, |_| {}).await?;
     process
         .serve_store(&flags.grpc, Arc::clone(&store) as _)

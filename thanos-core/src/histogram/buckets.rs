@@ -76,6 +76,17 @@ impl BucketLayout {
         }
     }
 
+    /// Lets a bucket that overlaps the zero bucket begin or end at the zero threshold.
+    pub(super) fn clip(&self, mut bucket: Bucket) -> Bucket {
+        let threshold = self.zero_threshold;
+        if bucket.upper < 0.0 && bucket.upper > -threshold {
+            bucket.upper = -threshold;
+        } else if bucket.lower > 0.0 && bucket.lower < threshold {
+            bucket.lower = threshold;
+        }
+        bucket
+    }
+
     pub(super) fn zero_bucket(&self, count: f64) -> Bucket {
         Bucket {
             lower: -self.zero_threshold,
@@ -92,9 +103,19 @@ impl BucketLayout {
 #[derive(Debug, Clone)]
 pub struct SideBuckets<'a> {
     layout: &'a BucketLayout,
-    pub(super) side: Side,
+    side: Side,
     indices: Indices<'a>,
     counts: std::slice::Iter<'a, f64>,
+}
+
+impl SideBuckets<'_> {
+    pub(super) fn is_negative(&self) -> bool {
+        self.side == Side::Negative
+    }
+
+    pub(super) fn is_custom(&self) -> bool {
+        self.layout.has_custom_buckets()
+    }
 }
 
 impl Iterator for SideBuckets<'_> {
@@ -149,15 +170,7 @@ impl FloatHistogram {
     ///
     /// A bucket that overlaps the zero bucket begins or ends at the zero threshold.
     pub fn all_buckets(&self) -> impl DoubleEndedIterator<Item = Bucket> {
-        let threshold = self.layout().zero_threshold;
-        let clip = move |mut bucket: Bucket| {
-            if bucket.upper < 0.0 && bucket.upper > -threshold {
-                bucket.upper = -threshold;
-            } else if bucket.lower > 0.0 && bucket.lower < threshold {
-                bucket.lower = threshold;
-            }
-            bucket
-        };
+        let clip = |bucket| self.layout().clip(bucket);
         let zero = (self.zero_count > 0.0).then(|| self.zero_bucket());
         self.negative()
             .rev()

@@ -10,6 +10,28 @@ use super::{BucketLayout, CounterResetHint, FloatHistogram, Span};
 /// The number of fields of a histogram.
 pub(super) const FIELDS: usize = 11;
 
+pub(super) fn float(text: &str) -> f64 {
+    text.parse().unwrap()
+}
+
+/// Returns all numbers of a histogram but those of its layout.
+pub(super) fn numbers(histogram: &FloatHistogram) -> impl Iterator<Item = f64> {
+    [histogram.count, histogram.zero_count, histogram.sum]
+        .into_iter()
+        .chain(histogram.buckets().iter().copied())
+}
+
+/// Reports whether the buckets are the same, however their spans are cut.
+pub(super) fn same_layout(a: &FloatHistogram, b: &FloatHistogram) -> bool {
+    let empty = |histogram: &FloatHistogram| {
+        let (positive, negative) = (histogram.positive_buckets(), histogram.negative_buckets());
+        let zeros = |counts: &[f64]| vec![0.0; counts.len()];
+        let layout = Arc::clone(histogram.layout());
+        FloatHistogram::new(layout, &zeros(positive), &zeros(negative)).unwrap()
+    };
+    empty(a).same_data(&empty(b))
+}
+
 pub(super) fn read(name: &str) -> String {
     let path = format!("{}/testdata/chunks/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
@@ -33,7 +55,6 @@ fn spans(text: &str) -> Vec<Span> {
 }
 
 pub(super) fn parse(fields: &[&str]) -> FloatHistogram {
-    let float = |text: &str| text.parse::<f64>().unwrap();
     let layout = BucketLayout {
         schema: fields[1].parse().unwrap(),
         zero_threshold: float(fields[2]),

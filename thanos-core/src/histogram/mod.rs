@@ -17,8 +17,10 @@ mod overlay;
 mod reset;
 mod resolution;
 pub(crate) mod spans;
+mod statistics;
 mod sum;
 mod text;
+mod trim;
 mod validate;
 mod zero_bucket;
 
@@ -29,7 +31,10 @@ pub use layout::{
 };
 pub use model::{CounterResetHint, FloatHistogram, Histogram};
 pub use spans::Span;
+pub use statistics::{Estimate, NanObservations};
 pub use sum::{HistogramMean, HistogramSum};
+pub use text::HistogramLiteral;
+pub use trim::Keep;
 
 /// The bits of the NaN that marks the end of a series.
 pub const STALE_NAN_BITS: u64 = 0x7FF0_0000_0000_0002;

@@ -121,6 +121,21 @@ impl DoubleEndedIterator for Indices<'_> {
 
 impl ExactSizeIterator for Indices<'_> {}
 
+/// Returns the index of the bucket at a place in the list of counts.
+pub(crate) fn nth_index(spans: &[Span], mut at: usize) -> Option<i32> {
+    let mut index = 0;
+    for span in spans {
+        index += span.offset;
+        let length = span.length as usize;
+        if at < length {
+            return i32::try_from(at).ok().map(|at| index + at);
+        }
+        at -= length;
+        index += i32::try_from(length).ok()?;
+    }
+    None
+}
+
 /// Collects increasing bucket indices into the fewest spans.
 #[derive(Debug, Default)]
 pub(crate) struct SpanBuilder {
@@ -260,6 +275,11 @@ pub(super) mod tests {
             prop_assert!(indices(&spans).eq(indices(&compact)));
             prop_assert_eq!(span_buckets(&spans), span_buckets(&compact));
             prop_assert!(compact.iter().skip(1).all(|span| span.offset > 0 && span.length > 0));
+        }
+
+        #[test]
+        fn the_nth_index_is_that_of_the_walk(spans in side(), at in 0_usize..40) {
+            prop_assert_eq!(nth_index(&spans, at), indices(&spans).nth(at));
         }
 
         #[test]

@@ -1,8 +1,20 @@
-//! The Prometheus HTTP API v1 as an axum router: `query`, `query_range`, `series`, `labels`, `label/<name>/values`.
+//! The Prometheus HTTP API v1 as an axum router.
+//!
+//! | endpoint | methods | answered by |
+//! |---|---|---|
+//! | `query`, `query_range` | GET, POST | the engine |
+//! | `series`, `labels` | GET, POST | the data |
+//! | `label/<name>/values` | GET | the data |
+//! | `format_query`, `parse_query` | GET, POST | the parser |
+//! | `query_exemplars` | GET, POST | [`Hooks`] |
+//! | `metadata`, `status/buildinfo`, `status/runtimeinfo`, `status/flags`, `status/config` | GET | [`Hooks`] |
+//! | `status/active_queries` | GET | [`ActiveQueries`] |
 //!
 //! Parameters, texts of errors, status codes and JSON are Prometheus' own; Thanos' extra parameters are parsed
-//! and handed to the [`QueryableSource`], which decides what data a request sees. Evaluation runs on a thread
-//! for blocking work, never on one for I/O, and stops when the client goes away. Answers are streamed.
+//! and handed to the [`QueryableSource`], which decides what data a request sees. Work on data waits for one of
+//! [`ApiOptions::queries_max`] places, runs on a thread for blocking work, never on one for I/O, ends at its
+//! timeout and stops when the client goes away. Answers are streamed, compressed with gzip or zstd when the
+//! client accepts it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -16,52 +28,55 @@
 //! ```
 
 mod answer;
-mod metadata;
+mod ast_json;
+mod cors;
+mod hooks;
+mod language;
+mod options;
 mod params;
 mod query;
+mod run;
+mod series;
 mod source;
+mod told;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{MethodRouter, any, get};
+use thanos_core::time::Timestamp;
 use tokio::sync::Semaphore;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
+pub use hooks::{
+    BuildInfo, Exemplar, ExemplarRequest, Hooks, Metadata, MetadataRequest, MetricMetadata,
+    RuntimeInfo, SeriesExemplars, Told,
+};
+pub use options::{ApiOptions, Cors, Dialect};
 pub use params::MaxSourceResolution;
 pub use source::{FixedSource, QueryableSource, SourceParams};
 
-use crate::engine::{Engine, OnPartial};
+use crate::active::ActiveQueries;
+use crate::engine::Engine;
 
 /// The most bytes of a form, as Go's `ParseForm` allows.
 const FORM_BYTES_MAX: usize = 10 << 20;
-
-/// The settings of an [`Api`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ApiOptions {
-    /// What happens to an answer that lacks data when the request does not say (`partial_response`).
-    pub on_partial: OnPartial,
-    /// The most queries that are evaluated at once; others wait.
-    pub queries_max: usize,
-}
-
-impl Default for ApiOptions {
-    fn default() -> Self {
-        Self {
-            on_partial: OnPartial::Fail,
-            queries_max: 20,
-        }
-    }
-}
 
 /// The HTTP API over an engine and a source of data.
 #[derive(Debug, Clone)]
 pub struct Api {
     engine: Engine,
     source: Arc<dyn QueryableSource>,
-    options: ApiOptions,
+    options: Arc<ApiOptions>,
+    hooks: Arc<dyn Hooks>,
+    active: ActiveQueries,
     slots: Arc<Semaphore>,
+    started: Timestamp,
 }
 
 impl Api {
@@ -77,32 +92,89 @@ impl Api {
         options: ApiOptions,
     ) -> Self {
         Self {
-            engine,
             source,
-            options,
+            hooks: told::silent(),
+            active: ActiveQueries::new(engine.clock()),
             slots: Arc::new(Semaphore::new(options.queries_max.max(1))),
+            started: engine.now(),
+            options: Arc::new(options),
+            engine,
         }
+    }
+
+    /// Lets `hooks` answer what is not about samples.
+    #[must_use]
+    pub fn with_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
+    /// Lists what runs in `active`, which may keep a file or be shown elsewhere, too.
+    #[must_use]
+    pub fn with_active_queries(mut self, active: ActiveQueries) -> Self {
+        self.active = active;
+        self
     }
 
     /// Returns the routes under `/api/v1`.
     pub fn router(self) -> Router {
-        let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any);
+        let cors = Arc::new(self.options.cors.clone());
+        let dialect = self.options.dialect;
+        let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
         Router::new()
-            .route("/api/v1/query", get(query::instant).post(query::instant))
-            .route("/api/v1/query_range", get(query::range).post(query::range))
-            .route(
-                "/api/v1/series",
-                get(metadata::series).post(metadata::series),
-            )
-            .route(
-                "/api/v1/labels",
-                get(metadata::label_names).post(metadata::label_names),
-            )
-            .route("/api/v1/label/{name}/values", get(metadata::label_values))
-            .layer(cors)
+            .nest("/api/v1", routes())
+            .layer(middleware::map_response(move |response| async move {
+                in_dialect(dialect, response)
+            }))
+            .layer(compression)
+            .layer(middleware::from_fn_with_state(cors, cors::apply))
             .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
             .with_state(self)
     }
+}
+
+fn routes() -> Router<Api> {
+    Router::new()
+        .route("/query", get(query::instant).post(query::instant))
+        .route("/query_range", get(query::range).post(query::range))
+        .route(
+            "/query_exemplars",
+            get(told::exemplars).post(told::exemplars),
+        )
+        .route(
+            "/format_query",
+            get(language::format_query).post(language::format_query),
+        )
+        .route(
+            "/parse_query",
+            get(language::parse_query).post(language::parse_query),
+        )
+        .route("/series", get(series::series).post(series::series))
+        .route(
+            "/labels",
+            get(series::label_names).post(series::label_names),
+        )
+        .route("/label/{name}/values", get(series::label_values))
+        .route("/metadata", get(told::metadata))
+        .route("/status/active_queries", get(told::active_queries))
+        .route("/status/buildinfo", get(told::build_info))
+        .route("/status/config", get(told::config))
+        .route("/status/flags", get(told::flags))
+        .route("/status/runtimeinfo", get(told::runtime_info))
+        .route("/{*path}", unknown())
+}
+
+/// The paths that mean nothing: not found in the words of Go.
+fn unknown() -> MethodRouter<Api> {
+    any(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+}
+
+fn in_dialect(dialect: Dialect, mut response: Response) -> Response {
+    let is_closed = response.status().as_u16() == answer::CLIENT_CLOSED_REQUEST;
+    if is_closed && matches!(dialect, Dialect::Thanos { .. }) {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
 }
 
 #[cfg(test)]

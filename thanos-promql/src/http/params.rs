@@ -8,6 +8,7 @@ use axum::http::Method;
 use thanos_core::labels::Matcher;
 use thanos_core::text::write_go_quoted;
 use thanos_core::time::{SignedDuration, Timestamp, UtcTime};
+use thanos_storeapi::store::ShardInfo;
 
 use super::answer::Failure;
 use super::source::SourceParams;
@@ -179,9 +180,48 @@ impl Params {
             store_matchers: self
                 .matcher_sets("storeMatch[]", options)
                 .map_err(Failure::bad_data)?,
-            engine: self.given("engine").map(ToOwned::to_owned),
+            shard: self.shard()?,
+            engine: self.engine()?,
             step_ms: None,
         })
+    }
+
+    /// Source: Thanos `pkg/api/query/v1.go`, `parseEngineParam`.
+    fn engine(&self) -> Result<Option<String>, Failure> {
+        match self.given("engine") {
+            None => Ok(None),
+            Some(name @ ("prometheus" | "thanos")) => Ok(Some(name.to_owned())),
+            Some(other) => Err(Failure::bad_data(format!("'{other}' bad engine"))),
+        }
+    }
+
+    /// Source: Thanos `pkg/api/query/v1.go`, `parseShardInfo`.
+    fn shard(&self) -> Result<Option<ShardInfo>, Failure> {
+        let Some(text) = self.given("shard_info") else {
+            return Ok(None);
+        };
+        let wrong = |what: &dyn std::fmt::Display| {
+            Failure::bad_data(format!("could not unmarshal parameter shard_info: {what}"))
+        };
+        let json: serde_json::Value = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+        let json = json.as_object().ok_or_else(|| wrong(&"not an object"))?;
+        let number = |name: &str| match json.get(name) {
+            None => Ok(0),
+            Some(value) => value
+                .as_u64()
+                .ok_or_else(|| wrong(&format!("{name} is not a number of shards"))),
+        };
+        let labels = json.get("labels").and_then(serde_json::Value::as_array);
+        Ok(Some(ShardInfo {
+            shard_index: number("shard_index")?,
+            total_shards: number("total_shards")?,
+            by: json.get("by").and_then(serde_json::Value::as_bool) == Some(true),
+            labels: labels
+                .into_iter()
+                .flatten()
+                .filter_map(|label| label.as_str().map(ToOwned::to_owned))
+                .collect(),
+        }))
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {

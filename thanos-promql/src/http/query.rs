@@ -1,47 +1,58 @@
 //! `query` and `query_range`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use futures::future::{self, Either};
 use thanos_core::time::SignedDuration;
-use tokio::sync::oneshot;
 
 use super::Api;
 use super::answer::{Failure, Remarks, stream_success};
+use super::options::Dialect;
 use super::params::{Params, invalid};
+use super::source::SourceParams;
 use crate::annotations::Severity;
 use crate::engine::{OnPartial, PreparedQuery, Query};
 use crate::error::{Error, ErrorKind};
 use crate::json::ResultJson;
 use crate::value::QueryResult;
 
-/// The most points of a series that a range query may give.
-const POINTS_MAX: i64 = 11_000;
 /// The most warnings, and the most infos, of an answer that are about the query itself.
 const REMARKS_MAX: usize = 10;
+/// The steps of a range query that does not say, as Thanos' pages draw them.
+const DEFAULT_STEPS: i64 = 250;
 
 pub(super) async fn instant(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
     let limit = params.limit()?;
-    let time = params.time_or("time", api.engine.now())?;
-    let timeout = params.timeout()?;
-    let mut query = Query::instant(params.get("query"), time);
-    (query.timeout, query.lookback) = (timeout, params.lookback()?);
+    let query = instant_query(&api, &params)?;
     answer(&api, &params, query, limit).await
 }
 
 pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
     let limit = params.limit()?;
+    let query = range_query(&api, &params)?;
+    answer(&api, &params, query, limit).await
+}
+
+/// Returns the instant query that a request asks.
+fn instant_query(api: &Api, params: &Params) -> Result<Query, Failure> {
+    let time = params.time_or("time", api.engine.now())?;
+    let timeout = params.timeout()?;
+    let mut query = Query::instant(params.get("query"), time);
+    (query.timeout, query.lookback) = (timeout, params.lookback()?);
+    Ok(query)
+}
+
+/// Returns the range query that a request asks.
+fn range_query(api: &Api, params: &Params) -> Result<Query, Failure> {
     let start = params.time("start")?;
     let end = params.time("end")?;
     if end < start {
         let text = "end timestamp must not be before start time";
         return Err(invalid("end", text));
     }
-    let step = params.duration("step")?;
-    check_step(step, end - start)?;
+    let step = step(api, params, end - start)?;
+    check_step(step, end - start, api.options.steps_max)?;
     let timeout = params.timeout()?;
     let mut query = Query::range(
         params.get("query"),
@@ -50,22 +61,60 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Resp
         step.to_std().unwrap_or(Duration::ZERO),
     );
     (query.timeout, query.lookback) = (timeout, params.lookback()?);
-    answer(&api, &params, query, limit).await
+    Ok(query)
 }
 
-fn check_step(step: SignedDuration, span_ms: i64) -> Result<(), Failure> {
+/// Source: Thanos `pkg/api/query/v1.go`, `parseStep`.
+fn step(api: &Api, params: &Params, span_ms: i64) -> Result<SignedDuration, Failure> {
+    match api.options.dialect {
+        Dialect::Thanos { default_step } if params.get("step").is_empty() => {
+            let default_secs = i64::try_from(default_step.as_secs()).unwrap_or(i64::MAX);
+            let secs = (span_ms / 1000 / DEFAULT_STEPS).max(default_secs);
+            Ok(SignedDuration::from_nanos(
+                secs.saturating_mul(1_000_000_000),
+            ))
+        }
+        Dialect::Thanos { .. } | Dialect::Prometheus => params.duration("step"),
+    }
+}
+
+fn check_step(step: SignedDuration, span_ms: i64, steps_max: u64) -> Result<(), Failure> {
     if step.as_nanos() <= 0 {
         let text = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(invalid("step", text));
     }
     let span_nanos = i128::from(span_ms) * 1_000_000;
-    if span_nanos / i128::from(step.as_nanos()) > i128::from(POINTS_MAX) {
-        return Err(Failure::bad_data(
-            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+    if span_nanos / i128::from(step.as_nanos()) > i128::from(steps_max) {
+        let steps_max = with_commas(steps_max);
+        return Err(Failure::bad_data(format!(
+            "exceeded maximum resolution of {steps_max} points per timeseries. Try decreasing the query \
              resolution (?step=XX)",
-        ));
+        )));
     }
     Ok(())
+}
+
+/// Writes 11000 as `11,000`.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Parses and plans `query`.
+fn prepare(api: &Api, query: &Query) -> Result<PreparedQuery, Failure> {
+    api.engine
+        .prepare(query)
+        .map_err(|error| match error.kind() {
+            ErrorKind::Invalid => invalid("query", error.message()),
+            _ => Failure::from(error),
+        })
 }
 
 async fn answer(
@@ -78,19 +127,9 @@ async fn answer(
     source.step_ms = query
         .step
         .map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
-    query.on_partial = Some(match source.partial_response {
-        None => api.options.on_partial,
-        Some(true) => OnPartial::Warn,
-        Some(false) => OnPartial::Fail,
-    });
-    let prepared = api
-        .engine
-        .prepare(&query)
-        .map_err(|error| match error.kind() {
-            ErrorKind::Invalid => invalid("query", error.message()),
-            _ => Failure::from(error),
-        })?;
-    let mut result = evaluate(api, prepared, source).await?;
+    query.on_partial = Some(api.on_partial(&source));
+    let prepared = prepare(api, &query)?;
+    let mut result = evaluate(api, &query.text, prepared, source).await?;
     let mut remarks = Remarks {
         warnings: result
             .annotations
@@ -108,37 +147,26 @@ async fn answer(
     Ok(stream_success(ResultJson::new(value), &remarks, lease))
 }
 
+impl Api {
+    /// Returns what happens to an answer that lacks data.
+    pub(super) fn on_partial(&self, source: &SourceParams) -> OnPartial {
+        match source.partial_response {
+            None => self.options.on_partial,
+            Some(true) => OnPartial::Warn,
+            Some(false) => OnPartial::Fail,
+        }
+    }
+}
+
 /// Evaluates on a thread for blocking work; dropping this future stops the evaluation.
 async fn evaluate(
     api: &Api,
+    text: &str,
     prepared: PreparedQuery,
-    source: super::SourceParams,
+    source: SourceParams,
 ) -> Result<QueryResult, Error> {
-    let internal = |what: &str| Error::new(ErrorKind::Internal, what);
-    let timeout = prepared.timeout();
-    let free = Arc::clone(&api.slots).acquire_owned();
-    let slot = tokio::time::timeout(timeout, free)
-        .await
-        .map_err(|_| Error::timeout("query queue"))?
-        .map_err(|_| internal("the query slots were closed"))?;
+    let place = api.place(text, prepared.timeout()).await?;
     let queryable = api.source.queryable(&source).await?;
-    // Dropped with this future, and then the evaluation hears of it.
-    let (_alive, abandoned) = oneshot::channel::<()>();
-    let runtime = tokio::runtime::Handle::current();
     let _stop = prepared.stop_on_drop();
-    let evaluation = tokio::task::spawn_blocking(move || {
-        // An evaluation that goes on for a while after its request has ended counts as long as it does.
-        let _slot = slot;
-        let run = std::pin::pin!(prepared.run(queryable));
-        let first = future::select(run, abandoned);
-        match runtime.block_on(first) {
-            Either::Left((result, _)) => result,
-            Either::Right(_) => Err(Error::cancelled("expression evaluation")),
-        }
-    });
-    match tokio::time::timeout(timeout, evaluation).await {
-        Err(_) => Err(Error::timeout("expression evaluation")),
-        Ok(Err(_)) => Err(internal("the evaluation panicked")),
-        Ok(Ok(result)) => result,
-    }
+    place.run(prepared.run(queryable)).await
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thanos_core::labels::Matcher;
 use thanos_core::query::Queryable;
+use thanos_storeapi::store::ShardInfo;
 
 use super::params::MaxSourceResolution;
 use crate::error::Result;
@@ -23,7 +24,9 @@ pub struct SourceParams {
     pub max_source_resolution: Option<MaxSourceResolution>,
     /// `storeMatch[]`: which stores are asked; one of the sets must match.
     pub store_matchers: Vec<Vec<Matcher>>,
-    /// `engine`: the name of the engine.
+    /// `shard_info`: the only shard of the series that is wanted.
+    pub shard: Option<ShardInfo>,
+    /// `engine`: the name of the engine, `prometheus` or `thanos`; both mean this one.
     pub engine: Option<String>,
     /// The step of a range query in milliseconds, for the automatic resolution.
     pub step_ms: Option<i64>,

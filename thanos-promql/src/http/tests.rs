@@ -1,5 +1,8 @@
 //! The API over a real block gives the answers that Prometheus gives over it.
 
+mod envelope;
 mod golden;
+mod language;
 mod peer;
 mod requests;
+mod told;

@@ -65,7 +65,7 @@ fn is_invariant(plan: &Plan) -> bool {
 }
 
 /// Reports whether a function gives another result at another step for the same arguments.
-fn depends_on_step(id: FunctionId) -> bool {
+pub(crate) fn depends_on_step(id: FunctionId) -> bool {
     matches!(
         id,
         FunctionId::DaysInMonth

@@ -18,6 +18,8 @@ use crate::parser::ast::VectorMatching;
 use crate::parser::{AggregateOp, BinaryOp, Function, Span, ValueType};
 
 pub(crate) use build::{QueryTimes, build};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use invariant::depends_on_step;
 
 /// A shared node of the plan.
 pub(crate) type Plan = Arc<Node>;

@@ -1,5 +1,6 @@
 //! Entries for fuzzers. Each takes any bytes and panics where a promise is broken.
 
+use super::meaning;
 use crate::parser::ast::AtModifier;
 use crate::parser::{Expr, Options, Walk, parse, parse_selector, series};
 
@@ -10,7 +11,7 @@ const EXACT_MS_MAX: u64 = 1 << 53;
 ///
 /// # Panics
 ///
-/// When an accepted expression prints as a text that is not accepted or prints differently, or when the place of
+/// When an accepted expression prints as a text that is not accepted or means something else, or when the place of
 /// an error lies outside of the text.
 pub fn fuzz_parse(data: &[u8]) {
     let Some((switches, text)) = data.split_first() else {
@@ -53,7 +54,10 @@ fn check_text(expr: &Expr, options: &Options) {
     };
     for text in [&printed, &expr.pretty()] {
         match parse(text, &options) {
-            Ok(again) => assert_eq!(again.to_string(), printed, "{text:?}"),
+            Ok(again) => {
+                assert_eq!(again.to_string(), printed, "{text:?}");
+                assert_eq!(meaning(&again), meaning(expr), "{text:?}");
+            }
             Err(errors) => panic!("{text:?} printed for {expr:?}: {errors}"),
         }
     }

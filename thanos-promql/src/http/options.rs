@@ -1,0 +1,57 @@
+//! The settings of the API.
+
+use std::time::Duration;
+
+use thanos_core::re2::GoRegex;
+
+use crate::engine::OnPartial;
+
+/// The settings of an [`Api`](super::Api).
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// What happens to an answer that lacks data when the request does not say (`partial_response`).
+    pub on_partial: OnPartial,
+    /// The most requests for data that are worked on at once; others wait.
+    pub queries_max: usize,
+    /// The most steps of a range query, counted as Prometheus does: (end - start) / step.
+    pub steps_max: u64,
+    /// Whose rules hold where Prometheus and Thanos differ.
+    pub dialect: Dialect,
+    /// Which web pages of other origins may read answers.
+    pub cors: Cors,
+}
+
+impl Default for ApiOptions {
+    fn default() -> Self {
+        Self {
+            on_partial: OnPartial::Fail,
+            queries_max: 20,
+            steps_max: 11_000,
+            dialect: Dialect::Prometheus,
+            cors: Cors::Any,
+        }
+    }
+}
+
+/// Whose rules hold where Prometheus and Thanos differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A range query without `step` is an error; a query that was canceled has status 499.
+    Prometheus,
+    /// A query that was canceled has status 503.
+    Thanos {
+        /// The smallest step of a range query without `step`, which has 250 steps otherwise.
+        default_step: Duration,
+    },
+}
+
+/// Which web pages of other origins may read answers.
+#[derive(Debug, Clone)]
+pub enum Cors {
+    /// None.
+    Off,
+    /// All.
+    Any,
+    /// Those whose origin matches (`--web.cors.origin` of Prometheus).
+    Matching(GoRegex),
+}

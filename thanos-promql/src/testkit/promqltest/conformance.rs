@@ -1,0 +1,85 @@
+//! Runs the scripts that lie beside this repository, or where `PROMQL_CONFORMANCE` says.
+//!
+//! They are not part of the repository; the tests say so and pass where they are absent.
+
+use std::path::{Path, PathBuf};
+
+use futures::executor::block_on;
+
+use super::Runner;
+use super::expressions::{self, check_round_trip};
+use super::script::{self, Command};
+use crate::parser::{Options, parse};
+
+/// Returns the scripts, unless there are none.
+fn scripts() -> Option<Vec<(PathBuf, String)>> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance/promql");
+    let folder = std::env::var_os("PROMQL_CONFORMANCE").map_or_else(beside, PathBuf::from);
+    if !folder.exists() {
+        eprintln!("SKIPPED: {} does not exist", folder.display());
+        return None;
+    }
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut scripts: Vec<_> = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "test")
+        })
+        .map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap()))
+        .collect();
+    scripts.sort();
+    Some(scripts)
+}
+
+#[test]
+#[ignore = "parts of the language are not evaluated yet"]
+fn conformance_scripts_hold() {
+    let mut failures = Vec::new();
+    let mut passed = 0;
+    for (path, script) in scripts().into_iter().flatten() {
+        let report = block_on(Runner::default().run(&script));
+        passed += report.passed;
+        failures.extend(
+            report
+                .failures
+                .into_iter()
+                .map(|failure| format!("{}:{}: {}", path.display(), failure.line, failure.what)),
+        );
+    }
+    eprintln!("{passed} evaluations of conformance scripts passed");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn expressions_of_conformance_scripts_print_as_text_that_means_the_same() {
+    let options = Options::all();
+    for (path, script) in scripts().into_iter().flatten() {
+        for command in script::parse(&script, &options) {
+            if let Command::Eval(eval) = command
+                && let Err(what) = check_round_trip(&eval.expr, &options)
+            {
+                panic!("{}:{}: {}: {what}", path.display(), eval.line, eval.text);
+            }
+        }
+    }
+}
+
+#[test]
+fn valid_expressions_of_the_table_print_as_text_that_means_the_same() {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Ok(table) =
+        std::fs::read_to_string(beside.join("../../shared/conformance/parser/expressions.jsonl"))
+    else {
+        eprintln!("SKIPPED: there is no table of expressions beside the repository");
+        return;
+    };
+    let options = expressions::parser_options();
+    for line in table.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let input = record["input"].as_str().unwrap();
+        if let Ok(expr) = parse(input, &options) {
+            check_round_trip(&expr, &options).unwrap_or_else(|what| panic!("{input}: {what}"));
+        }
+    }
+}
