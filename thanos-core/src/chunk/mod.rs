@@ -6,8 +6,6 @@
 pub mod aggr;
 mod build;
 pub mod histogram;
-#[cfg(test)]
-mod recorded;
 mod samples;
 mod starts;
 pub mod xor;

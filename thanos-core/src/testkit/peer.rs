@@ -158,6 +158,11 @@ impl Peer {
         &self.address
     }
 
+    /// Returns the process id of the server.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns what the server wrote to its standard output and error so far.
     pub fn log(&self) -> String {
         let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
@@ -188,15 +193,31 @@ impl Peer {
         self.get(&url)
     }
 
+    /// Answers a POST of `body` to `path`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub fn post(&self, path: &str, body: &[u8]) -> HttpAnswer {
+        self.send("POST", path, body)
+            .unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", self.log()))
+    }
+
     fn try_get(&self, path: &str) -> std::io::Result<HttpAnswer> {
+        self.send("GET", path, b"")
+    }
+
+    fn send(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<HttpAnswer> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         // HTTP/1.0: the body is not chunked and ends with the connection.
         write!(
             stream,
-            "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n",
-            self.address
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
         )?;
+        stream.write_all(body)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         parse_answer(&answer).ok_or_else(|| std::io::Error::other("not an HTTP answer"))

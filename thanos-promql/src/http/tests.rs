@@ -4,5 +4,6 @@ mod envelope;
 mod golden;
 mod language;
 mod peer;
+mod peer_workload;
 mod requests;
 mod told;

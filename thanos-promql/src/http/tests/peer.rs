@@ -101,6 +101,39 @@ fn difference(ours: &str, theirs: &str, is_ordered: bool) -> Option<String> {
         .find_map(|(ours, theirs)| series_difference(ours, theirs))
 }
 
+/// Returns the difference between our answer and theirs, with the query.
+async fn ask_both(prometheus: &Peer, kind: &str, query: &str) -> Option<String> {
+    let text = ("query", query.to_owned());
+    let own = |parameters: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+        parameters
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect()
+    };
+    let (path, times) = match kind {
+        "instant" => ("/api/v1/query", own(&[("time", "1793496600.5")])),
+        _ => {
+            let times = [
+                ("start", "1793493000.5"),
+                ("end", "1793498900.5"),
+                ("step", "137"),
+            ];
+            ("/api/v1/query_range", own(&times))
+        }
+    };
+    let request = target(path, &[&[text][..], &times].concat());
+    let theirs = String::from_utf8(prometheus.get(&request).body).unwrap();
+    let (_, ours) = get(&request).await;
+    let is_ordered = ["sort", "topk", "bottomk"]
+        .iter()
+        .any(|name| query.starts_with(name));
+    let is_ordered =
+        is_ordered && kind == "instant" && !query.contains("by") && !query.contains("without");
+    let difference = difference(&ours, &theirs, is_ordered)?;
+    let shown: String = difference.chars().take(600).collect();
+    Some(format!("{kind} {query}: {shown}"))
+}
+
 #[tokio::test]
 async fn queries_are_answered_as_by_a_real_prometheus() {
     let data = TempDir::new("promql-peer");
@@ -108,35 +141,16 @@ async fn queries_are_answered_as_by_a_real_prometheus() {
     let Some(prometheus) = Peer::prometheus(data.path()) else {
         return;
     };
-    let mut differences = Vec::new();
-    let queries = QUERIES
+    let written = QUERIES
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    for query in queries {
-        let text = ("query", query.to_owned());
-        let time = ("time", "1793496600.5".to_owned());
-        let instant = target("/api/v1/query", &[text.clone(), time]);
-        let times = [
-            ("start", "1793493000.5"),
-            ("end", "1793498900.5"),
-            ("step", "137"),
-        ];
-        let times = times.map(|(name, value)| (name, value.to_owned()));
-        let range = target("/api/v1/query_range", &[&[text][..], &times].concat());
-        for request in [instant, range] {
-            let theirs = prometheus.get(&request);
-            let theirs = String::from_utf8(theirs.body).unwrap();
-            let (_, ours) = get(&request).await;
-            let is_ordered = query.starts_with("sort") || query.starts_with("topk");
-            if let Some(difference) = difference(&ours, &theirs, is_ordered) {
-                let kind = if request.contains("_range") {
-                    "range"
-                } else {
-                    "instant"
-                };
-                let shown: String = difference.chars().take(600).collect();
-                differences.push(format!("{kind} {query}: {shown}"));
-            }
+    let mut queries: Vec<String> = written.map(ToOwned::to_owned).collect();
+    queries.extend(super::peer_workload::queries());
+    assert!(queries.len() >= 500, "only {} queries", queries.len());
+    let mut differences = Vec::new();
+    for query in &queries {
+        for kind in ["instant", "range"] {
+            differences.extend(ask_both(&prometheus, kind, query).await);
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
