@@ -114,7 +114,7 @@ async fn ask_both(prometheus: &Peer, kind: &str, query: &str) -> Option<String> 
         "instant" => ("/api/v1/query", own(&[("time", "1793496600.5")])),
         _ => {
             let times = [
-                ("start", "1793493000.5"),
+                ("start", "1793495000.5"),
                 ("end", "1793498900.5"),
                 ("step", "137"),
             ];
