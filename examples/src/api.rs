@@ -1,6 +1,6 @@
 //! The HTTP API over a proxy: flags, and what data each request sees.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub struct ApiFlags {
         value_name = "DIR",
         default_value = ""
     )]
-    active_query_path: PathBuf,
+    active_query_path: String,
     /// Whether to enable extended rate functions (xrate, xincrease and xdelta).
     #[arg(id = "query.enable-x-functions", long = "query.enable-x-functions", action = ArgAction::SetTrue)]
     x_functions: bool,
@@ -158,10 +158,10 @@ fn language(flags: &ApiFlags) -> parser::Options {
 
 fn active_queries(flags: &ApiFlags) -> Result<ActiveQueries> {
     let clock = Arc::new(SystemClock);
-    let dir = &flags.active_query_path;
-    if dir.as_os_str().is_empty() {
+    if flags.active_query_path.is_empty() {
         return Ok(ActiveQueries::new(clock));
     }
+    let dir = Path::new(&flags.active_query_path);
     let path = dir.join("queries.active");
     let opened = std::fs::create_dir_all(dir)
         .and_then(|()| ActiveQueries::with_log(clock, &path, flags.max_concurrent));

@@ -6,6 +6,8 @@
 pub mod aggr;
 mod build;
 pub mod histogram;
+#[cfg(test)]
+mod recorded;
 mod samples;
 mod starts;
 pub mod xor;

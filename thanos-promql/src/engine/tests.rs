@@ -124,6 +124,18 @@ fn failures_have_prometheus_words() {
         ("topk(NaN, g)", "Parameter value is NaN"),
         ("topk(1e20, g)", "Scalar value 1e+20 overflows int64"),
         ("count_values(\"\", g)", "invalid label name \"\""),
+        (
+            "count_values((\"\\xff\"), g)",
+            "invalid label name \"\\xff\"",
+        ),
+        (
+            "label_replace(g, \"\\xff\", \"\", \"zone\", \"(.*)\")",
+            "invalid destination label name in label_replace(): \u{fffd}",
+        ),
+        (
+            "label_join(g, \"a\", \"\\xff\", \"\\xff\")",
+            "invalid source label name in label_join(): \u{fffd}",
+        ),
         ("g[5m] ", "matrix"),
     ] {
         match instant_error(text) {

@@ -88,6 +88,12 @@ impl SampleBuffer {
         } else if !self.histograms.is_empty() {
             self.histograms.resize(self.times.len(), None);
         }
+        if !(self.samples.starts().is_empty() && self.starts.is_empty()) {
+            // Either side can be without start timestamps.
+            self.starts.resize(from, 0);
+            self.starts.extend_from_slice(self.samples.starts());
+            self.starts.resize(self.times.len(), 0);
+        }
         if overlaps {
             self.merge_tail(from);
         }
@@ -180,7 +186,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
-    use thanos_core::chunk::XorEncoder;
+    use thanos_core::chunk::{SampleRef, XorEncoder};
     use thanos_core::labels::Labels;
     use thanos_core::time::Timestamp;
 
@@ -213,6 +219,35 @@ mod tests {
             Timestamp::from_millis(last),
             encoder.finish(),
         )
+    }
+
+    #[test]
+    fn start_timestamps_stay_with_their_samples() {
+        let series = |parts: &[&[(i64, i64, f64)]]| {
+            let mut chunks = Vec::new();
+            for part in parts {
+                let mut samples = Samples::new();
+                for (start, ms, value) in *part {
+                    let [start, time] = [*start, *ms].map(Timestamp::from_millis);
+                    samples.push_with_start(start, time, SampleRef::Float(*value));
+                }
+                chunks.extend(chunk::encode(&samples));
+            }
+            let labels = Labels::empty();
+            ChunkedSeries { labels, chunks }
+        };
+        let mut buffer = SampleBuffer::default();
+        let mixed = series(&[
+            &[(0, 10, 1.0), (0, 20, 1.0)],
+            &[(5, 15, 2.0), (0, 20, 2.0), (7, 30, STALE_NAN), (7, 40, 2.0)],
+            &[(0, 50, 3.0)],
+        ]);
+        let columns = buffer.decode(&mixed, StaleMarkers::Drop).unwrap();
+        assert_eq!(columns.times, [10, 15, 20, 40, 50]);
+        assert_eq!(columns.starts, [0, 5, 0, 7, 0]);
+        let without = series(&[&[(0, 10, 1.0)]]);
+        let columns = buffer.decode(&without, StaleMarkers::Keep).unwrap();
+        assert!(columns.starts.is_empty());
     }
 
     /// Chunks in the order in which a stream has them; values tell the chunk apart.

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exec::select::Shift;
 use crate::functions::math::millis_to_secs;
 use crate::parser::ast::{self, AtModifier, DurationValue, Expr, Grouping, TimeShift};
-use crate::parser::{FunctionId, ParseError, Span, UnaryOp};
+use crate::parser::{AggregateOp, FunctionId, ParseError, Span, UnaryOp};
 
 /// The times of a query.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,12 @@ pub(crate) fn build(expr: &Expr, times: &QueryTimes<'_>) -> Result<Plan> {
 }
 
 fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes<'_>) -> Result<Aggregate> {
+    if let (AggregateOp::CountValues, Some(label)) = (node.op, &node.param)
+        && not_text(label).is_some()
+    {
+        let label = label.without_parens();
+        return Err(Error::execution(format!("invalid label name {label}")));
+    }
     Ok(Aggregate {
         op: node.op,
         expr: build(&node.expr, times)?,
@@ -108,7 +114,34 @@ fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes<'_>) -> Result<Aggreg
     })
 }
 
+/// Returns an argument that spells bytes which are not UTF-8.
+fn not_text(argument: &Expr) -> Option<&ast::StringLiteral> {
+    match argument.without_parens() {
+        Expr::String(literal) if literal.bytes.is_some() => Some(literal),
+        _ => None,
+    }
+}
+
+/// Refuses names of labels that are not UTF-8; other texts may hold any bytes.
+fn check_label_names(node: &ast::Call) -> Result<()> {
+    for (at, argument) in node.args.iter().enumerate() {
+        let role = match (node.func.id, at) {
+            (FunctionId::LabelReplace | FunctionId::LabelJoin, 1) => "destination",
+            (FunctionId::LabelJoin, 3..) => "source",
+            _ => continue,
+        };
+        if let Some(literal) = not_text(argument) {
+            let (function, name) = (node.func.name, &literal.value);
+            return Err(Error::execution(format!(
+                "invalid {role} label name in {function}(): {name}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn call(node: &ast::Call, times: &QueryTimes<'_>) -> Result<Kind> {
+    check_label_names(node)?;
     let range_ms = times.end - times.start;
     Ok(Kind::Number(match node.func.id {
         FunctionId::Start => millis_to_secs(times.start.as_millis()),

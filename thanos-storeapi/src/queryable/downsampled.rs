@@ -83,7 +83,7 @@ fn pick(chunk: &SeriesChunk, aggregate: Aggregate) -> Result<Option<SeriesChunk>
     }
     // Native histograms have no minimum and maximum, and the functions that want one pass over histograms.
     let has_no_order = matches!(aggregate, Aggregate::Min | Aggregate::Max);
-    let is_histogram = |sum: &Chunk| sum.encoding != Encoding::XOR;
+    let is_histogram = |sum: &Chunk| !matches!(sum.encoding, Encoding::XOR | Encoding::XOR2);
     let sum = chunk
         .get(Aggregate::Sum)
         .or_else(|| chunk.get(Aggregate::Counter));

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::chunk::recorded::{self, Append};
 use crate::chunk::{self, Aggregate};
 use crate::histogram::Histogram;
 use crate::testkit::shapes::HistogramSpec;
@@ -155,4 +156,51 @@ fn a_chunk_takes_only_samples_of_its_kind() {
     let float = histogram.to_float();
     let sample = SampleRef::Histogram((&float).into());
     assert!(integers.append(at(0), at(1), sample).is_err());
+}
+
+#[test]
+fn series_become_the_same_chunks_as_upstream() {
+    let mut samples = Samples::new();
+    let mut chunks = Vec::new().into_iter();
+    let (mut start, mut is_here, mut checked) = (at(0), false, 0);
+    for (number, word, rest) in recorded::lines("start-timestamps.txt") {
+        match word.as_str() {
+            "scenario" => is_here = rest == "series",
+            "start" => start = at(rest.parse().unwrap()),
+            _ if !is_here => {}
+            "value" => {
+                let (time, value) = recorded::value(&rest);
+                samples.push_with_start(start, time, SampleRef::Float(value));
+            }
+            "sample" => {
+                let append = Append::parse(&rest);
+                samples.push_histogram(append.time, &append.integer());
+                samples.set_last_start(start);
+            }
+            "float" => {
+                let append = Append::parse(&rest);
+                samples.push_float_histogram(append.time, &append.float());
+                samples.set_last_start(start);
+            }
+            _ => {
+                if !samples.is_empty() {
+                    assert!(chunks.next().is_none(), "line {number}");
+                    chunks = encode(&samples).into_iter();
+                    samples.clear();
+                }
+                let part = chunks.next().expect("upstream made a chunk more");
+                let made = format!(
+                    "{} {} {} {}",
+                    raw(&part).encoding.0,
+                    part.min_time.as_millis(),
+                    part.max_time.as_millis(),
+                    recorded::hex(&raw(&part).data),
+                );
+                assert_eq!(made, rest, "line {number}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(chunks.next().is_none());
+    assert!(checked > 25, "{checked} chunks");
 }

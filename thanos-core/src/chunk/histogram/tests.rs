@@ -5,15 +5,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::chunk::recorded::{self, Append, hex, testdata};
 use crate::chunk::segment_chunks;
 use crate::chunk::{self, FloatHistogramEncoder, HistogramEncoder, SampleRef, Samples};
-use crate::histogram::{BucketLayout, FloatHistogram, Histogram, Span, is_stale_nan};
+use crate::histogram::{BucketLayout, Histogram, Span, is_stale_nan};
 use crate::time::Timestamp;
-
-fn testdata(name: &str) -> Vec<u8> {
-    let path = format!("{}/testdata/chunks/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(path).unwrap()
-}
 
 /// Encodes all samples into one chunk with the header of the original.
 fn reencode(chunk: &Chunk) -> Chunk {
@@ -67,114 +63,38 @@ fn scraped_chunks_encode_to_the_same_bytes() {
     assert!(samples > 1000, "{samples} samples");
 }
 
-struct Append {
-    time: Timestamp,
-    hint: CounterResetHint,
-    sum: f64,
-    layout: Arc<BucketLayout>,
-    zero_count: u64,
-    count: u64,
-    positive: String,
-    negative: String,
-}
-
-impl Append {
-    fn parse(fields: &str) -> Self {
-        let fields: Vec<&str> = fields.split(' ').collect();
-        let hex = |at: usize| u64::from_str_radix(fields[at], 16).unwrap();
-        Self {
-            time: Timestamp::from_millis(fields[0].parse().unwrap()),
-            hint: match fields[1] {
-                "0" => CounterResetHint::Unknown,
-                "1" => CounterResetHint::CounterReset,
-                "2" => CounterResetHint::NotCounterReset,
-                _ => CounterResetHint::Gauge,
-            },
-            layout: Arc::new(BucketLayout {
-                schema: fields[2].parse().unwrap(),
-                zero_threshold: f64::from_bits(hex(3)),
-                positive_spans: list(fields[7], |item| {
-                    let (offset, length) = item.split_once(':').unwrap();
-                    Span {
-                        offset: offset.parse().unwrap(),
-                        length: length.parse().unwrap(),
-                    }
-                }),
-                negative_spans: list(fields[8], |item| {
-                    let (offset, length) = item.split_once(':').unwrap();
-                    Span {
-                        offset: offset.parse().unwrap(),
-                        length: length.parse().unwrap(),
-                    }
-                }),
-                custom_values: list(fields[11], float),
-            }),
-            zero_count: hex(4),
-            count: hex(5),
-            sum: f64::from_bits(hex(6)),
-            positive: fields[9].to_owned(),
-            negative: fields[10].to_owned(),
-        }
-    }
-
-    fn integer(&self) -> Histogram {
-        let numbers = |text: &str| list(text, |item| item.parse::<i64>().unwrap());
-        let mut histogram = Histogram::new(
-            Arc::clone(&self.layout),
-            &numbers(&self.positive),
-            &numbers(&self.negative),
-        )
-        .unwrap();
-        (histogram.counter_reset_hint, histogram.sum) = (self.hint, self.sum);
-        (histogram.count, histogram.zero_count) = (self.count, self.zero_count);
-        histogram
-    }
-
-    fn float(&self) -> FloatHistogram {
-        let mut histogram = FloatHistogram::new(
-            Arc::clone(&self.layout),
-            &list(&self.positive, float),
-            &list(&self.negative, float),
-        )
-        .unwrap();
-        (histogram.counter_reset_hint, histogram.sum) = (self.hint, self.sum);
-        histogram.count = f64::from_bits(self.count);
-        histogram.zero_count = f64::from_bits(self.zero_count);
-        histogram
-    }
-}
-
-fn list<T>(text: &str, parse: impl Fn(&str) -> T) -> Vec<T> {
-    text.split(',')
-        .filter(|item| *item != "-")
-        .map(parse)
-        .collect()
-}
-
-fn float(hex: &str) -> f64 {
-    f64::from_bits(u64::from_str_radix(hex, 16).unwrap())
-}
-
-fn hex(data: &[u8]) -> String {
-    data.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The file records what Prometheus' chunkenc made of random histograms: `sample` is an append, `new` a chunk
-/// that an append ended, `cut` one that was ended for its size, `end` the last one of a scenario.
 #[test]
 fn appends_cut_and_widen_chunks_like_upstream() {
-    let text = String::from_utf8(testdata("histogram-appends.txt")).unwrap();
+    assert!(check_appends("histogram-appends.txt") > 150);
+}
+
+#[test]
+fn appends_with_start_timestamps_make_the_same_bytes_as_upstream() {
+    assert!(check_appends("start-timestamps.txt") > 25);
+}
+
+/// Checks the histogram chunks of a recording and returns how many there were.
+fn check_appends(recording: &str) -> usize {
     let (mut integers, mut floats) = (HistogramEncoder::new(), FloatHistogramEncoder::new());
-    let mut is_float = false;
-    let mut ended: Option<Chunk> = None;
-    let mut checked = 0;
-    for (number, line) in text.lines().enumerate() {
-        let (word, rest) = line.split_once(' ').unwrap();
-        let made = match word {
+    let (mut is_float, mut ended, mut checked) = (false, None, 0);
+    let mut start = Timestamp::default();
+    for (number, word, rest) in recorded::lines(recording) {
+        let made = match word.as_str() {
             "scenario" => {
-                is_float = rest == "float";
-                integers = HistogramEncoder::new();
-                floats = FloatHistogramEncoder::new();
+                (integers, floats) = match rest.as_str() {
+                    "int" | "float" => (HistogramEncoder::new(), FloatHistogramEncoder::new()),
+                    "int-st" | "float-st" => (
+                        HistogramEncoder::with_starts(),
+                        FloatHistogramEncoder::with_starts(),
+                    ),
+                    // The other scenarios come later and are no single chunks of histograms.
+                    _ => break,
+                };
+                is_float = rest.starts_with("float");
+                continue;
+            }
+            "start" => {
+                start = Timestamp::from_millis(rest.parse().unwrap());
                 continue;
             }
             "sample" => {
@@ -182,11 +102,11 @@ fn appends_cut_and_widen_chunks_like_upstream() {
                     ended.is_none(),
                     "line {number}: upstream did not end a chunk here"
                 );
-                let append = Append::parse(rest);
+                let append = Append::parse(&rest);
                 ended = if is_float {
-                    floats.append(append.time, &append.float())
+                    floats.append_with_start(start, append.time, &append.float())
                 } else {
-                    integers.append(append.time, &append.integer())
+                    integers.append_with_start(start, append.time, &append.integer())
                 };
                 continue;
             }
@@ -197,22 +117,20 @@ fn appends_cut_and_widen_chunks_like_upstream() {
             "end" => integers.to_chunk(),
             other => panic!("{other}"),
         };
-        assert_eq!(hex(&made.data), rest, "line {}", number + 1);
+        assert_eq!(hex(&made.data), rest, "line {number}");
         checked += 1;
     }
-    assert!(checked > 150, "{checked} chunks");
+    checked
 }
 
 #[test]
 fn a_decoded_chunk_gives_what_was_appended() {
-    let text = String::from_utf8(testdata("histogram-appends.txt")).unwrap();
     let mut is_float = false;
-    for line in text.lines() {
-        let (word, rest) = line.split_once(' ').unwrap();
-        match word {
+    for (_, word, rest) in recorded::lines("histogram-appends.txt") {
+        match word.as_str() {
             "scenario" => is_float = rest == "float",
             "sample" => {
-                let append = Append::parse(rest);
+                let append = Append::parse(&rest);
                 let (chunk, expected) = if is_float {
                     let mut encoder = FloatHistogramEncoder::new();
                     encoder.append(append.time, &append.float());
@@ -243,22 +161,21 @@ fn a_decoded_chunk_gives_what_was_appended() {
 fn real_chunks() -> Vec<Chunk> {
     let mut chunks = segment_chunks(&testdata("native-histograms"));
     chunks.truncate(12);
-    let text = String::from_utf8(testdata("histogram-appends.txt")).unwrap();
-    let mut encoding = Encoding::HISTOGRAM;
-    for line in text.lines() {
-        match line.split_once(' ').unwrap() {
-            ("scenario", "float") => encoding = Encoding::FLOAT_HISTOGRAM,
-            ("scenario", _) => encoding = Encoding::HISTOGRAM,
-            ("end", hex) => {
-                let data: Vec<u8> = (0..hex.len() / 2)
-                    .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
-                    .collect();
-                chunks.push(Chunk {
+    for recording in ["histogram-appends.txt", "start-timestamps.txt"] {
+        let mut encoding = Encoding::HISTOGRAM;
+        for (_, word, rest) in recorded::lines(recording) {
+            match (word.as_str(), rest.as_str()) {
+                ("scenario", "int") => encoding = Encoding::HISTOGRAM,
+                ("scenario", "float") => encoding = Encoding::FLOAT_HISTOGRAM,
+                ("scenario", "int-st") => encoding = Encoding::HISTOGRAM_ST,
+                ("scenario", "float-st") => encoding = Encoding::FLOAT_HISTOGRAM_ST,
+                ("scenario", _) => break,
+                ("end", hex) => chunks.push(Chunk {
                     encoding,
-                    data: data.into(),
-                });
+                    data: recorded::bytes(hex).into(),
+                }),
+                _ => {}
             }
-            _ => {}
         }
     }
     chunks
@@ -267,7 +184,7 @@ fn real_chunks() -> Vec<Chunk> {
 /// The most that decoding may take: eight bytes for each bit of a bucket, and the row of a sample.
 fn memory_max(data: &[u8]) -> usize {
     let samples = usize::from(u16::from_be_bytes([data[0], data[1]]));
-    data.len() * 8 * 8 + samples * 200
+    data.len() * 8 * 8 + samples * 208
 }
 
 #[test]
@@ -311,13 +228,17 @@ fn every_truncation_is_an_error() {
 proptest! {
     #[test]
     fn any_bytes_decode_or_fail(
-        float in any::<bool>(),
+        encoding in prop_oneof![
+            Just(Encoding::HISTOGRAM),
+            Just(Encoding::FLOAT_HISTOGRAM),
+            Just(Encoding::HISTOGRAM_ST),
+            Just(Encoding::FLOAT_HISTOGRAM_ST),
+        ],
         count in 0_u16..40,
         body in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let mut data = count.to_be_bytes().to_vec();
         data.extend(body);
-        let encoding = if float { Encoding::FLOAT_HISTOGRAM } else { Encoding::HISTOGRAM };
         let chunk = Chunk { encoding, data: data.into() };
         if let Ok(samples) = chunk::samples(&chunk) {
             prop_assert_eq!(samples.len(), usize::from(count));

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::chunk::{
-    self, Chunk, Encoding, FloatHistogramEncoder, HistogramEncoder, SampleRef, Samples, XorEncoder,
-    decode_aggregates, encode_aggregates,
+    self, Chunk, Encoding, FloatHistogramEncoder, HistogramEncoder, SampleRef, Samples,
+    Xor2Encoder, XorEncoder, decode_aggregates, encode_aggregates,
 };
 use crate::time::Timestamp;
 
@@ -39,11 +39,16 @@ fn same(a: &Samples, b: &Samples) -> bool {
             .collect()
     };
     a.times() == b.times()
+        && same_starts(a, b)
         && bits(a) == bits(b)
         && (0..a.len()).all(|index| match (a.histogram(index), b.histogram(index)) {
             (Some(a), Some(b)) => a.to_float().same_data(&b.to_float()),
             (a, b) => a.is_none() && b.is_none(),
         })
+}
+
+fn same_starts(a: &Samples, b: &Samples) -> bool {
+    (0..a.len()).all(|index| a.start(index) == b.start(index))
 }
 
 /// Reads `data` as a chunk of floats.
@@ -61,23 +66,56 @@ pub fn xor_chunk(data: &[u8]) {
     assert!(same(&samples, &again));
 }
 
+/// Reads `data` as a chunk of floats with start timestamps.
+///
+/// # Panics
+///
+/// When the samples differ after they were written.
+pub fn xor2_chunk(data: &[u8]) {
+    let Some(samples) = read(Encoding::XOR2, data) else {
+        return;
+    };
+    let mut encoder = Xor2Encoder::new();
+    for (index, (&time, &value)) in samples.times().iter().zip(samples.values()).enumerate() {
+        encoder.append(samples.start(index), Timestamp::from_millis(time), value);
+    }
+    let again = chunk::samples(&encoder.finish()).expect("a written chunk is readable");
+    assert!(same(&samples, &again));
+}
+
 /// Reads `data` as a chunk of integer histograms.
 ///
 /// # Panics
 ///
 /// When the samples cannot be read after they were written.
 pub fn histogram_chunk(data: &[u8]) {
-    let Some(samples) = read(Encoding::HISTOGRAM, data) else {
+    integer_histograms(Encoding::HISTOGRAM, HistogramEncoder::new(), data);
+}
+
+/// Reads `data` as a chunk of integer histograms with start timestamps.
+///
+/// # Panics
+///
+/// When the samples cannot be read after they were written.
+pub fn histogram_st_chunk(data: &[u8]) {
+    integer_histograms(
+        Encoding::HISTOGRAM_ST,
+        HistogramEncoder::with_starts(),
+        data,
+    );
+}
+
+fn integer_histograms(encoding: Encoding, mut encoder: HistogramEncoder, data: &[u8]) {
+    let Some(samples) = read(encoding, data) else {
         return;
     };
     let mut chunks = Vec::new();
-    let mut encoder = HistogramEncoder::new();
-    for (time, sample) in &samples {
+    for (index, (time, sample)) in samples.iter().enumerate() {
         if let SampleRef::Histogram(view) = sample
             && let Some(histogram) = view.to_integer()
         {
             let _ = (histogram.to_string(), histogram.validate());
-            chunks.extend(encoder.append(time, &histogram));
+            chunks.extend(encoder.append_with_start(samples.start(index), time, &histogram));
         }
     }
     chunks.push(encoder.finish());
@@ -90,15 +128,29 @@ pub fn histogram_chunk(data: &[u8]) {
 ///
 /// When the samples cannot be read after they were written.
 pub fn float_histogram_chunk(data: &[u8]) {
-    let Some(samples) = read(Encoding::FLOAT_HISTOGRAM, data) else {
+    let encoder = FloatHistogramEncoder::new();
+    float_histograms(Encoding::FLOAT_HISTOGRAM, encoder, data);
+}
+
+/// Reads `data` as a chunk of float histograms with start timestamps.
+///
+/// # Panics
+///
+/// When the samples cannot be read after they were written.
+pub fn float_histogram_st_chunk(data: &[u8]) {
+    let encoder = FloatHistogramEncoder::with_starts();
+    float_histograms(Encoding::FLOAT_HISTOGRAM_ST, encoder, data);
+}
+
+fn float_histograms(encoding: Encoding, mut encoder: FloatHistogramEncoder, data: &[u8]) {
+    let Some(samples) = read(encoding, data) else {
         return;
     };
     let mut chunks = Vec::new();
-    let mut encoder = FloatHistogramEncoder::new();
-    for (time, sample) in &samples {
+    for (index, (time, sample)) in samples.iter().enumerate() {
         if let SampleRef::Histogram(view) = sample {
             let mut histogram = view.to_float();
-            chunks.extend(encoder.append(time, &histogram));
+            chunks.extend(encoder.append_with_start(samples.start(index), time, &histogram));
             let _ = (histogram.to_string(), histogram.validate());
             assert_eq!(
                 histogram.all_buckets().count(),
@@ -120,6 +172,7 @@ fn check_written(samples: &Samples, chunks: &[Chunk]) {
         chunk::decode(chunk, &mut again).expect("a written chunk is readable");
     }
     assert_eq!(samples.times(), again.times());
+    assert!(same_starts(samples, &again));
     let bits = |samples: &Samples| -> Vec<u64> {
         samples
             .values()
@@ -155,12 +208,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::chunk::Aggregate;
     use crate::testkit::shapes::{HistogramSpec, Shape, xor_chunks};
 
     fn all(data: &[u8]) {
         xor_chunk(data);
+        xor2_chunk(data);
         histogram_chunk(data);
+        histogram_st_chunk(data);
         float_histogram_chunk(data);
+        float_histogram_st_chunk(data);
         aggregates(data);
     }
 
@@ -177,10 +234,33 @@ mod tests {
         };
         chunks.extend(spec.chunks());
         let mut floats = FloatHistogramEncoder::new();
+        let mut with_starts = Samples::new();
         for (time, histogram) in spec.samples() {
             assert!(floats.append(time, &histogram.to_float()).is_none());
+            for sample in [
+                SampleRef::Float(histogram.sum),
+                SampleRef::Histogram((&histogram).into()),
+                SampleRef::Histogram((&histogram.to_float()).into()),
+            ] {
+                with_starts.push_with_start(Timestamp::from_millis(5), time, sample);
+            }
         }
         chunks.push(floats.finish());
+        // By kind, so that chunks have more than one sample.
+        for kind in 0..3 {
+            let mut samples = Samples::new();
+            for index in (kind..with_starts.len()).step_by(3) {
+                let time = Timestamp::from_millis(with_starts.times()[index]);
+                let start = Timestamp::from_millis(5 + time.as_millis() % 7);
+                samples.push_with_start(start, time, with_starts.get(index));
+            }
+            let parts = chunk::encode(&samples);
+            chunks.extend(
+                parts
+                    .iter()
+                    .filter_map(|part| part.get(Aggregate::Raw).cloned()),
+            );
+        }
         chunks.into_iter().map(|chunk| chunk.data).collect()
     }
 

@@ -9,7 +9,10 @@ mod labels;
 mod regex;
 
 pub use block::{meta, segment, tombstones};
-pub use chunk::{aggregates, float_histogram_chunk, histogram_chunk, xor_chunk};
+pub use chunk::{
+    aggregates, float_histogram_chunk, float_histogram_st_chunk, histogram_chunk,
+    histogram_st_chunk, xor_chunk, xor2_chunk,
+};
 pub use index::{index, index_header, index_sections, postings_list, series_entry};
 pub use labels::label_key;
 pub use regex::matcher_regex;
