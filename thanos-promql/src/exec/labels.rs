@@ -6,7 +6,7 @@ use thanos_core::labels::{Labels, LabelsRef, METRIC_NAME};
 /// Reports whether a label says what the metric is rather than whose it is.
 ///
 /// Source: Prometheus `schema.IsMetadataLabel`.
-fn is_metadata(name: &[u8]) -> bool {
+pub(crate) fn is_metadata(name: &[u8]) -> bool {
     matches!(name, b"__name__" | b"__type__" | b"__unit__")
 }
 

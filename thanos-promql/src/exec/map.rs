@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::arith::{arithmetic, compare, drops_name};
+use super::arith::{Side, drops_name};
+use super::binary::element::{Operation, Remarks};
 use super::bits;
 use super::context::Context;
 use super::grid::Grid;
 use super::names::drop_name;
 use super::operator::{BoxOperator, Operator};
 use super::scalar::{Scalar, Scalars};
-use super::tile::{Cell, HISTOGRAM_HERE, RowMut, Tile};
+use super::tile::{Cell, HISTOGRAM_HERE, Row, RowMut, Tile};
 use crate::error::Result;
 use crate::functions::math::MapFn;
-use crate::parser::BinaryOp;
+use crate::parser::Span;
 
 /// A function of single values over all series.
 #[derive(Debug)]
@@ -106,41 +107,56 @@ impl Operator for Map {
     }
 }
 
-/// The side on which the scalar of [`WithScalar`] stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScalarSide {
-    Left,
-    Right,
-}
-
 /// A vector and a scalar joined by an operator.
 #[derive(Debug)]
 pub(crate) struct WithScalar {
-    pub(crate) cx: Arc<Context>,
-    pub(crate) input: BoxOperator,
-    pub(crate) scalar: Scalar,
-    pub(crate) side: ScalarSide,
-    pub(crate) op: BinaryOp,
-    pub(crate) return_bool: bool,
-    pub(crate) ready: Option<Scalars>,
+    cx: Arc<Context>,
+    input: BoxOperator,
+    scalar: Scalar,
+    side: Side,
+    operation: Operation,
+    span: Span,
+    ready: Option<Ready>,
+}
+
+/// The scalar at every step, and what was said so far.
+#[derive(Debug)]
+struct Ready {
+    scalars: Scalars,
+    always: Vec<u64>,
+    remarks: Remarks,
 }
 
 impl WithScalar {
-    fn apply(&self, scalars: &Scalars, row: &mut RowMut<'_>) {
-        row.drop_histograms();
-        for step in 0..row.values.len() {
-            let (value, scalar) = (row.values[step], scalars.get(step));
-            let (a, b) = match self.side {
-                ScalarSide::Left => (scalar, value),
-                ScalarSide::Right => (value, scalar),
-            };
-            match compare(self.op, a, b) {
-                None => row.values[step] = arithmetic(self.op, a, b),
-                Some(holds) if self.return_bool => row.values[step] = f64::from(u8::from(holds)),
-                Some(true) => {}
-                Some(false) => bits::clear(row.valid, step),
-            }
+    /// Returns the operator; the scalar stands on `side`, and all of it at `span`.
+    pub(crate) fn new(
+        cx: Arc<Context>,
+        input: BoxOperator,
+        (side, scalar): (Side, Scalar),
+        operation: Operation,
+        span: Span,
+    ) -> Self {
+        Self {
+            cx,
+            input,
+            scalar,
+            side,
+            operation,
+            span,
+            ready: None,
         }
+    }
+
+    async fn prepare(&mut self) -> Result<Ready> {
+        let grid = self.input.grid();
+        let scalars = self.scalar.eval(&self.cx, grid).await?;
+        let mut always = vec![0; bits::words(grid.len())];
+        bits::set_all(&mut always, grid.len());
+        Ok(Ready {
+            scalars: scalars.expanded(&self.cx, grid.len())?,
+            always,
+            remarks: Remarks::default(),
+        })
     }
 }
 
@@ -151,27 +167,29 @@ impl Operator for WithScalar {
     }
 
     async fn next(&mut self) -> Result<Option<Tile>> {
-        let scalars = match self.ready.take() {
-            Some(scalars) => scalars,
+        let mut ready = match self.ready.take() {
+            Some(ready) => ready,
             None if self.input.grid().len() == 0 => return Ok(None),
-            None => self.scalar.eval(&self.cx, self.input.grid()).await?,
+            None => self.prepare().await?,
         };
-        let mut found = None;
         while let Some(mut tile) = self.input.next().await? {
+            let other = Row::floats(ready.scalars.as_slice(), &ready.always);
             for index in 0..tile.len() {
-                self.apply(&scalars, &mut tile.row_mut(index));
-                if drops_name(self.op) || self.return_bool {
+                let mut row = tile.row_mut(index);
+                self.operation
+                    .apply(&mut row, (self.side, other), &mut ready.remarks);
+                if drops_name(self.operation.op) || self.operation.return_bool {
                     drop_name(&self.cx, tile.id_mut(index));
                 }
             }
             tile.drop_empty();
             if !tile.is_empty() {
-                found = Some(tile);
-                break;
+                self.ready = Some(ready);
+                return Ok(Some(tile));
             }
         }
-        self.ready = Some(scalars);
-        Ok(found)
+        ready.remarks.finish(&self.cx, self.operation.op, self.span);
+        Ok(None)
     }
 }
 

@@ -42,6 +42,15 @@ pub(crate) struct Scalars {
     _lease: Option<Lease>,
 }
 
+/// The range of some numbers, as Go's `math.Min` and `math.Max` make it: NaN where one of them is, except next to
+/// an infinity on the same side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) has_nan: bool,
+}
+
 impl Scalars {
     pub(crate) fn constant(value: f64) -> Self {
         Self {
@@ -72,8 +81,23 @@ impl Scalars {
         &self.values
     }
 
+    /// Returns the range of the numbers.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let mut bounds = Bounds {
+            min: self.values[0],
+            max: self.values[0],
+            has_nan: false,
+        };
+        for &value in &self.values {
+            bounds.min = math::min(bounds.min, value);
+            bounds.max = math::max(bounds.max, value);
+            bounds.has_nan |= value.is_nan();
+        }
+        bounds
+    }
+
     /// Returns one number for each of `len` steps.
-    fn expanded(self, cx: &Context, len: usize) -> Result<Self> {
+    pub(crate) fn expanded(self, cx: &Context, len: usize) -> Result<Self> {
         if self.values.len() == len {
             return Ok(self);
         }

@@ -161,6 +161,15 @@ pub(crate) struct RowMut<'a> {
 }
 
 impl RowMut<'_> {
+    /// Returns the row to be read.
+    pub(crate) fn as_row(&self) -> Row<'_> {
+        Row {
+            values: self.values,
+            valid: self.valid,
+            histograms: self.histograms,
+        }
+    }
+
     /// Sets the value at `step` to a float.
     pub(crate) fn set(&mut self, step: usize, value: f64) {
         if let Some(histogram) = self.histograms.get_mut(step) {

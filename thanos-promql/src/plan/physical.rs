@@ -166,7 +166,7 @@ impl Planner {
             }
             Kind::Aggregate(aggregate) => self.aggregate(aggregate, place),
             Kind::Call(call) => self.call(call, node.span, place),
-            Kind::Binary(binary) => self.binary(binary, place),
+            Kind::Binary(binary) => self.binary(binary, node.span, place),
             Kind::Number(_) | Kind::Text(_) | Kind::Window(..) | Kind::Subquery(_) => {
                 Err(type_error(node, ValueType::Vector))
             }

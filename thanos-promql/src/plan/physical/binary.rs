@@ -6,48 +6,51 @@ use thanos_core::labels::METRIC_NAME;
 
 use super::{Built, Names, Place, Planner, names_after};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::arith::drops_name;
-use crate::exec::binary::join::{Join, ManySide, Matching};
+use crate::exec::arith::{Side, drops_name};
+use crate::exec::binary::element::Operation;
+use crate::exec::binary::join::{How, Join};
+use crate::exec::binary::matching::{Fill, ManySide, Matching};
 use crate::exec::binary::set::{Filter, FilterByPresence, Union};
-use crate::exec::map::{ScalarSide, WithScalar};
+use crate::exec::map::WithScalar;
 use crate::exec::names::Overlap;
 use crate::parser::ast::{Cardinality, VectorMatching};
-use crate::parser::{BinaryOp, ValueType};
+use crate::parser::{BinaryOp, Span, ValueType};
 use crate::plan;
 
 impl Planner {
-    pub(super) fn binary(&mut self, node: &plan::Binary, place: &Place) -> Result<Built> {
-        if matches!(node.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) {
-            return Err(Error::unimplemented(format!("operator {}", node.op)));
-        }
+    pub(super) fn binary(
+        &mut self,
+        node: &plan::Binary,
+        span: Span,
+        place: &Place,
+    ) -> Result<Built> {
         let place = place.in_binary();
         match (node.lhs.value_type(), node.rhs.value_type()) {
-            (ValueType::Vector, ValueType::Vector) => self.vectors(node, &place),
-            (ValueType::Scalar, _) => self.with_scalar(node, &place, ScalarSide::Left),
-            _ => self.with_scalar(node, &place, ScalarSide::Right),
+            (ValueType::Vector, ValueType::Vector) => self.vectors(node, span, &place),
+            (ValueType::Scalar, _) => self.with_scalar(node, span, &place, Side::Left),
+            _ => self.with_scalar(node, span, &place, Side::Right),
         }
     }
 
     fn with_scalar(
         &mut self,
         node: &plan::Binary,
+        span: Span,
         place: &Place,
-        side: ScalarSide,
+        side: Side,
     ) -> Result<Built> {
         let (scalar, vector) = match side {
-            ScalarSide::Left => (&node.lhs, &node.rhs),
-            ScalarSide::Right => (&node.rhs, &node.lhs),
+            Side::Left => (&node.lhs, &node.rhs),
+            Side::Right => (&node.rhs, &node.lhs),
         };
         let input = self.vector(vector, place)?;
-        let operator = Box::new(WithScalar {
-            cx: Arc::clone(&self.cx),
-            input: input.operator,
-            scalar: self.scalar(scalar, place)?,
-            side,
-            op: node.op,
-            return_bool: node.return_bool,
-            ready: None,
-        });
+        let operator = Box::new(WithScalar::new(
+            Arc::clone(&self.cx),
+            input.operator,
+            (side, self.scalar(scalar, place)?),
+            operation_of(node),
+            span,
+        ));
         if drops_name(node.op) || node.return_bool {
             return Ok(self.without_names(operator, input.names, Overlap::AtStep));
         }
@@ -57,7 +60,7 @@ impl Planner {
         })
     }
 
-    fn vectors(&mut self, node: &plan::Binary, place: &Place) -> Result<Built> {
+    fn vectors(&mut self, node: &plan::Binary, span: Span, place: &Place) -> Result<Built> {
         let lhs = self.vector(&node.lhs, place)?;
         let rhs = self.vector(&node.rhs, place)?;
         let matching = node.matching.as_ref().ok_or_else(|| {
@@ -66,9 +69,6 @@ impl Planner {
                 "two vectors were planned without matching",
             )
         })?;
-        if matching.fill_left.is_some() || matching.fill_right.is_some() {
-            return Err(Error::unimplemented("fill modifiers"));
-        }
         let join = to_join_matching(matching);
         let choice = join.choice();
         Ok(match node.op {
@@ -102,23 +102,29 @@ impl Planner {
                     ManySide::Right => rhs.names,
                 };
                 let copies_name = join.include.iter().any(|label| label == METRIC_NAME);
-                let names = if copies_name {
+                // What is filled in has no name, unless it is one of the matching labels.
+                let names = if copies_name || join.fill.is_some() {
                     Names::Mixed
                 } else {
                     names_after(op, node.return_bool, many)
                 };
-                let operator = Box::new(Join {
+                let how = How {
                     cx: Arc::clone(&self.cx),
-                    lhs: lhs.operator,
-                    rhs: rhs.operator,
-                    op,
-                    return_bool: node.return_bool,
+                    operation: operation_of(node),
+                    span,
                     matching: join,
-                    results: None,
-                });
+                };
+                let operator = Box::new(Join::new(lhs.operator, rhs.operator, how));
                 Built { operator, names }
             }
         })
+    }
+}
+
+fn operation_of(node: &plan::Binary) -> Operation {
+    Operation {
+        op: node.op,
+        return_bool: node.return_bool,
     }
 }
 
@@ -132,5 +138,10 @@ fn to_join_matching(matching: &VectorMatching) -> Matching {
             Cardinality::OneToMany => ManySide::Right,
         },
         include: matching.include.iter().map(ToString::to_string).collect(),
+        // COMPAT: the sides of `group_right` are swapped, the values that are filled in are not, whatever their names.
+        fill: Fill {
+            many: matching.fill_left,
+            one: matching.fill_right,
+        },
     }
 }
