@@ -94,7 +94,7 @@ fn failures_have_prometheus_words() {
     for (text, message) in [
         (
             "g + on (job) g",
-            r#"found duplicate series for the match group {job="a"} on the right hand-side of the operation: [{__name__="g", job="a", zone="y"}, {__name__="g", job="a", zone="x"}];many-to-many matching not allowed: matching labels must be unique on one side"#,
+            r#"found duplicate series for the match group {job="a"} on the right hand-side of the operation: [{__name__="g", job="a", zone="x"}, {__name__="g", job="a", zone="y"}];many-to-many matching not allowed: matching labels must be unique on one side"#,
         ),
         (
             "g + on (job) sum by (job) (g)",
@@ -205,6 +205,8 @@ fn the_deepest_expressions_do_not_exhaust_the_stack() {
             format!("g{}", " or g".repeat(depth)),
             format!("vector(0{})", " + time()".repeat(depth)),
             format!("g{}", " * g".repeat(depth)),
+            format!("g{}", " + 1".repeat(depth)),
+            format!("{}g{}", "sum by (job) (".repeat(depth), ")".repeat(depth)),
             format!("{}g{}", "-(".repeat(depth), ")".repeat(depth)),
         ] {
             match block_on(Engine::default().instant(&data(), &text, time(1200))) {

@@ -75,6 +75,10 @@ pub(crate) struct Aggregate {
     /// Whether `labels` are the ones to group by, or those to leave out.
     pub(crate) by: bool,
     pub(crate) labels: Vec<String>,
+    /// Where `expr` stands, parentheses included.
+    pub(crate) expr_span: Span,
+    /// Where `param` stands, parentheses included.
+    pub(crate) param_span: Span,
 }
 
 /// A function call.

@@ -164,7 +164,7 @@ impl Planner {
                 });
                 Ok(self.without_names(operator, input.names, Overlap::AtStep))
             }
-            Kind::Aggregate(aggregate) => self.aggregate(aggregate, place),
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, node.span, place),
             Kind::Call(call) => self.call(call, node.span, place),
             Kind::Binary(binary) => self.binary(binary, node.span, place),
             Kind::Number(_) | Kind::Text(_) | Kind::Window(..) | Kind::Subquery(_) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hashbrown::HashMap;
 use thanos_core::budget::Lease;
+use thanos_core::histogram::FloatHistogram;
 use thanos_core::labels::LabelsBuilder;
 use thanos_core::text::{FloatFormat, GoFloat};
 
@@ -15,7 +16,7 @@ use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::labels::LabelChoice;
 use crate::exec::operator::{BoxOperator, Operator};
-use crate::exec::tile::{Row, SeriesId, Tile};
+use crate::exec::tile::{Cell, Row, SeriesId, Tile};
 
 /// The number of series for each value, which becomes a label.
 #[derive(Debug)]
@@ -126,6 +127,29 @@ impl Held {
     }
 }
 
+/// What tells values apart inside one row: neighbouring steps often share a histogram.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Float(u64),
+    Histogram(*const FloatHistogram),
+}
+
+impl Key {
+    fn of(value: Cell<'_>) -> Self {
+        match value {
+            Cell::Float(value) => Self::Float(value.to_bits()),
+            Cell::Histogram(histogram) => Self::Histogram(Arc::as_ptr(histogram)),
+        }
+    }
+}
+
+fn text_of(value: Cell<'_>) -> String {
+    match value {
+        Cell::Float(value) => GoFloat(value, FloatFormat::Fixed).to_string(),
+        Cell::Histogram(histogram) => histogram.to_string(),
+    }
+}
+
 impl CountValues {
     /// Returns the operator; `choice` applies to the labels with `label` set.
     pub(crate) fn new(
@@ -145,22 +169,18 @@ impl CountValues {
 
     fn add(&mut self, id: &SeriesId, row: Row<'_>, held: &mut Held) -> Result<()> {
         let mut builder = LabelsBuilder::from_labels(id.labels.as_ref());
-        let mut known: HashMap<u64, usize> = HashMap::new();
-        for (step, value) in row.iter_floats() {
-            let group = if let Some(group) = known.get(&value.to_bits()) {
+        let mut known: HashMap<Key, usize> = HashMap::new();
+        for (step, value) in row.iter() {
+            let key = Key::of(value);
+            let group = if let Some(group) = known.get(&key) {
                 *group
             } else {
-                let text = GoFloat(value, FloatFormat::Fixed).to_string();
-                builder.set(&self.label, &text);
-                let with_value = SeriesId {
-                    labels: builder.build(),
-                    drop_name: id.drop_name,
-                };
-                let (group, is_new) = self.groups.of(&with_value);
+                builder.set(&self.label, &text_of(value));
+                let (group, is_new) = self.groups.of(&SeriesId::new(builder.build()));
                 if is_new {
                     held.add_group(self.groups.label_bytes(group));
                 }
-                known.insert(value.to_bits(), group);
+                known.insert(key, group);
                 group
             };
             held.add(group, step, row.values.len())?;

@@ -4,10 +4,14 @@
 
 use std::fmt::Debug;
 
+use super::histogram::HistogramUse;
 use crate::functions::sum::{CompensatedSum, Mean};
 
-/// Folds the values of a group at one step.
+/// Folds the floats of a group at one step.
 pub(crate) trait Fold: Copy + Default + Debug + Send + Sync + 'static {
+    /// What becomes of native histograms.
+    const HISTOGRAMS: HistogramUse;
+
     /// Returns the fold of one value.
     fn first(value: f64) -> Self;
 
@@ -23,6 +27,8 @@ pub(crate) trait Fold: Copy + Default + Debug + Send + Sync + 'static {
 pub(crate) struct Sum(CompensatedSum);
 
 impl Fold for Sum {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Sum;
+
     fn first(value: f64) -> Self {
         Self(CompensatedSum::of(value))
     }
@@ -41,6 +47,8 @@ impl Fold for Sum {
 pub(crate) struct Avg(Mean);
 
 impl Fold for Avg {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Mean;
+
     fn first(value: f64) -> Self {
         Self(Mean::of(value))
     }
@@ -59,6 +67,8 @@ impl Fold for Avg {
 pub(crate) struct Count(f64);
 
 impl Fold for Count {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Count;
+
     fn first(_: f64) -> Self {
         Self(1.0)
     }
@@ -77,6 +87,8 @@ impl Fold for Count {
 pub(crate) struct Group;
 
 impl Fold for Group {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Count;
+
     fn first(_: f64) -> Self {
         Self
     }
@@ -93,6 +105,8 @@ impl Fold for Group {
 pub(crate) struct Max(f64);
 
 impl Fold for Max {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Ignore;
+
     fn first(value: f64) -> Self {
         Self(value)
     }
@@ -113,6 +127,8 @@ impl Fold for Max {
 pub(crate) struct Min(f64);
 
 impl Fold for Min {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Ignore;
+
     fn first(value: f64) -> Self {
         Self(value)
     }
@@ -137,6 +153,8 @@ pub(crate) struct Stdvar {
 }
 
 impl Fold for Stdvar {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Ignore;
+
     fn first(value: f64) -> Self {
         Self {
             count: 1.0,
@@ -162,6 +180,8 @@ impl Fold for Stdvar {
 pub(crate) struct Stddev(Stdvar);
 
 impl Fold for Stddev {
+    const HISTOGRAMS: HistogramUse = HistogramUse::Ignore;
+
     fn first(value: f64) -> Self {
         Self(Stdvar::first(value))
     }

@@ -5,23 +5,28 @@
 
 pub(crate) mod count_values;
 pub(crate) mod fold;
+pub(crate) mod histogram;
 pub(crate) mod pick;
 pub(crate) mod quantile;
+pub(crate) mod remarks;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hashbrown::HashMap;
 use thanos_core::budget::Lease;
 
 use self::fold::Fold;
+use self::histogram::{GroupHistograms, HistogramUse, Outcome};
+use self::remarks::Remarks;
 use super::bits;
 use super::collect::{HeldTiles, TileCutter};
 use super::context::Context;
 use super::grid::Grid;
 use super::labels::{LabelChoice, LabelIndex};
 use super::operator::{BoxOperator, Operator};
-use super::tile::{Row, SeriesId, Tile};
+use super::tile::{HistogramRow, Row, RowMut, SeriesId, Tile};
 use crate::error::Result;
 
 /// Groups in the order in which they are first seen.
@@ -65,31 +70,38 @@ pub(crate) struct Aggregate<F> {
     cx: Arc<Context>,
     input: BoxOperator,
     groups: Groups,
+    remarks: Option<Remarks>,
     results: Option<HeldTiles>,
     fold: PhantomData<F>,
 }
 
 impl<F: Fold> Aggregate<F> {
-    pub(crate) fn new(cx: Arc<Context>, input: BoxOperator, choice: LabelChoice) -> Self {
+    pub(crate) fn new(
+        cx: Arc<Context>,
+        input: BoxOperator,
+        choice: LabelChoice,
+        remarks: Remarks,
+    ) -> Self {
         Self {
             cx,
             input,
             groups: Groups::new(choice),
+            remarks: Some(remarks),
             results: None,
             fold: PhantomData,
         }
     }
 
-    async fn run(&mut self) -> Result<HeldTiles> {
+    async fn run(&mut self, remarks: Remarks) -> Result<HeldTiles> {
         let grid = self.input.grid();
-        let mut cells = Cells::<F>::new(grid, self.cx.lease(0)?);
+        let mut cells = Cells::<F>::new(grid, self.cx.lease(0)?, remarks);
         while let Some(tile) = self.input.next().await? {
             for (id, row) in tile.rows() {
                 let (group, is_new) = self.groups.of(id);
                 if is_new {
                     cells.add_group(self.groups.label_bytes(group))?;
                 }
-                cells.fold(group, row);
+                cells.fold(group, id, row)?;
             }
         }
         Ok(cells.finish(grid, std::mem::take(&mut self.groups.ids)))
@@ -103,8 +115,8 @@ impl<F: Fold> Operator for Aggregate<F> {
     }
 
     async fn next(&mut self) -> Result<Option<Tile>> {
-        if self.results.is_none() {
-            self.results = Some(self.run().await?);
+        if let Some(remarks) = self.remarks.take() {
+            self.results = Some(self.run(remarks).await?);
         }
         Ok(self.results.as_mut().and_then(HeldTiles::next))
     }
@@ -114,16 +126,22 @@ impl<F: Fold> Operator for Aggregate<F> {
 struct Cells<F> {
     steps: usize,
     cells: Vec<F>,
+    /// The steps at which a group has a float.
     seen: Vec<u64>,
+    /// Of the groups that have histograms to add up.
+    histograms: HashMap<usize, GroupHistograms>,
+    remarks: Remarks,
     lease: Lease,
 }
 
 impl<F: Fold> Cells<F> {
-    fn new(grid: Grid, lease: Lease) -> Self {
+    fn new(grid: Grid, lease: Lease, remarks: Remarks) -> Self {
         Self {
             steps: grid.len(),
             cells: Vec::new(),
             seen: Vec::new(),
+            histograms: HashMap::new(),
+            remarks,
             lease,
         }
     }
@@ -139,12 +157,66 @@ impl<F: Fold> Cells<F> {
         Ok(())
     }
 
-    fn fold(&mut self, group: usize, row: Row<'_>) {
+    fn fold(&mut self, group: usize, id: &SeriesId, row: Row<'_>) -> Result<()> {
+        let is_counted = F::HISTOGRAMS == HistogramUse::Count;
+        if is_counted || row.is_float_only() && self.histograms.is_empty() {
+            self.fold_floats(group, row.values, row.valid);
+            return Ok(());
+        }
+        let mut floats = row.valid.to_vec();
+        for (step, _) in row.iter_histograms() {
+            bits::clear(&mut floats, step);
+        }
+        if F::HISTOGRAMS == HistogramUse::Ignore {
+            if floats != row.valid {
+                self.remarks.ignored();
+            }
+        } else {
+            self.add_histograms(group, id, row, &mut floats)?;
+        }
+        self.fold_floats(group, row.values, &floats);
+        Ok(())
+    }
+
+    /// Adds the histograms of `row`; clears the bits of `floats` that will not matter.
+    fn add_histograms(
+        &mut self,
+        group: usize,
+        id: &SeriesId,
+        row: Row<'_>,
+        floats: &mut [u64],
+    ) -> Result<()> {
+        let known = self.histograms.contains_key(&group);
+        if floats == row.valid && !known {
+            return Ok(());
+        }
+        let words = bits::words(self.steps);
+        let seen = &self.seen[group * words..][..words];
+        let new = || GroupHistograms::new(F::HISTOGRAMS, self.steps);
+        let histograms = self.histograms.entry(group).or_insert_with(new);
+        for step in 0..self.steps {
+            if histograms.is_closed(step) {
+                bits::clear(floats, step);
+            }
+        }
+        let before = if known { histograms.memory_bytes() } else { 0 };
+        for (step, histogram) in row.iter_histograms() {
+            let place = (step, bits::get(seen, step));
+            histograms.add(place, (id, histogram), &mut self.remarks);
+        }
+        let after = histograms.memory_bytes();
+        if after > before {
+            self.lease.grow((after - before) as u64)?;
+        }
+        Ok(())
+    }
+
+    fn fold_floats(&mut self, group: usize, values: &[f64], valid: &[u64]) {
         let words = bits::words(self.steps);
         let cells = &mut self.cells[group * self.steps..][..self.steps];
         let seen = &mut self.seen[group * words..][..words];
-        let chunks = cells.chunks_mut(64).zip(row.values.chunks(64));
-        for ((cells, values), (seen, &valid)) in chunks.zip(seen.iter_mut().zip(row.valid)) {
+        let chunks = cells.chunks_mut(64).zip(values.chunks(64));
+        for ((cells, values), (seen, &valid)) in chunks.zip(seen.iter_mut().zip(valid)) {
             if valid & *seen == u64::MAX {
                 for (cell, value) in cells.iter_mut().zip(values) {
                     cell.add(*value);
@@ -162,19 +234,47 @@ impl<F: Fold> Cells<F> {
         }
     }
 
-    fn finish(self, grid: Grid, ids: Vec<SeriesId>) -> HeldTiles {
+    fn finish(mut self, grid: Grid, ids: Vec<SeriesId>) -> HeldTiles {
         let words = bits::words(self.steps);
         let mut cutter = TileCutter::new(grid);
         let mut values = vec![0.0; self.steps];
+        let mut valid = vec![0; words];
         for (group, id) in ids.into_iter().enumerate() {
             let cells = &self.cells[group * self.steps..][..self.steps];
             for (value, cell) in values.iter_mut().zip(cells) {
                 *value = cell.result();
             }
-            let valid = &self.seen[group * words..][..words];
-            let row = Row::floats(&values, valid);
-            cutter.push(id, row);
+            valid.copy_from_slice(&self.seen[group * words..][..words]);
+            let mut histograms = HistogramRow::new();
+            if let Some(all) = self.histograms.remove(&group) {
+                let mut row = RowMut {
+                    values: &mut values,
+                    valid: &mut valid,
+                    histograms: &mut histograms,
+                };
+                take_results(all, &mut row, &mut self.remarks);
+            }
+            cutter.push(
+                id,
+                Row {
+                    values: &values,
+                    valid: &valid,
+                    histograms: &histograms,
+                },
+            );
         }
         HeldTiles::new(cutter.finish(), Some(self.lease))
+    }
+}
+
+/// Puts the results of a group with histograms into `row`, which has those of its floats.
+fn take_results(mut all: GroupHistograms, row: &mut RowMut<'_>, remarks: &mut Remarks) {
+    for step in 0..row.values.len() {
+        let place = (step, bits::get(row.valid, step));
+        match all.take(place, remarks) {
+            Outcome::Float => {}
+            Outcome::Histogram(histogram) => row.set_histogram(step, histogram),
+            Outcome::Nothing => bits::clear(row.valid, step),
+        }
     }
 }

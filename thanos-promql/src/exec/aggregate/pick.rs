@@ -7,6 +7,7 @@ use thanos_core::labels::LabelHasher;
 use thanos_core::text::{FloatFormat, GoFloat};
 
 use super::Groups;
+use super::remarks::Remarks;
 use crate::annotations::Annotation;
 use crate::error::{Error, Result};
 use crate::exec::bits;
@@ -16,7 +17,7 @@ use crate::exec::grid::Grid;
 use crate::exec::labels::LabelChoice;
 use crate::exec::operator::{BoxOperator, Operator};
 use crate::exec::scalar::{Scalar, Scalars};
-use crate::exec::tile::{Row, Tile};
+use crate::exec::tile::{Cell, Row, Tile};
 use crate::functions::order::{descending_nan_last, nan_last};
 use crate::parser::Span;
 
@@ -38,6 +39,7 @@ pub(crate) struct PickAggregate {
     pick: Pick,
     param: Scalar,
     param_span: Span,
+    remarks: Remarks,
     results: Option<HeldTiles>,
 }
 
@@ -48,6 +50,7 @@ impl PickAggregate {
         choice: LabelChoice,
         pick: Pick,
         param: (Scalar, Span),
+        remarks: Remarks,
     ) -> Self {
         Self {
             cx,
@@ -56,17 +59,15 @@ impl PickAggregate {
             pick,
             param: param.0,
             param_span: param.1,
+            remarks,
             results: None,
         }
     }
 
     async fn run(&mut self) -> Result<HeldTiles> {
         let grid = self.input.grid();
-        let block = Block::collect(&self.cx, &mut self.input).await?;
-        if block.is_empty() {
-            return Ok(HeldTiles::new(Vec::new(), None));
-        }
         let params = self.param.eval(&self.cx, grid).await?;
+        let block = Block::collect(&self.cx, &mut self.input).await?;
         let picker = match self.pick {
             Pick::Ratio => self.ratio_picker(&block, params)?,
             Pick::Top | Pick::Bottom | Pick::First => self.count_picker(params)?,
@@ -79,32 +80,33 @@ impl PickAggregate {
             }
             members[group].push(series);
         }
+        let remarks = &mut self.remarks;
         let tiles = if grid.len() == 1 {
-            pick_instant(&block, &members, &picker, grid)
+            pick_instant(&block, &members, &picker, (grid, remarks))
         } else {
-            pick_range(&block, &members, &picker, grid)
+            pick_range(&block, &members, &picker, (grid, remarks))
         };
         Ok(HeldTiles::new(tiles, Some(block.into_lease())))
     }
 
+    /// Checks the counts; also when there is nothing to pick from.
     fn count_picker(&self, params: Scalars) -> Result<Picker> {
-        let values = params.as_slice();
-        let limit = 9_223_372_036_854_775_808.0;
-        if values.iter().all(|value| *value < 1.0) {
+        let bounds = params.bounds();
+        let text = |value: f64| GoFloat(value, FloatFormat::General).to_string();
+        if bounds.max < 1.0 {
             return Ok(Picker::Nothing);
         }
-        if values.iter().any(|value| value.is_nan()) {
+        if bounds.has_nan {
             return Err(Error::execution("Parameter value is NaN"));
         }
-        let text = |value: &f64| GoFloat(*value, FloatFormat::General).to_string();
-        if let Some(value) = values.iter().find(|value| **value <= -limit) {
-            let text = text(value);
+        if bounds.min <= INT64_MIN {
+            let text = text(bounds.min);
             return Err(Error::execution(format!(
                 "Scalar value {text} underflows int64"
             )));
         }
-        if let Some(value) = values.iter().find(|value| **value >= limit) {
-            let text = text(value);
+        if bounds.max >= INT64_MAX {
+            let text = text(bounds.max);
             return Err(Error::execution(format!(
                 "Scalar value {text} overflows int64"
             )));
@@ -112,17 +114,19 @@ impl PickAggregate {
         Ok(Picker::Count(self.pick, params))
     }
 
+    /// Checks the ratios; also when there is nothing to pick from.
     fn ratio_picker(&self, block: &Block, params: Scalars) -> Result<Picker> {
-        let values = params.as_slice();
-        if values.iter().all(|value| *value == 0.0) {
+        let bounds = params.bounds();
+        if bounds.max == 0.0 && bounds.min == 0.0 {
             return Ok(Picker::Nothing);
         }
-        if values.iter().any(|value| value.is_nan()) {
+        if bounds.has_nan {
             return Err(Error::execution("Ratio value is NaN"));
         }
-        let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let min = values.iter().copied().fold(f64::INFINITY, f64::min);
-        for (ratio, cap, is_outside) in [(max, 1.0, max > 1.0), (min, -1.0, min < -1.0)] {
+        for (ratio, cap, is_outside) in [
+            (bounds.max, 1.0, bounds.max > 1.0),
+            (bounds.min, -1.0, bounds.min < -1.0),
+        ] {
             if is_outside {
                 self.cx
                     .annotate(Annotation::invalid_ratio(ratio, cap, self.param_span));
@@ -141,6 +145,11 @@ impl PickAggregate {
     }
 }
 
+/// What is too small for an `int64` of Go.
+const INT64_MIN: f64 = -9_223_372_036_854_775_808.0;
+/// What is too large; the largest float below 2^63 is among it.
+const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
+
 /// What picks the series of a group at a step.
 enum Picker {
     Nothing,
@@ -150,6 +159,20 @@ enum Picker {
 }
 
 impl Picker {
+    /// Reports whether nothing is picked at `step`, and so nothing looked at.
+    fn is_idle(&self, step: usize) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Ratio(_, ratios) => ratios.get(step) == 0.0,
+            Self::Count(_, counts) => to_count(counts.get(step)) == 0,
+        }
+    }
+
+    /// Reports whether histograms are left out.
+    fn orders_by_value(&self) -> bool {
+        matches!(self, Self::Count(Pick::Top | Pick::Bottom, _))
+    }
+
     /// Returns the picked ones of `members`, (series, value), in the order of the result.
     fn pick(&self, step: usize, members: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
         match self {
@@ -169,6 +192,30 @@ impl Picker {
                 }
             }
         }
+    }
+
+    /// Returns the picked ones of a group at a step.
+    fn pick_of(
+        &self,
+        step: usize,
+        (block, group): (&Block, &[usize]),
+        remarks: &mut Remarks,
+    ) -> Vec<(usize, f64)> {
+        if self.is_idle(step) {
+            return Vec::new();
+        }
+        let values = group.iter().filter_map(|&series| {
+            match block.row(series).get(step)? {
+                Cell::Float(value) => Some((series, value)),
+                Cell::Histogram(_) if self.orders_by_value() => {
+                    remarks.ignored();
+                    None
+                }
+                // Histograms stand among the floats as zero, which only matters for the order.
+                Cell::Histogram(_) => Some((series, 0.0)),
+            }
+        });
+        self.pick(step, values)
     }
 }
 
@@ -271,14 +318,15 @@ fn sort_best_first(heap: &mut [(usize, f64)], is_worse: impl Fn(f64, f64) -> boo
 }
 
 /// Picks for one step: groups in order, in each the order of the pick.
-fn pick_instant(block: &Block, members: &[Vec<usize>], picker: &Picker, grid: Grid) -> Vec<Tile> {
+fn pick_instant(
+    block: &Block,
+    members: &[Vec<usize>],
+    picker: &Picker,
+    (grid, remarks): (Grid, &mut Remarks),
+) -> Vec<Tile> {
     let mut cutter = TileCutter::new(grid);
     for group in members {
-        let values = group.iter().filter_map(|series| {
-            let value = block.row(*series).float(0)?;
-            Some((*series, value))
-        });
-        for (series, _) in picker.pick(0, values) {
+        for (series, _) in picker.pick_of(0, (block, group), remarks) {
             cutter.push(block.id(series).clone(), block.row(series));
         }
     }
@@ -286,16 +334,17 @@ fn pick_instant(block: &Block, members: &[Vec<usize>], picker: &Picker, grid: Gr
 }
 
 /// Picks for each step; series stay in the order of the input.
-fn pick_range(block: &Block, members: &[Vec<usize>], picker: &Picker, grid: Grid) -> Vec<Tile> {
+fn pick_range(
+    block: &Block,
+    members: &[Vec<usize>],
+    picker: &Picker,
+    (grid, remarks): (Grid, &mut Remarks),
+) -> Vec<Tile> {
     let words = bits::words(grid.len());
     let mut picked = vec![0; words * block.len()];
     for group in members {
         for step in 0..grid.len() {
-            let values = group.iter().filter_map(|series| {
-                let value = block.row(*series).float(step)?;
-                Some((*series, value))
-            });
-            for (series, _) in picker.pick(step, values) {
+            for (series, _) in picker.pick_of(step, (block, group), remarks) {
                 bits::set(&mut picked[series * words..][..words], step);
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Groups;
+use super::remarks::Remarks;
 use crate::annotations::Annotation;
 use crate::error::Result;
 use crate::exec::bits;
@@ -26,6 +27,7 @@ pub(crate) struct QuantileAggregate {
     pub(crate) groups: Groups,
     pub(crate) param: Scalar,
     pub(crate) param_span: Span,
+    pub(crate) remarks: Remarks,
     pub(crate) results: Option<HeldTiles>,
 }
 
@@ -35,6 +37,7 @@ impl QuantileAggregate {
         input: BoxOperator,
         choice: LabelChoice,
         param: (Scalar, Span),
+        remarks: Remarks,
     ) -> Self {
         Self {
             cx,
@@ -42,34 +45,33 @@ impl QuantileAggregate {
             groups: Groups::new(choice),
             param: param.0,
             param_span: param.1,
+            remarks,
             results: None,
         }
     }
 
+    /// Warns of values that are not quantiles; also when there is nothing to aggregate.
     fn annotate(&self, q: &Scalars) {
-        let worst_low = q.as_slice().iter().copied().fold(f64::INFINITY, f64::min);
-        let worst_high = q
-            .as_slice()
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max);
+        let bounds = q.bounds();
         let warn = |q| {
             self.cx
                 .annotate(Annotation::invalid_quantile(q, self.param_span));
         };
-        if q.as_slice().iter().any(|q| q.is_nan()) {
+        if bounds.has_nan {
             warn(f64::NAN);
         }
-        if worst_high > 1.0 {
-            warn(worst_high);
+        if bounds.max > 1.0 {
+            warn(bounds.max);
         }
-        if worst_low < 0.0 {
-            warn(worst_low);
+        if bounds.min < 0.0 {
+            warn(bounds.min);
         }
     }
 
     async fn run(&mut self) -> Result<HeldTiles> {
         let grid = self.input.grid();
+        let q = self.param.eval(&self.cx, grid).await?;
+        self.annotate(&q);
         let mut lease = self.cx.lease(0)?;
         // The values of step s of group g are in list g * steps + s.
         let mut lists: Vec<Vec<f64>> = Vec::new();
@@ -82,6 +84,9 @@ impl QuantileAggregate {
                     bytes += grid.len() * size_of::<Vec<f64>>() + self.groups.label_bytes(group);
                 }
                 lease.grow(bytes as u64)?;
+                if row.iter_histograms().next().is_some() {
+                    self.remarks.ignored();
+                }
                 for (step, value) in row.iter_floats() {
                     lists[group * grid.len() + step].push(value);
                 }
@@ -90,8 +95,6 @@ impl QuantileAggregate {
         if lists.is_empty() {
             return Ok(HeldTiles::new(Vec::new(), None));
         }
-        let q = self.param.eval(&self.cx, grid).await?;
-        self.annotate(&q);
         let mut cutter = TileCutter::new(grid);
         let ids = std::mem::take(&mut self.groups.ids);
         for (id, lists) in ids.into_iter().zip(lists.chunks_mut(grid.len())) {

@@ -11,6 +11,7 @@ use crate::exec::aggregate::count_values::CountValues;
 use crate::exec::aggregate::fold::{Avg, Count, Fold, Group, Max, Min, Stddev, Stdvar, Sum};
 use crate::exec::aggregate::pick::{Pick, PickAggregate};
 use crate::exec::aggregate::quantile::QuantileAggregate;
+use crate::exec::aggregate::remarks::Remarks;
 use crate::exec::labels::LabelChoice;
 use crate::exec::operator::BoxOperator;
 use crate::exec::scalar::Scalar;
@@ -18,29 +19,43 @@ use crate::parser::{AggregateOp, Span};
 use crate::plan::{self, Kind};
 
 impl Planner {
-    pub(super) fn aggregate(&mut self, node: &plan::Aggregate, place: &Place) -> Result<Built> {
+    pub(super) fn aggregate(
+        &mut self,
+        node: &plan::Aggregate,
+        span: Span,
+        place: &Place,
+    ) -> Result<Built> {
         let inner = place.in_aggregation(node.op, node.by, &node.labels);
         let input = self.vector(&node.expr, &inner)?;
-        let choice = choice(node, &node.labels);
         let operator: BoxOperator = match node.op {
-            AggregateOp::Sum => self.folding::<Sum>(input.operator, choice),
-            AggregateOp::Avg => self.folding::<Avg>(input.operator, choice),
-            AggregateOp::Count => self.folding::<Count>(input.operator, choice),
-            AggregateOp::Group => self.folding::<Group>(input.operator, choice),
-            AggregateOp::Max => self.folding::<Max>(input.operator, choice),
-            AggregateOp::Min => self.folding::<Min>(input.operator, choice),
-            AggregateOp::Stddev => self.folding::<Stddev>(input.operator, choice),
-            AggregateOp::Stdvar => self.folding::<Stdvar>(input.operator, choice),
+            AggregateOp::Sum => self.folding::<Sum>(node, input.operator),
+            AggregateOp::Avg => self.folding::<Avg>(node, input.operator),
+            AggregateOp::Count => self.folding::<Count>(node, input.operator),
+            AggregateOp::Group => self.folding::<Group>(node, input.operator),
+            AggregateOp::Max => self.folding::<Max>(node, input.operator),
+            AggregateOp::Min => self.folding::<Min>(node, input.operator),
+            AggregateOp::Stddev => self.folding::<Stddev>(node, input.operator),
+            AggregateOp::Stdvar => self.folding::<Stdvar>(node, input.operator),
             AggregateOp::Quantile => {
                 let param = self.parameter(node, place)?;
                 let cx = Arc::clone(&self.cx);
-                Box::new(QuantileAggregate::new(cx, input.operator, choice, param))
+                let choice = choice(node, &node.labels);
+                let remarks = self.remarks(node, node.expr_span);
+                Box::new(QuantileAggregate::new(
+                    cx,
+                    input.operator,
+                    choice,
+                    param,
+                    remarks,
+                ))
             }
             AggregateOp::CountValues => self.count_values(node, input.operator)?,
-            AggregateOp::TopK => return self.picking(node, place, input, Pick::Top),
-            AggregateOp::BottomK => return self.picking(node, place, input, Pick::Bottom),
-            AggregateOp::LimitK => return self.picking(node, place, input, Pick::First),
-            AggregateOp::LimitRatio => return self.picking(node, place, input, Pick::Ratio),
+            AggregateOp::TopK => return self.picking(node, place, (input, span), Pick::Top),
+            AggregateOp::BottomK => return self.picking(node, place, (input, span), Pick::Bottom),
+            AggregateOp::LimitK => return self.picking(node, place, (input, span), Pick::First),
+            AggregateOp::LimitRatio => {
+                return self.picking(node, place, (input, span), Pick::Ratio);
+            }
         };
         let may_name = node.by && node.labels.iter().any(|label| label == METRIC_NAME)
             || matches!(node.op, AggregateOp::CountValues);
@@ -50,21 +65,39 @@ impl Planner {
         })
     }
 
-    fn folding<F: Fold>(&self, input: BoxOperator, choice: LabelChoice) -> BoxOperator {
-        Box::new(Aggregate::<F>::new(Arc::clone(&self.cx), input, choice))
+    fn folding<F: Fold>(&self, node: &plan::Aggregate, input: BoxOperator) -> BoxOperator {
+        let choice = choice(node, &node.labels);
+        let remarks = self.remarks(node, node.expr_span);
+        Box::new(Aggregate::<F>::new(
+            Arc::clone(&self.cx),
+            input,
+            choice,
+            remarks,
+        ))
+    }
+
+    fn remarks(&self, node: &plan::Aggregate, span: Span) -> Remarks {
+        Remarks::new(Arc::clone(&self.cx), node.op.as_str(), span)
     }
 
     fn picking(
         &mut self,
         node: &plan::Aggregate,
         place: &Place,
-        input: Built,
+        (input, span): (Built, Span),
         pick: Pick,
     ) -> Result<Built> {
         let param = self.parameter(node, place)?;
         let cx = Arc::clone(&self.cx);
         let choice = choice(node, &node.labels);
-        let operator = Box::new(PickAggregate::new(cx, input.operator, choice, pick, param));
+        let operator = Box::new(PickAggregate::new(
+            cx,
+            input.operator,
+            choice,
+            pick,
+            param,
+            self.remarks(node, span),
+        ));
         Ok(Built { operator, ..input })
     }
 
@@ -91,7 +124,7 @@ impl Planner {
 
     fn parameter(&mut self, node: &plan::Aggregate, place: &Place) -> Result<(Scalar, Span)> {
         let param = node.param.as_ref().ok_or_else(|| missing_parameter(node))?;
-        Ok((self.scalar(param, place)?, param.span))
+        Ok((self.scalar(param, place)?, node.param_span))
     }
 }
 
