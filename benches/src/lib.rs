@@ -1,1 +1,3 @@
 //! Seeded data shapes shared by the benches.
+
+pub mod queries;
