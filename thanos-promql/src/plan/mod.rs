@@ -7,6 +7,7 @@ mod build;
 mod fold;
 mod invariant;
 pub(crate) mod physical;
+mod propagate;
 pub(crate) mod share;
 
 use std::sync::Arc;
@@ -120,8 +121,9 @@ impl Node {
     }
 }
 
-/// Rewrites a plan: constants are computed, parts that do not depend on the step are marked, equal parts become
-/// one.
+/// Rewrites a plan: constants are computed, selectors are narrowed by their partners, parts that do not depend on
+/// the step are marked, equal parts become one.
 pub(crate) fn optimise(plan: &Plan) -> Plan {
-    share::unify(&invariant::mark(&fold::fold(plan)))
+    let plan = propagate::propagate(&fold::fold(plan));
+    share::unify(&invariant::mark(&plan))
 }
