@@ -417,9 +417,11 @@ impl PreparedQuery {
     ) -> Result<(Vec<crate::value::Series>, Lease)> {
         match &whole(&self.plan).kind {
             Kind::Window(selector, range_ms) => {
-                let source = planner.source(selector, place, *range_ms, *range_ms);
+                let source = planner.source(selector, place, *range_ms);
                 open(queryable, planner).await?;
-                result::window(&self.cx, source, self.grid, selector.shift, *range_ms).await
+                let end_ms = selector.shift.apply(self.grid.start_ms());
+                let borders = (end_ms.saturating_sub(*range_ms), end_ms);
+                result::window(&self.cx, source, borders, selector.extension).await
             }
             Kind::Subquery(subquery) => {
                 let operator = planner.subquery(subquery, place)?.operator;

@@ -56,6 +56,12 @@ impl SampleValue {
     }
 }
 
+impl From<f64> for SampleValue {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
 /// A series of an instant result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {

@@ -181,11 +181,11 @@ impl Annotation {
         Self::info(span, format!("{text} {}", operation.as_str()))
     }
 
-    /// A sample that says it began to count before the sample before it was taken.
-    pub fn start_time_overlap(metric: &str, span: Span) -> Self {
+    /// Samples that say they began to count before the sample before them was taken, in so many windows.
+    pub fn start_time_overlap(metric: &str, windows: u64, span: Span) -> Self {
         let text = "sample has start time that overlaps with previous sample timestamp for metric";
         Self {
-            details: Details::Occurrences(1),
+            details: Details::Occurrences(windows),
             ..Self::warning(span, format!("{text} {}", quoted(metric)))
         }
     }

@@ -30,10 +30,8 @@ pub(crate) struct Context {
     /// Whether metric names are dropped at the end of the query only.
     pub(crate) delayed_name_removal: bool,
     /// Whether counters use the start timestamps of samples.
-    #[allow(dead_code, reason = "the kernels of counters are the readers")]
     pub(crate) start_timestamps: bool,
     /// Whether labels say what a metric is.
-    #[allow(dead_code, reason = "the kernels of counters are the readers")]
     pub(crate) type_and_unit_labels: bool,
     /// How far back an instant selector looks, in milliseconds.
     pub(crate) lookback_ms: i64,

@@ -1,9 +1,11 @@
 //! Functions over ranges: of a selector, or of a subquery.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use thanos_core::budget::Lease;
+use thanos_core::histogram::{CounterResetHint, FloatHistogram};
 use thanos_core::labels::METRIC_NAME;
 
 use super::bits;
@@ -17,11 +19,12 @@ use super::scalar::{Scalar, Scalars};
 use super::select::Shift;
 use super::source::{ChunkedSeries, SeriesSource};
 use super::tile::{HistogramRow, Row, SeriesId, Tile};
-use crate::annotations::Annotation;
-use crate::error::{Error, Result};
-use crate::functions::quantile::is_quantile;
-use crate::functions::window::{Columns, Sweep, WindowFn};
+use crate::annotations::{Annotation, HistogramOperation};
+use crate::error::Result;
+use crate::functions::window::{Columns, Remark, Remarks, Sweep, WindowFn};
 use crate::parser::Span;
+use crate::parser::ast::RangeExtension;
+use crate::value::SampleValue;
 
 /// What a function over ranges computes, apart from where its samples come from.
 #[derive(Debug, Clone)]
@@ -31,6 +34,7 @@ pub(crate) struct RangeCall {
     pub(crate) function: WindowFn,
     pub(crate) range_ms: i64,
     pub(crate) shift: Shift,
+    pub(crate) extension: Option<RangeExtension>,
     /// The place of the first argument, for annotations.
     pub(crate) span: Span,
 }
@@ -67,11 +71,10 @@ impl Ready {
     }
 
     /// Appends the row of a series to `tile` when it has values.
-    fn add_columns(&self, tile: &mut Tile, id: &SeriesId, series: Columns<'_>) -> Result<()> {
+    fn add_columns(&self, tile: &mut Tile, id: &SeriesId, mut series: Columns<'_>) -> Result<()> {
         let call = &self.call;
-        if !series.is_float_only() {
-            let what = format!("native histogram samples in {}", id.labels);
-            return Err(Error::unimplemented(what));
+        if !call.cx.start_timestamps {
+            series.starts = &[];
         }
         let mut out_id = id.clone();
         if !call.function.keeps_name() {
@@ -81,43 +84,97 @@ impl Ready {
         let sweep = Sweep {
             steps: &self.steps,
             range_ms: call.range_ms,
+            extension: call.extension,
+            lookback_ms: call.cx.lookback_ms,
             params: [self.params[0].as_slice(), self.params[1].as_slice()],
         };
-        let mut points = 0;
-        let set = |step, value| {
-            points += 1;
-            row.set(step, value);
+        let (mut floats, mut histograms) = (0, 0);
+        let set = |step, value| match value {
+            SampleValue::Float(value) => {
+                floats += 1;
+                row.set(step, value);
+            }
+            SampleValue::Histogram(histogram) => {
+                histograms += 1;
+                row.set_histogram(step, histogram);
+            }
         };
+        let mut remarks = Remarks::default();
         let check = || call.cx.check();
-        let touched = call.function.sweep(series, sweep, set, check)?;
-        if touched > 0 {
-            self.annotate(id, points > 0)?;
+        let touched = call
+            .function
+            .sweep(series, sweep, set, check, &mut remarks)?;
+        if !remarks.is_empty() {
+            self.annotate(&metric_of(id), &remarks);
+        }
+        if floats > 0 && call.function.wants_counter_name() {
+            self.doubt_counter(id);
         }
         tile.pop_if_empty();
-        call.cx.count_samples(touched, points)
+        call.cx.count_samples(touched, floats + histograms)
     }
 
-    fn annotate(&self, id: &SeriesId, has_result: bool) -> Result<()> {
-        let call = &self.call;
-        for step in 0..self.params[0].as_slice().len().max(1) {
-            let params = [self.params[0].get(step), self.params[1].get(step)];
-            call.function.check_params(params)?;
-            if call.function == WindowFn::QuantileOverTime && !is_quantile(params[0]) {
-                call.cx
-                    .annotate(Annotation::invalid_quantile(params[0], call.span));
-            }
+    fn annotate(&self, metric: &str, remarks: &Remarks) {
+        let (cx, span) = (&self.call.cx, self.call.span);
+        for q in remarks.quantiles() {
+            cx.annotate(Annotation::invalid_quantile(q, span));
         }
-        if has_result && call.function.wants_counter_name() {
-            let metric = id.labels.get(METRIC_NAME).unwrap_or_default();
-            let is_counter = ["_total", "_sum", "_count", "_bucket"]
-                .iter()
-                .any(|suffix| metric.ends_with(suffix));
-            if !metric.is_empty() && !is_counter {
-                call.cx
-                    .annotate(Annotation::possible_non_counter(&metric, call.span));
-            }
+        for remark in remarks.iter() {
+            cx.annotate(annotation(remark, metric, span));
         }
-        Ok(())
+        if remarks.overlaps() > 0 {
+            let windows = remarks.overlaps();
+            cx.annotate(Annotation::start_time_overlap(metric, windows, span));
+        }
+    }
+
+    /// Remarks that a metric is probably no counter.
+    fn doubt_counter(&self, id: &SeriesId) {
+        let (cx, span) = (&self.call.cx, self.call.span);
+        let metric = metric_of(id);
+        if metric.is_empty() {
+            return;
+        }
+        if cx.type_and_unit_labels {
+            let type_label = id.labels.get(TYPE).unwrap_or_default();
+            if !matches!(&*type_label, "counter" | "histogram") {
+                let annotation = Annotation::possible_non_counter_type(&metric, &type_label, span);
+                cx.annotate(annotation);
+            }
+            return;
+        }
+        let is_counter = ["_total", "_sum", "_count", "_bucket"]
+            .iter()
+            .any(|suffix| metric.ends_with(suffix));
+        if !is_counter {
+            cx.annotate(Annotation::possible_non_counter(&metric, span));
+        }
+    }
+}
+
+/// The label that tells the type of a metric.
+const TYPE: &str = "__type__";
+
+fn metric_of(id: &SeriesId) -> Cow<'_, str> {
+    id.labels.get(METRIC_NAME).unwrap_or_default()
+}
+
+fn annotation(remark: Remark, metric: &str, span: Span) -> Annotation {
+    use HistogramOperation::{Addition, Aggregation, Subtraction};
+    match remark {
+        Remark::MixedKinds => Annotation::mixed_floats_histograms(metric, span),
+        Remark::HistogramsIgnored => Annotation::histogram_ignored_in_mixed_range(metric, span),
+        Remark::NotCounter => Annotation::native_histogram_not_counter(metric, span),
+        Remark::NotGauge => Annotation::native_histogram_not_gauge(metric, span),
+        Remark::MixedBuckets => Annotation::mixed_exponential_custom(metric, span),
+        Remark::BoundsReconciledInAddition => Annotation::mismatched_custom_buckets(Addition, span),
+        Remark::BoundsReconciledInSubtraction => {
+            Annotation::mismatched_custom_buckets(Subtraction, span)
+        }
+        Remark::BoundsReconciledInAggregation => {
+            Annotation::mismatched_custom_buckets(Aggregation, span)
+        }
+        Remark::HintCollision => Annotation::counter_reset_collision(Aggregation, span),
     }
 }
 
@@ -260,9 +317,9 @@ impl RowColumns {
         for step in bits::ones(row.valid) {
             self.times.push(grid.time_ms(step));
             self.values.push(row.values[step]);
-            if !row.is_float_only() {
-                self.histograms.push(row.histograms[step].clone());
-            }
+        }
+        if !row.is_float_only() {
+            self.load_histograms(row);
         }
         Columns {
             times: &self.times,
@@ -271,6 +328,37 @@ impl RowColumns {
             starts: &[],
         }
     }
+
+    /// Loads the histograms without their hints of counter resets.
+    ///
+    /// A subquery leaves samples out and has others twice, so that the hints are not true of its samples.
+    /// Source: Prometheus `promql/engine.go`, `evalSubquery`.
+    fn load_histograms(&mut self, row: Row<'_>) {
+        let mut last: Option<(&Arc<FloatHistogram>, Arc<FloatHistogram>)> = None;
+        for step in bits::ones(row.valid) {
+            let Some(histogram) = row.histogram(step) else {
+                self.histograms.push(None);
+                continue;
+            };
+            let without_hint = match &last {
+                Some((known, loaded)) if Arc::ptr_eq(known, histogram) => Arc::clone(loaded),
+                _ => without_hint(histogram),
+            };
+            self.histograms.push(Some(Arc::clone(&without_hint)));
+            last = Some((histogram, without_hint));
+        }
+    }
+}
+
+fn without_hint(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+    let mut copy = Arc::clone(histogram);
+    match copy.counter_reset_hint {
+        CounterResetHint::Unknown | CounterResetHint::Gauge => {}
+        CounterResetHint::CounterReset | CounterResetHint::NotCounterReset => {
+            Arc::make_mut(&mut copy).counter_reset_hint = CounterResetHint::Unknown;
+        }
+    }
+    copy
 }
 
 #[async_trait]

@@ -10,16 +10,15 @@ use thanos_core::time::Timestamp;
 use super::bits;
 use super::collect::MergingCollector;
 use super::context::Context;
-use super::grid::Grid;
 use super::labels::without_metadata;
 use super::names::Overlap;
 use super::operator::BoxOperator;
 use super::samples::{SampleBuffer, StaleMarkers};
-use super::select::Shift;
 use super::source::{Popped, SeriesSource};
 use super::tile::{Cell, Row, SeriesId, Tile, histogram_bytes};
 use crate::error::{Error, Result};
-use crate::functions::window::Columns;
+use crate::functions::window::{self, Columns};
+use crate::parser::ast::RangeExtension;
 use crate::value::{HistogramPoint, Point, Sample, Series};
 
 /// Pulls all tiles; with delayed name removal the names go here.
@@ -111,12 +110,9 @@ pub(crate) async fn matrix(
 pub(crate) async fn window(
     cx: &Arc<Context>,
     mut source: SeriesSource,
-    grid: Grid,
-    shift: Shift,
-    range_ms: i64,
+    borders: (i64, i64),
+    extension: Option<RangeExtension>,
 ) -> Result<(Vec<Series>, Lease)> {
-    let end_ms = shift.apply(grid.start_ms());
-    let start_ms = end_ms.saturating_sub(range_ms);
     let mut buffer = SampleBuffer::default();
     let mut all = Vec::new();
     let mut lease = cx.lease(0)?;
@@ -126,14 +122,25 @@ pub(crate) async fn window(
             Popped::Starved => source.fill().await?,
             Popped::Series(series) => {
                 let columns = buffer.decode(&series, StaleMarkers::Drop)?;
-                let from = columns.times.partition_point(|time| *time <= start_ms);
-                let to = columns.times.partition_point(|time| *time <= end_ms);
+                let reach = window::reach(extension, cx.lookback_ms);
+                let found = columns.between(borders.0 - reach.0, borders.1 + reach.1);
+                let extended = match extension {
+                    None => None,
+                    Some(extension) if found.is_float_only() => {
+                        Some(window::extend(found, borders, extension))
+                    }
+                    Some(extension) => return Err(no_histograms(extension)),
+                };
+                let found = match &extended {
+                    None => found,
+                    Some((times, values)) => Columns::floats(times, values),
+                };
+                let len = found.times.len();
                 cx.count_series(1);
-                cx.count_samples(to - from, to - from)?;
-                if from < to {
-                    let found = columns.slice(from, to);
+                cx.count_samples(len, len)?;
+                if len > 0 {
                     let histograms = histogram_bytes(found.histograms);
-                    lease.grow(series_bytes(&series.labels, to - from, histograms))?;
+                    lease.grow(series_bytes(&series.labels, len, histograms))?;
                     all.push(series_of(series.labels, found));
                 }
             }
@@ -141,6 +148,14 @@ pub(crate) async fn window(
     }
     sort_series(&mut all)?;
     Ok((all, lease))
+}
+
+/// COMPAT: only functions take such windows of histograms (Prometheus `promql/engine.go`, `matrixSelector`).
+fn no_histograms(extension: RangeExtension) -> Error {
+    let modifier = extension.as_str();
+    Error::execution(format!(
+        "{modifier} modifier is not supported with histograms"
+    ))
 }
 
 fn series_of(labels: Labels, samples: Columns<'_>) -> Series {

@@ -83,6 +83,13 @@ impl SampleBuffer {
         let overlaps = self.times.last().is_some_and(|last| last >= first);
         self.times.extend_from_slice(times);
         self.values.extend_from_slice(values);
+        let starts = self.samples.starts();
+        if !starts.is_empty() {
+            self.starts.resize(from, 0);
+            self.starts.extend_from_slice(starts);
+        } else if !self.starts.is_empty() {
+            self.starts.resize(self.times.len(), 0);
+        }
         if !self.samples.is_float_only() {
             self.append_histograms(from);
         } else if !self.histograms.is_empty() {

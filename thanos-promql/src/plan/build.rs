@@ -175,16 +175,13 @@ fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes<'_>) -> Result<Subquery
 }
 
 fn selector(node: &ast::VectorSelector, times: &QueryTimes<'_>) -> Result<Selector> {
-    if let Some(extension) = node.extension {
-        let what = format!("the modifier {}", extension.as_str());
-        return Err(Error::unimplemented(what));
-    }
     let matchers = node
         .compile_matchers()
         .map_err(|error| Error::invalid(error.to_string()))?;
     Ok(Selector {
         matchers: matchers.into(),
         shift: shift(&node.shift, times)?,
+        extension: node.extension,
     })
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use thanos_core::labels::Matcher;
 
 use crate::exec::select::Shift;
-use crate::parser::ast::VectorMatching;
+use crate::parser::ast::{RangeExtension, VectorMatching};
 use crate::parser::{AggregateOp, BinaryOp, Function, Span, ValueType};
 
 pub(crate) use build::{QueryTimes, build};
@@ -56,6 +56,8 @@ pub(crate) enum Kind {
 pub(crate) struct Selector {
     pub(crate) matchers: Arc<[Matcher]>,
     pub(crate) shift: Shift,
+    /// What becomes of the samples around a window, or around a step.
+    pub(crate) extension: Option<RangeExtension>,
 }
 
 /// A subquery.

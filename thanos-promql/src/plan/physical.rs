@@ -27,6 +27,7 @@ use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::{InstantSelect, Wanted};
 use crate::exec::shared::Shared;
 use crate::exec::source::SeriesSource;
+use crate::parser::ast::RangeExtension;
 use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
 
 /// Builds operators and collects what their selectors have to read.
@@ -154,6 +155,9 @@ impl Planner {
 
     fn unshared(&mut self, node: &Node, place: &Place) -> Result<Built> {
         match &node.kind {
+            Kind::Select(selector) if selector.extension == Some(RangeExtension::Smoothed) => {
+                Ok(self.smoothed(selector, node.span, place))
+            }
             Kind::Select(selector) => Ok(self.select(selector, place, Wanted::Value)),
             Kind::Invariant(inner) => self.invariant(inner, place),
             Kind::Negate(inner) => {
@@ -240,8 +244,7 @@ impl Planner {
     }
 
     fn select(&mut self, selector: &Selector, place: &Place, wanted: Wanted) -> Built {
-        let lookback_ms = self.cx.lookback_ms;
-        let source = self.source(selector, place, lookback_ms, 0);
+        let source = self.source(selector, place, 0);
         Built {
             operator: Box::new(SelectRows::new(
                 Arc::clone(&self.cx),
@@ -258,23 +261,37 @@ impl Planner {
         }
     }
 
-    /// Orders the series of a selector that looks back by `reach_ms` from each step.
+    /// Returns how far before and after each step a selector looks; the range is 0 without a window.
+    ///
+    /// Source: Prometheus `promql/engine.go`, `getTimeRangesForSelector`.
+    fn reach(&self, selector: &Selector, range_ms: i64) -> (i64, i64) {
+        let lookback_ms = self.cx.lookback_ms;
+        let extended_ms = range_ms.saturating_add(lookback_ms);
+        match (selector.extension, range_ms) {
+            (Some(RangeExtension::Smoothed), _) => (extended_ms, lookback_ms),
+            (Some(RangeExtension::Anchored), _) | (None, 0) => (extended_ms, 0),
+            (None, _) => (range_ms, 0),
+        }
+    }
+
+    /// Orders the series of a selector, over windows of `range_ms` or 0.
     pub(crate) fn source(
         &mut self,
         selector: &Selector,
         place: &Place,
-        reach_ms: i64,
         range_ms: i64,
     ) -> SeriesSource {
+        let (before_ms, after_ms) = self.reach(selector, range_ms);
         let first = selector.shift.apply(place.grid.start_ms());
         let last = selector.shift.apply(place.grid.last_ms());
-        // Windows are open on the left: a sample exactly `reach_ms` old is not wanted.
-        let from = first.saturating_sub(reach_ms).saturating_add(1);
+        // Windows are open on the left: a sample exactly that old is not wanted.
+        let from = first.saturating_sub(before_ms).saturating_add(1);
+        let to = last.saturating_add(after_ms);
         let (grouping_by, grouping) = place.grouping.clone().unwrap_or_default();
         let (sender, receiver) = oneshot::channel();
         let select = Select {
             matchers: selector.matchers.to_vec(),
-            range: TimeRange::from_millis(from, last),
+            range: TimeRange::from_millis(from, to),
             hints: SelectHints {
                 step_ms: place.step_ms,
                 range_ms,

@@ -1,4 +1,32 @@
 use super::*;
+use crate::error::Error;
+
+mod extended;
+mod histograms;
+mod starts;
+
+/// Evaluates `name` over one window and returns the result, and what there is to say.
+fn eval_cells(
+    name: &str,
+    samples: Columns<'_>,
+    (end_ms, range_ms): (i64, i64),
+    extension: Option<RangeExtension>,
+) -> (Option<SampleValue>, Remarks) {
+    let sweep = Sweep {
+        steps: &[(end_ms, end_ms)],
+        range_ms,
+        extension,
+        lookback_ms: 300_000,
+        params: [&[0.5], &[0.5]],
+    };
+    let (mut result, mut remarks) = (None, Remarks::default());
+    let function = WindowFn::from_name(name).unwrap_or(WindowFn::Smoothed);
+    let set = |_, value| result = Some(value);
+    function
+        .sweep(samples, sweep, set, || Ok(()), &mut remarks)
+        .unwrap();
+    (result, remarks)
+}
 
 /// Evaluates `name` over one window of `range_ms` that ends at `end_ms`.
 fn eval(name: &str, samples: &[(i64, f64)], end_ms: i64, range_ms: i64) -> Option<f64> {
@@ -17,12 +45,15 @@ fn eval_with(
     let sweep = Sweep {
         steps: &[(end_ms, end_ms)],
         range_ms,
+        extension: None,
+        lookback_ms: 0,
         params: [&params[..1], &params[1..]],
     };
     let mut result = None;
+    let set = |_, value: SampleValue| result = value.as_float();
     WindowFn::from_name(name)
         .unwrap()
-        .sweep(columns, sweep, |_, value| result = Some(value), || Ok(()))
+        .sweep(columns, sweep, set, || Ok(()), &mut Remarks::default())
         .unwrap();
     result
 }
@@ -151,15 +182,46 @@ fn nan_is_replaced_in_min_and_max_but_kept_elsewhere() {
     assert_eq!(eval("changes", &samples, 30, 100), Some(3.0));
 }
 
+fn smooth(times: &[i64], factors: [f64; 2]) -> Result<usize, Error> {
+    let values = vec![1.0; times.len()];
+    let sweep = Sweep {
+        steps: &[(10, 10)],
+        range_ms: 20,
+        extension: None,
+        lookback_ms: 0,
+        params: [&factors[..1], &factors[1..]],
+    };
+    let columns = Columns::floats(times, &values);
+    WindowFn::DoubleExponentialSmoothing.sweep(
+        columns,
+        sweep,
+        |_, _| {},
+        || Ok(()),
+        &mut Remarks::default(),
+    )
+}
+
 #[test]
 fn factors_outside_their_range_are_refused() {
-    let function = WindowFn::DoubleExponentialSmoothing;
-    let error = function.check_params([1.5, 0.5]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "invalid smoothing factor. Expected: 0 < sf < 1, got: 1.500000"
-    );
-    assert!(function.check_params([0.5, 0.5]).is_ok());
+    for (factors, text) in [
+        (
+            [1.5, 0.5],
+            "invalid smoothing factor. Expected: 0 < sf < 1, got: 1.500000",
+        ),
+        (
+            [0.5, 0.0],
+            "invalid trend factor. Expected: 0 < tf < 1, got: 0.000000",
+        ),
+        (
+            [f64::NEG_INFINITY, 0.5],
+            "invalid smoothing factor. Expected: 0 < sf < 1, got: -Inf",
+        ),
+    ] {
+        assert_eq!(smooth(&[0], factors).unwrap_err().to_string(), text);
+        // Without samples nobody looks at the factors.
+        assert_eq!(smooth(&[], factors).unwrap(), 0);
+    }
+    assert_eq!(smooth(&[0, 10], [0.5, 0.5]).unwrap(), 2);
     let samples = every(10, &[1.0, 2.0, 3.0]);
     let smoothed = eval_with("double_exponential_smoothing", &samples, 20, 30, [0.5, 0.5]);
     assert_eq!(smoothed, Some(3.0));
@@ -183,12 +245,18 @@ fn many_windows_equal_single_ones() {
         "delta",
         "sum_over_time",
         "max_over_time",
+        "min_over_time",
+        "avg_over_time",
+        "changes",
+        "irate",
         "resets",
     ] {
         let mut together = vec![None; steps.len()];
         let sweep = Sweep {
             steps: &steps,
             range_ms: 60_000,
+            extension: None,
+            lookback_ms: 0,
             params: [&[], &[]],
         };
         let columns = Columns::floats(&times, &values);
@@ -197,8 +265,9 @@ fn many_windows_equal_single_ones() {
             .sweep(
                 columns,
                 sweep,
-                |step, value| together[step] = Some(value),
+                |step, value| together[step] = value.as_float(),
                 || Ok(()),
+                &mut Remarks::default(),
             )
             .unwrap();
         for (got, (_, end_ms)) in together.iter().zip(&steps) {
@@ -218,11 +287,19 @@ fn a_line_far_from_its_samples_does_not_overflow() {
     let sweep = Sweep {
         steps: &[(i64::MAX, -10)],
         range_ms: 60,
+        extension: None,
+        lookback_ms: 0,
         params: [&[0.0], &[]],
     };
     let mut results = 0;
     WindowFn::PredictLinear
-        .sweep(columns, sweep, |_, _| results += 1, || Ok(()))
+        .sweep(
+            columns,
+            sweep,
+            |_, _| results += 1,
+            || Ok(()),
+            &mut Remarks::default(),
+        )
         .unwrap();
     assert_eq!(results, 1);
 }

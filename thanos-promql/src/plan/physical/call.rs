@@ -20,7 +20,7 @@ use crate::exec::sort::{Sort, SortKey};
 use crate::functions::math::MapFn;
 use crate::functions::window::WindowFn;
 use crate::parser::{FunctionId, Span, ValueType};
-use crate::plan::{Call, Kind, Plan};
+use crate::plan::{Call, Kind, Plan, Selector};
 
 impl Planner {
     pub(super) fn call(&mut self, call: &Call, span: Span, place: &Place) -> Result<Built> {
@@ -80,19 +80,28 @@ impl Planner {
         for arg in call.args.iter().filter(|arg| !is_matrix(arg)) {
             params.push(self.scalar(arg, place)?);
         }
-        let range_call = |range_ms, shift, cx| RangeCall {
+        let first = arg(call, 0)?;
+        let span = match &first.kind {
+            // COMPAT: Prometheus evaluates a subquery to a selector without a place (`promql/engine.go`,
+            // `evalSubquery`), which remarks show as the start of the query.
+            Kind::Subquery(_) => Span { start: 0, end: 0 },
+            _ => first.span,
+        };
+        let range_call = |range_ms, shift, extension, cx| RangeCall {
             cx,
             grid: place.grid,
             function,
             range_ms,
             shift,
-            span: arg(call, 0).map_or(window.span, |first| first.span),
+            extension,
+            span,
         };
         let cx = Arc::clone(&self.cx);
         let (operator, names): (BoxOperator, Names) = match &window.kind {
             Kind::Window(selector, range_ms) => {
-                let source = self.source(selector, place, *range_ms, *range_ms);
-                let range_call = range_call(*range_ms, selector.shift, cx);
+                check_extension(selector, call)?;
+                let source = self.source(selector, place, *range_ms);
+                let range_call = range_call(*range_ms, selector.shift, selector.extension, cx);
                 let names = super::names_of(selector);
                 (
                     Box::new(RangeOverSelect::new(range_call, params, source)),
@@ -101,7 +110,7 @@ impl Planner {
             }
             Kind::Subquery(subquery) => {
                 let input = self.subquery(subquery, place)?;
-                let range_call = range_call(subquery.range_ms, subquery.shift, cx);
+                let range_call = range_call(subquery.range_ms, subquery.shift, None, cx);
                 let operator = RangeOverSubquery::new(range_call, params, input.operator);
                 (Box::new(operator), input.names)
             }
@@ -111,6 +120,24 @@ impl Planner {
             return Ok(Built { operator, names });
         }
         Ok(self.without_names(operator, names, Overlap::Anywhere))
+    }
+
+    /// Returns an instant selector whose values are interpolated.
+    pub(super) fn smoothed(&mut self, selector: &Selector, span: Span, place: &Place) -> Built {
+        let source = self.source(selector, place, 0);
+        let call = RangeCall {
+            cx: Arc::clone(&self.cx),
+            grid: place.grid,
+            function: WindowFn::Smoothed,
+            range_ms: 0,
+            shift: selector.shift,
+            extension: selector.extension,
+            span,
+        };
+        Built {
+            operator: Box::new(RangeOverSelect::new(call, Vec::new(), source)),
+            names: super::names_of(selector),
+        }
     }
 
     fn map(&mut self, call: &Call, function: MapFn, place: &Place) -> Result<Built> {
@@ -255,6 +282,20 @@ impl Planner {
             names: Names::Gone,
         })
     }
+}
+
+/// Checks that a function can be used with the samples around its windows.
+fn check_extension(selector: &Selector, call: &Call) -> Result<()> {
+    let Some(extension) = selector.extension else {
+        return Ok(());
+    };
+    let names = WindowFn::names_with(extension);
+    if names.contains(&call.func.name) {
+        return Ok(());
+    }
+    let (modifier, names, name) = (extension.as_str(), names.join(", "), call.func.name);
+    let text = format!("{modifier} modifier can only be used with: {names} - not with {name}");
+    Err(Error::execution(text))
 }
 
 fn absent(input: BoxOperator, call: &Call) -> Built {
