@@ -1,8 +1,10 @@
-//! What tests of queries need: data in memory, a runner of test scripts, an entry for fuzzers.
+//! What tests of queries need: data in memory, a runner of test scripts, a naive evaluator and the check against
+//! it, an entry for fuzzers.
 
 mod fuzz;
 mod meaning;
 mod memory;
+pub mod naive;
 pub mod promqltest;
 
 pub use fuzz::fuzz_parse;
