@@ -22,7 +22,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `http` | the HTTP API v1 as an axum router |
-//! | `testkit` | data in memory for tests, a runner of test scripts, an entry for fuzzers |
+//! | `testkit` | data in memory for tests, a runner of test scripts, a naive evaluator, an entry for fuzzers |
 
 pub mod active;
 pub mod annotations;

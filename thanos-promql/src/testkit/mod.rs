@@ -6,6 +6,7 @@ mod meaning;
 mod memory;
 pub mod naive;
 pub mod promqltest;
+pub mod reference;
 
 pub use fuzz::fuzz_parse;
 pub use meaning::meaning;

@@ -1,0 +1,40 @@
+//! The engine against the naive evaluator.
+//!
+//! By default a few thousand random queries; `./test` asks for 100,000 and `./test --long` for 1,000,000.
+//! Any other number: `THANOS_REFERENCE_CASES=5000 cargo test -p thanos-promql --features testkit --test reference`.
+//! A single one: `THANOS_REFERENCE_SEED=4711`.
+
+#![cfg(feature = "testkit")]
+
+use std::env;
+use std::ops::Range;
+
+use thanos_promql::testkit::reference;
+
+/// Enough to notice what is broken often.
+const CASES: u64 = 4000;
+
+fn seeds() -> Range<u64> {
+    let number = |name: &str| -> Option<u64> {
+        let text = env::var(name).ok()?;
+        Some(text.parse().expect("a number"))
+    };
+    if let Some(seed) = number("THANOS_REFERENCE_SEED") {
+        return seed..seed + 1;
+    }
+    0..number("THANOS_REFERENCE_CASES").unwrap_or(CASES)
+}
+
+#[test]
+fn the_engine_agrees_with_the_naive_evaluator() {
+    let seeds = seeds();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let report = reference::check(seeds.clone(), threads, || true);
+    println!("{report}");
+    assert!(
+        report.broken.is_empty(),
+        "{} cases are broken",
+        report.broken.len()
+    );
+    assert_eq!(report.cases(), seeds.end - seeds.start);
+}
