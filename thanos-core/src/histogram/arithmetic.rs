@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::compensated::Compensated;
-use super::overlay::{add_side, covers, inside_zero_bucket, overlay};
+use super::overlay::add_sides;
 use super::resolution::reduce_side;
 use super::spans::{Span, SpanBuilder};
 use super::zero_bucket::{clear_below, zero_count_for};
@@ -94,7 +94,9 @@ impl FloatHistogram {
         } else {
             let zero_count = self.reconcile_zero_buckets(other);
             self.zero_count += sign * zero_count;
-            self.reduce_resolution(self.layout().schema.min(other.layout().schema))?;
+            if other.layout().schema < self.layout().schema {
+                self.reduce_resolution(other.layout().schema)?;
+            }
             self.combine_buckets(other, sign);
         }
         Ok(Combined {
@@ -105,47 +107,17 @@ impl FloatHistogram {
 
     /// Adds buckets of the same kind of bounds and of the same or a finer resolution.
     fn combine_buckets(&mut self, other: &Self, sign: f64) {
-        let own = Arc::clone(self.layout());
-        let theirs = other.layout();
-        let shares = Arc::ptr_eq(&own, theirs);
-        let (positive_spans, positive) = other.positive_at(own.schema);
-        let (negative_spans, negative) = other.negative_at(own.schema);
-        let hidden =
-            [&positive_spans, &negative_spans].map(|spans| inside_zero_bucket(spans, &own));
-        if hidden == [0, 0]
-            && (shares
-                || covers(&own.positive_spans, &positive_spans)
-                    && covers(&own.negative_spans, &negative_spans))
-        {
-            let add = |count: &mut f64, other: &f64| *count += sign * other;
-            let (below, above) = self.buckets_mut().split_at_mut(own.positive_len());
-            overlay(
-                (&own.positive_spans, below),
-                (&positive_spans, &positive),
-                add,
-            );
-            overlay(
-                (&own.negative_spans, above),
-                (&negative_spans, &negative),
-                add,
-            );
-            return;
-        }
-        let add = |count, other| count + other;
-        let signed = |counts: &[f64]| counts.iter().map(|count| sign * count).collect::<Vec<_>>();
-        let sums = (&own.positive_spans[..], self.positive_buckets());
-        let other = (&positive_spans[..], &signed(&positive)[..]);
-        let (positive_spans, mut buckets) = add_side(sums, other, hidden[0], add);
-        let sums = (&own.negative_spans[..], self.negative_buckets());
-        let other = (&negative_spans[..], &signed(&negative)[..]);
-        let (negative_spans, rest) = add_side(sums, other, hidden[1], add);
-        buckets.extend(rest);
-        let layout = BucketLayout {
-            positive_spans,
-            negative_spans,
-            ..BucketLayout::clone(&own)
-        };
-        self.set_buckets(Arc::new(layout), buckets);
+        let schema = self.layout().schema;
+        let (positive_spans, positive) = other.positive_at(schema);
+        let (negative_spans, negative) = other.negative_at(schema);
+        let (layout, buckets) = self.parts_mut();
+        add_sides(
+            layout,
+            buckets,
+            [(&positive_spans, &positive), (&negative_spans, &negative)],
+            |count| sign * count,
+            |sum, count| *sum += sign * count,
+        );
     }
 
     /// Returns the positive side at the same or a lower resolution.

@@ -38,23 +38,32 @@ pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
         let place = usize::try_from(within << (TABLE_SCHEMA - schema)).unwrap_or_default();
         (FRACTIONS[place], i64::from(index >> schema) + 1)
     };
-    if fraction == 0.5 && exponent == 1025 {
+    if (NORMAL_EXPONENT_MIN..=NORMAL_EXPONENT_MAX).contains(&exponent) {
+        // The exponent is the upper part of a normal float, behind the sign.
+        let scaled = fraction
+            .to_bits()
+            .wrapping_add_signed(exponent << MANTISSA_BITS);
+        return f64::from_bits(scaled);
+    }
+    if fraction == 0.5 && exponent == NORMAL_EXPONENT_MAX + 1 {
         return f64::MAX;
     }
     scale(fraction, exponent)
 }
 
-/// Returns `fraction * 2^exponent` for a fraction in `[0.5, 1)`, rounded once.
+const MANTISSA_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+/// The powers of two by which a fraction in `[0.5, 1)` stays a normal float.
+const NORMAL_EXPONENT_MIN: i64 = -1021;
+const NORMAL_EXPONENT_MAX: i64 = 1024;
+
+/// Returns `fraction * 2^exponent`, which is no normal float, for a fraction in `[0.5, 1)`, rounded once.
 fn scale(fraction: f64, exponent: i64) -> f64 {
-    // Every factor stays a normal power of two; only the last product may round, when it is subnormal.
-    let exponent = i32::try_from(exponent.clamp(-1100, 1100)).unwrap_or_default();
-    if exponent < -900 {
-        fraction * 2.0_f64.powi(exponent + 900) * 2.0_f64.powi(-900)
-    } else if exponent > 900 {
-        fraction * 2.0_f64.powi(exponent - 900) * 2.0_f64.powi(900)
-    } else {
-        fraction * 2.0_f64.powi(exponent)
+    if exponent > 0 {
+        return f64::INFINITY;
     }
+    // The first product is normal; only the second may round.
+    let exponent = i32::try_from(exponent.max(-1100)).unwrap_or_default();
+    fraction * 2.0_f64.powi(exponent + 900) * 2.0_f64.powi(-900)
 }
 
 #[cfg(test)]
@@ -81,6 +90,22 @@ mod tests {
         ];
         for (schema, index, bound) in table {
             assert_eq!(exponential_bound(index, schema), bound, "{schema} {index}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_scaled_fractions() {
+        for exponent in -1100..=1024 {
+            for (offset, place) in [(0, 0), (1, 1), (77, 77), (255, 255)] {
+                let exact = FRACTIONS[place] * 2.0_f64.powi(exponent / 2);
+                let exact = exact * 2.0_f64.powi(exponent - exponent / 2);
+                let index = ((exponent - 1) << TABLE_SCHEMA) + offset;
+                assert_eq!(
+                    exponential_bound(index, TABLE_SCHEMA),
+                    exact,
+                    "{exponent} {place}"
+                );
+            }
         }
     }
 

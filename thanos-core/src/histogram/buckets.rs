@@ -56,10 +56,16 @@ impl BucketLayout {
     }
 
     pub(super) fn bucket(&self, side: Side, index: i32, count: f64) -> Bucket {
+        let inner = self.bound(index - 1);
+        self.bucket_behind(inner, side, index, count)
+    }
+
+    /// Returns the bucket whose bound towards zero is known.
+    fn bucket_behind(&self, inner: f64, side: Side, index: i32, count: f64) -> Bucket {
         let (inner, outer) = match side {
             // COMPAT: the bounds are those of the positive side; a negative bucket reaches to infinity.
             Side::Negative if self.has_custom_buckets() => (f64::NEG_INFINITY, f64::INFINITY),
-            Side::Negative | Side::Positive => (self.bound(index - 1), self.bound(index)),
+            Side::Negative | Side::Positive => (inner, self.bound(index)),
         };
         let (lower, upper) = match side {
             Side::Positive => (inner, outer),
@@ -106,6 +112,8 @@ pub struct SideBuckets<'a> {
     side: Side,
     indices: Indices<'a>,
     counts: std::slice::Iter<'a, f64>,
+    /// The last bucket from the front and its far bound, where the next one mostly begins.
+    passed: (i32, f64),
 }
 
 impl SideBuckets<'_> {
@@ -123,7 +131,18 @@ impl Iterator for SideBuckets<'_> {
 
     fn next(&mut self) -> Option<Bucket> {
         let (index, count) = (self.indices.next()?, self.counts.next()?);
-        Some(self.layout.bucket(self.side, index, *count))
+        let inner = if index - 1 == self.passed.0 {
+            self.passed.1
+        } else {
+            self.layout.bound(index - 1)
+        };
+        let bucket = self.layout.bucket_behind(inner, self.side, index, *count);
+        let outer = match self.side {
+            Side::Positive => bucket.upper,
+            Side::Negative => -bucket.lower,
+        };
+        self.passed = (index, outer);
+        Some(bucket)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -148,6 +167,7 @@ impl FloatHistogram {
             side: Side::Positive,
             indices: indices(&self.layout().positive_spans),
             counts: self.positive_buckets().iter(),
+            passed: (i32::MIN, f64::NAN),
         }
     }
 
@@ -158,6 +178,7 @@ impl FloatHistogram {
             side: Side::Negative,
             indices: indices(&self.layout().negative_spans),
             counts: self.negative_buckets().iter(),
+            passed: (i32::MIN, f64::NAN),
         }
     }
 

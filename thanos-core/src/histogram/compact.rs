@@ -75,15 +75,12 @@ impl FloatHistogram {
     /// Drops empty buckets and joins spans. Runs of at most `empty_max` empty buckets between two others stay,
     /// or are added, when that saves a span.
     pub fn compact(&mut self, empty_max: u32) {
-        let layout = Arc::clone(self.layout());
-        if empty_max == 0
-            && is_compact(
-                [&layout.positive_spans, &layout.negative_spans],
-                self.buckets(),
-            )
-        {
+        let layout = self.layout();
+        let spans = [&layout.positive_spans[..], &layout.negative_spans[..]];
+        if empty_max == 0 && is_compact(spans, self.buckets()) {
             return;
         }
+        let layout = Arc::clone(layout);
         let (positive, mut buckets) =
             compact_side(&layout.positive_spans, self.positive_buckets(), empty_max);
         let (negative, rest) =

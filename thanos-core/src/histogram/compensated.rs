@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::arithmetic::{Combined, bounds_differ, check_same_kind, combine_hints, merge_bounds};
 use super::compact::compact_side;
-use super::overlay::{add_side, covers, inside_zero_bucket, overlay};
+use super::overlay::{add_sides, inside_zero_bucket};
 use super::resolution::reduce_side;
 use super::spans::Span;
 use super::zero_bucket::{clear_below, zero_count_for};
@@ -176,57 +176,38 @@ impl CompensatedHistogram {
 
     /// Adds buckets of the same schema or the same custom bounds.
     fn add_buckets(&mut self, other: &FloatHistogram) {
-        let (own, theirs) = (&self.layout, other.layout());
-        let same = Arc::ptr_eq(own, theirs)
-            || own.positive_spans == theirs.positive_spans
-                && own.negative_spans == theirs.negative_spans;
-        let shown = inside_zero_bucket(&theirs.positive_spans, own) == 0
-            && inside_zero_bucket(&theirs.negative_spans, own) == 0;
-        let add = |count: &mut Compensated, value: &f64| count.add(*value);
-        if shown && same {
-            let pairs = self.buckets.iter_mut().zip(other.buckets());
-            return pairs.for_each(|(count, value)| add(count, value));
-        }
-        if shown
-            && covers(&own.positive_spans, &theirs.positive_spans)
-            && covers(&own.negative_spans, &theirs.negative_spans)
-        {
-            let (positive, negative) = self.buckets.split_at_mut(own.positive_len());
-            let (spans, counts) = (&theirs.positive_spans, other.positive_buckets());
-            overlay((&own.positive_spans, positive), (spans, counts), add);
-            let (spans, counts) = (&theirs.negative_spans, other.negative_buckets());
-            return overlay((&own.negative_spans, negative), (spans, counts), add);
-        }
-        self.add_sides(
-            (
-                &theirs.positive_spans,
-                &compensated(other.positive_buckets()),
-            ),
-            (
-                &theirs.negative_spans,
-                &compensated(other.negative_buckets()),
-            ),
+        let theirs = other.layout();
+        add_sides(
+            &mut self.layout,
+            &mut self.buckets,
+            [
+                (&theirs.positive_spans, other.positive_buckets()),
+                (&theirs.negative_spans, other.negative_buckets()),
+            ],
+            Compensated::of,
+            Compensated::add,
         );
     }
 
     /// Adds buckets of another schema after joining the finer ones.
     fn add_at_lower_resolution(&mut self, other: &FloatHistogram) {
         let theirs = other.layout();
-        let (positive, negative) = (
-            compensated(other.positive_buckets()),
-            compensated(other.negative_buckets()),
-        );
-        let (from, to) = (theirs.schema, self.layout.schema);
-        if from < to {
-            self.reduce_resolution(from);
-            return self.add_sides(
-                (&theirs.positive_spans, &positive),
-                (&theirs.negative_spans, &negative),
-            );
+        let schemas = (theirs.schema, self.layout.schema);
+        if schemas.0 < schemas.1 {
+            self.reduce_resolution(theirs.schema);
+            return self.add_buckets(other);
         }
-        let (spans, positive) = join(&theirs.positive_spans, &positive, (from, to));
-        let (negative_spans, negative) = join(&theirs.negative_spans, &negative, (from, to));
-        self.add_sides((&spans, &positive), (&negative_spans, &negative));
+        let counts = compensated(other.buckets());
+        let (positive, negative) = counts.split_at(theirs.positive_len());
+        let (positive_spans, positive) = join(&theirs.positive_spans, positive, schemas);
+        let (negative_spans, negative) = join(&theirs.negative_spans, negative, schemas);
+        add_sides(
+            &mut self.layout,
+            &mut self.buckets,
+            [(&positive_spans, &positive), (&negative_spans, &negative)],
+            |count| count,
+            Compensated::add_parts,
+        );
     }
 
     fn reduce_resolution(&mut self, schema: i32) {
@@ -242,35 +223,6 @@ impl CompensatedHistogram {
             negative_spans,
             ..BucketLayout::clone(&own)
         });
-        self.buckets = buckets;
-    }
-
-    /// Adds buckets of the same schema, of which some may be new or inside the zero bucket.
-    fn add_sides(
-        &mut self,
-        positive: (&[Span], &[Compensated]),
-        negative: (&[Span], &[Compensated]),
-    ) {
-        let own = Arc::clone(&self.layout);
-        let add = |mut count: Compensated, value: Compensated| {
-            count.add_parts(value);
-            count
-        };
-        let (own_positive, own_negative) = self.buckets.split_at(own.positive_len());
-        let hidden = inside_zero_bucket(positive.0, &own);
-        let sums = (&own.positive_spans[..], own_positive);
-        let (positive_spans, mut buckets) = add_side(sums, positive, hidden, add);
-        let hidden = inside_zero_bucket(negative.0, &own);
-        let sums = (&own.negative_spans[..], own_negative);
-        let (negative_spans, rest) = add_side(sums, negative, hidden, add);
-        buckets.extend(rest);
-        if buckets.len() != self.buckets.len() {
-            self.layout = Arc::new(BucketLayout {
-                positive_spans,
-                negative_spans,
-                ..BucketLayout::clone(&own)
-            });
-        }
         self.buckets = buckets;
     }
 

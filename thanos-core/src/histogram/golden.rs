@@ -32,6 +32,12 @@ pub(super) fn same_layout(a: &FloatHistogram, b: &FloatHistogram) -> bool {
     empty(a).same_data(&empty(b))
 }
 
+/// Reports whether both have the same data, bit by bit; only that any NaN is as good as another.
+pub(super) fn agree(found: &FloatHistogram, expected: &FloatHistogram) -> bool {
+    let same = |(a, b): (f64, f64)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+    same_layout(found, expected) && numbers(found).zip(numbers(expected)).all(same)
+}
+
 pub(super) fn read(name: &str) -> String {
     let path = format!("{}/testdata/chunks/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()

@@ -214,6 +214,11 @@ impl FloatHistogram {
         (self.layout, self.buckets) = (layout, buckets);
     }
 
+    /// Returns layout and buckets to change both.
+    pub(super) fn parts_mut(&mut self) -> (&mut Arc<BucketLayout>, &mut Vec<f64>) {
+        (&mut self.layout, &mut self.buckets)
+    }
+
     /// Returns the counts to change them in place, the positive ones first.
     pub fn buckets_mut(&mut self) -> &mut [f64] {
         &mut self.buckets

@@ -1,5 +1,7 @@
 //! One side's buckets laid over those of another histogram of the same schema.
 
+use std::sync::Arc;
+
 use super::BucketLayout;
 use super::bounds::exponential_bound;
 use super::spans::{Span, SpanBuilder, indices, pairs};
@@ -89,34 +91,75 @@ fn width(start: i64, end: i64) -> usize {
 }
 
 /// Reports whether `own` has all buckets of `other`.
-pub(super) fn covers(own: &[Span], other: &[Span]) -> bool {
-    own == other || Runs::new(own, other).all(|run| run.own.is_some())
+fn covers(own: &[Span], other: &[Span]) -> bool {
+    std::ptr::eq(own, other) || own == other || Runs::new(own, other).all(|run| run.own.is_some())
 }
 
-/// Combines each of the other's counts, which `own` covers, with the own count of the same bucket.
+/// Adds each of the other's counts, which `own` covers, to the own count of the same bucket.
 #[inline]
-pub(super) fn overlay<C, O>(
+fn overlay<C, O: Copy>(
     (own_spans, own): (&[Span], &mut [C]),
     (other_spans, other): (&[Span], &[O]),
-    combine: impl Fn(&mut C, &O),
+    add: impl Fn(&mut C, O),
 ) {
-    debug_assert!(covers(own_spans, other_spans));
     for run in Runs::new(own_spans, other_spans) {
         let Some(place) = run.own else { continue };
         let own = &mut own[place..place + run.len];
         let other = &other[run.other..run.other + run.len];
         own.iter_mut()
             .zip(other)
-            .for_each(|(own, other)| combine(own, other));
+            .for_each(|(own, other)| add(own, *other));
     }
 }
 
+/// The positive and then the negative buckets of another histogram.
+pub(super) type Sides<'a, O> = [(&'a [Span], &'a [O]); 2];
+
+/// Adds another histogram's buckets of the same schema or custom bounds. A count of a new bucket is made by `new`.
+/// Buckets of the other inside the zero bucket are left out.
+///
+/// The layout stays the same object unless there are new buckets.
+#[inline]
+pub(super) fn add_sides<C: Copy, O: Copy>(
+    layout: &mut Arc<BucketLayout>,
+    counts: &mut Vec<C>,
+    other: Sides<'_, O>,
+    new: impl Fn(O) -> C,
+    add: impl Fn(&mut C, O),
+) {
+    let [(positive, above), (negative, below)] = other;
+    let spans = (&layout.positive_spans[..], &layout.negative_spans[..]);
+    let hidden = [positive, negative].map(|spans| inside_zero_bucket(spans, layout));
+    let is_covered = covers(spans.0, positive) && covers(spans.1, negative);
+    if hidden == [0, 0] && is_covered {
+        let (own_above, own_below) = counts.split_at_mut(layout.positive_len());
+        overlay((spans.0, own_above), (positive, above), &add);
+        overlay((spans.1, own_below), (negative, below), &add);
+        return;
+    }
+    let (own_above, own_below) = counts.split_at(layout.positive_len());
+    let own = (spans.0, own_above);
+    let (positive_spans, mut sums) = add_side(own, (positive, above), hidden[0], &new, &add);
+    let own = (spans.1, own_below);
+    let (negative_spans, rest) = add_side(own, (negative, below), hidden[1], &new, &add);
+    sums.extend(rest);
+    if sums.len() != counts.len() {
+        *layout = Arc::new(BucketLayout {
+            positive_spans,
+            negative_spans,
+            ..BucketLayout::clone(layout)
+        });
+    }
+    *counts = sums;
+}
+
 /// Returns the buckets of both sides; the first `hidden` of the other side are left out.
-pub(super) fn add_side<C: Copy>(
+fn add_side<C: Copy, O: Copy>(
     (spans, counts): (&[Span], &[C]),
-    (other_spans, other): (&[Span], &[C]),
+    (other_spans, other): (&[Span], &[O]),
     hidden: usize,
-    add: impl Fn(C, C) -> C,
+    new: impl Fn(O) -> C,
+    add: impl Fn(&mut C, O),
 ) -> (Vec<Span>, Vec<C>) {
     let mut builder = SpanBuilder::default();
     let mut sums = Vec::with_capacity(counts.len().max(other.len()));
@@ -124,8 +167,12 @@ pub(super) fn add_side<C: Copy>(
         let own = pair.a.map(|at| counts[at]);
         let theirs = pair.b.filter(|&at| at >= hidden).map(|at| other[at]);
         let sum = match (own, theirs) {
-            (Some(own), Some(theirs)) => add(own, theirs),
-            (Some(only), None) | (None, Some(only)) => only,
+            (Some(mut own), Some(theirs)) => {
+                add(&mut own, theirs);
+                own
+            }
+            (Some(own), None) => own,
+            (None, Some(theirs)) => new(theirs),
             (None, None) => continue,
         };
         builder.push(pair.index);

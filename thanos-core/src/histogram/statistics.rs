@@ -56,10 +56,12 @@ impl FloatHistogram {
     pub fn variance(&self) -> f64 {
         let mean = self.average();
         let mut squares = Compensated::default();
-        for bucket in self.all_buckets().filter(|bucket| bucket.count != 0.0) {
-            let delta = self.middle(&bucket) - mean;
-            squares.add(bucket.count * delta * delta);
-        }
+        self.all_buckets()
+            .filter(|bucket| bucket.count != 0.0)
+            .for_each(|bucket| {
+                let delta = self.middle(&bucket) - mean;
+                squares.add(bucket.count * delta * delta);
+            });
         (squares.sum + squares.low) / self.count
     }
 
