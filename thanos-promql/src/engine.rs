@@ -4,28 +4,29 @@
 //! stops the evaluation and gives its memory back. It needs no runtime and computes inside `poll`, so call it
 //! from a compute thread, for instance under `futures::executor::block_on`.
 
+mod prepared;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
-use thanos_core::budget::{Lease, MemoryBudget};
+use thanos_core::budget::MemoryBudget;
 use thanos_core::query::{Completeness, Queryable};
 use thanos_core::time::{Clock, SystemClock, Timestamp};
 
-use crate::annotations::Annotation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::context::{Context, Limits};
 use crate::exec::grid::Grid;
 use crate::exec::pool::Pool;
-use crate::exec::result;
+use crate::exec::tally::Counts;
 use crate::parser::{self, ValueType};
-use crate::plan::physical::{Place, Planner};
-use crate::plan::{self, Kind, Node, QueryTimes};
-use crate::value::{Point, QueryResult, QueryStats, Value};
+use crate::plan::{self, QueryTimes};
+use crate::value::QueryResult;
+
+pub use prepared::PreparedQuery;
 
 /// The settings of an [`Engine`].
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ impl Default for EngineOptions {
 /// # Example
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use thanos_core::time::Timestamp;
 /// use thanos_promql::engine::Query;
 ///
@@ -120,6 +121,17 @@ pub struct Query {
     pub timeout: Option<Duration>,
     /// Replaces the engine's setting.
     pub on_partial: Option<OnPartial>,
+    /// What to count beside the totals.
+    pub detail: Detail,
+}
+
+/// What a query counts beside the totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Detail {
+    /// The samples of each step.
+    pub steps: bool,
+    /// The time, series, samples and bytes of each operator.
+    pub operators: bool,
 }
 
 impl Query {
@@ -133,6 +145,7 @@ impl Query {
             lookback: None,
             timeout: None,
             on_partial: None,
+            detail: Detail::default(),
         }
     }
 
@@ -246,6 +259,7 @@ impl Engine {
     ///
     /// `Invalid` in Prometheus' words when the query is wrong.
     pub fn prepare(&self, query: &Query) -> Result<PreparedQuery> {
+        let preparing = Instant::now();
         let expr = parser::parse(&query.text, &self.options.parser)
             .map_err(|error| Error::invalid(error.to_string()))?;
         let value_type = expr.value_type();
@@ -281,6 +295,11 @@ impl Engine {
             budget: budget.child("query memory", self.options.query_bytes_max),
             pool: Arc::clone(&self.pool),
             samples_max: self.options.samples_max,
+            counts: if query.detail.steps {
+                Counts::with_steps(grid.len())
+            } else {
+                Counts::default()
+            },
             delayed_name_removal: self.options.delayed_name_removal,
             start_timestamps: self.options.start_timestamps,
             type_and_unit_labels: self.options.type_and_unit_labels,
@@ -296,163 +315,10 @@ impl Engine {
             is_instant: query.step.is_none(),
             step_ms,
             on_partial: query.on_partial.unwrap_or(self.options.on_partial),
+            detail: query.detail,
+            prepare_time: preparing.elapsed(),
         })
     }
-}
-
-/// Stops an evaluation when dropped.
-#[derive(Debug)]
-pub(crate) struct StopOnDrop(Arc<Context>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
-}
-
-/// A query that is ready to run once.
-#[derive(Debug)]
-pub struct PreparedQuery {
-    cx: Arc<Context>,
-    clock: Arc<dyn Clock>,
-    started: Timestamp,
-    timeout: Duration,
-    plan: plan::Plan,
-    grid: Grid,
-    is_instant: bool,
-    step_ms: i64,
-    on_partial: OnPartial,
-}
-
-impl PreparedQuery {
-    /// Returns the time that the query may take.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// Returns what stops the evaluation when it is dropped, even inside a long series.
-    #[cfg_attr(not(feature = "http"), allow(dead_code))]
-    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
-        StopOnDrop(Arc::clone(&self.cx))
-    }
-
-    /// Evaluates the query over `queryable`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Engine::query`].
-    pub async fn run(self, queryable: Arc<dyn Queryable>) -> Result<QueryResult> {
-        let (value, lease) = self.evaluate(&*queryable).await?;
-        let (mut annotations, completeness) = self.cx.take_notes();
-        if !completeness.is_complete() && self.on_partial == OnPartial::Fail {
-            return Err(partial_error(&completeness));
-        }
-        for text in missing_texts(&completeness) {
-            annotations.add(Annotation::storage(text));
-        }
-        let elapsed_ms = self.clock.now() - self.started;
-        Ok(QueryResult {
-            value,
-            annotations,
-            completeness,
-            stats: QueryStats {
-                samples: self.cx.samples(),
-                series: self.cx.series(),
-                peak_bytes: self.cx.peak_bytes(),
-                elapsed: Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0)),
-            },
-            lease,
-        })
-    }
-
-    async fn evaluate(&self, queryable: &dyn Queryable) -> Result<(Value, Option<Lease>)> {
-        let cx = &self.cx;
-        let mut planner = Planner::new(Arc::clone(cx), &self.plan, self.grid);
-        let place = Place::of_query(self.grid, self.step_ms);
-        let time = Timestamp::from_millis(self.grid.start_ms());
-        match (self.plan.value_type(), self.is_instant) {
-            (ValueType::String, _) => {
-                let Kind::Text(text) = &self.plan.kind else {
-                    return Err(internal("a text has another form"));
-                };
-                Ok((Value::String(time, text.to_string()), None))
-            }
-            (ValueType::Scalar, true) => {
-                let mut scalar = planner.scalar(&self.plan, &place)?;
-                open(queryable, planner).await?;
-                let value = scalar.eval(cx, self.grid).await?.get(0);
-                Ok((Value::Scalar(Point { time, value }), None))
-            }
-            (ValueType::Vector, true) => {
-                let operator = planner.vector(&self.plan, &place)?.operator;
-                open(queryable, planner).await?;
-                let (samples, lease) = result::vector(cx, operator, time).await?;
-                Ok((Value::Vector(samples), Some(lease)))
-            }
-            (ValueType::Scalar, false) => {
-                let operator = planner.scalar_series(&self.plan, &place)?.operator;
-                open(queryable, planner).await?;
-                let (series, lease) = result::matrix(cx, operator).await?;
-                Ok((Value::Matrix(series), Some(lease)))
-            }
-            (ValueType::Vector, false) => {
-                let operator = planner.vector(&self.plan, &place)?.operator;
-                open(queryable, planner).await?;
-                let (series, lease) = result::matrix(cx, operator).await?;
-                Ok((Value::Matrix(series), Some(lease)))
-            }
-            (ValueType::Matrix, _) => {
-                let (series, lease) = self.matrix(queryable, planner, &place).await?;
-                Ok((Value::Matrix(series), Some(lease)))
-            }
-        }
-    }
-
-    /// Evaluates a range selector or subquery that is the whole query.
-    async fn matrix(
-        &self,
-        queryable: &dyn Queryable,
-        mut planner: Planner,
-        place: &Place,
-    ) -> Result<(Vec<crate::value::Series>, Lease)> {
-        match &whole(&self.plan).kind {
-            Kind::Window(selector, range_ms) => {
-                let source = planner.source(selector, place, *range_ms);
-                open(queryable, planner).await?;
-                let end_ms = selector.shift.apply(self.grid.start_ms());
-                let borders = (end_ms.saturating_sub(*range_ms), end_ms);
-                result::window(&self.cx, source, borders, selector.extension).await
-            }
-            Kind::Subquery(subquery) => {
-                let operator = planner.subquery(subquery, place)?.operator;
-                open(queryable, planner).await?;
-                result::matrix(&self.cx, operator).await
-            }
-            _ => Err(internal("a matrix has another form")),
-        }
-    }
-}
-
-fn whole(plan: &Node) -> &Node {
-    match &plan.kind {
-        Kind::Invariant(inner) => inner,
-        _ => plan,
-    }
-}
-
-/// Opens all selectors at once and hands their streams to the operators.
-async fn open(queryable: &dyn Queryable, planner: Planner) -> Result<()> {
-    let selects = planner.selects.into_iter().map(|(select, receiver)| async {
-        let stream = queryable
-            .select(select)
-            .await
-            .map_err(Error::expanding_series)?;
-        // Nobody waits when the operator was planned away; then nobody misses the stream.
-        let _ = receiver.send(stream);
-        Ok::<(), Error>(())
-    });
-    try_join_all(selects).await?;
-    Ok(())
 }
 
 /// Returns what is missing, as users see it; several selectors may miss the same.
@@ -470,10 +336,6 @@ pub(crate) fn partial_error(completeness: &Completeness) -> Error {
         ErrorKind::Storage,
         format!("incomplete data: {}", missing.join("; ")),
     )
-}
-
-fn internal(what: &str) -> Error {
-    Error::new(ErrorKind::Internal, what)
 }
 
 fn millis(duration: Duration) -> i64 {

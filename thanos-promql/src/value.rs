@@ -10,6 +10,7 @@ use thanos_core::query::Completeness;
 use thanos_core::time::Timestamp;
 
 use crate::annotations::Annotations;
+use crate::parser::Span;
 
 /// A float at a time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,6 +142,8 @@ pub struct QueryResult {
     pub completeness: Completeness,
     /// Counts of the evaluation.
     pub stats: QueryStats,
+    /// What each operator did, when the query asked for it.
+    pub analysis: Option<OperatorStats>,
     /// The memory of `value`, given back to the budget when the result is dropped.
     pub(crate) lease: Option<Lease>,
 }
@@ -158,14 +161,76 @@ impl QueryResult {
 }
 
 /// Counts of one evaluation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryStats {
-    /// Samples that selectors and windows handed to functions.
+    /// Samples that selectors and windows handed to functions: one that is used at several steps counts at each.
     pub samples: u64,
+    /// Samples that were read: each counts once for every selector.
+    pub samples_read: u64,
+    /// The counts of each step, when the query asked for them.
+    pub steps: Option<StepStats>,
     /// Series that selectors read.
     pub series: u64,
     /// The most bytes leased from the memory budget at once.
     pub peak_bytes: u64,
     /// Wall time of the evaluation, as the engine's clock tells it.
     pub elapsed: Duration,
+    /// What the time went to.
+    pub timings: Timings,
+}
+
+impl QueryStats {
+    /// Returns the most samples held at once: the peak of the memory, as Prometheus' samples of 16 bytes.
+    pub fn peak_samples(&self) -> u64 {
+        self.peak_bytes / 16
+    }
+}
+
+/// The samples of each step of a query.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StepStats {
+    /// The first step.
+    pub start: Timestamp,
+    /// The distance of the steps in milliseconds.
+    pub step_ms: i64,
+    /// [`QueryStats::samples`] of each step.
+    pub samples: Vec<u64>,
+    /// [`QueryStats::samples_read`] of each step; what is read inside subqueries counts at the first.
+    pub samples_read: Vec<u64>,
+}
+
+/// What the time of an evaluation went to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Parsing and planning.
+    pub prepare: Duration,
+    /// Selecting and computing.
+    pub evaluate: Duration,
+    /// Sorting the result.
+    pub sort: Duration,
+}
+
+/// What an operator of a query did, and those below it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OperatorStats {
+    /// What it is.
+    pub name: String,
+    /// Where it stands in the query; empty for what is not written there.
+    pub span: Span,
+    /// Wall time from asking for tiles to having them, with the operators below.
+    pub elapsed: Duration,
+    /// The same without the operators below.
+    pub elapsed_self: Duration,
+    /// The time that threads of the engine decoded and computed for it; selectors only.
+    pub compute: Duration,
+    /// Series it gave.
+    pub series: u64,
+    /// Values it gave; of a source of series those in the chunks.
+    pub samples: u64,
+    /// The most values it gave at once.
+    pub samples_peak: u64,
+    /// Bytes it gave.
+    pub bytes: u64,
+    /// The operators below.
+    pub children: Vec<OperatorStats>,
 }

@@ -11,6 +11,7 @@ use thanos_core::time::FixedClock;
 use super::*;
 use crate::annotations::Severity;
 use crate::testkit::MemoryQueryable;
+use crate::value::Value;
 use crate::value::{Point, SampleValue, Series};
 
 const MINUTE: i64 = 60_000;

@@ -4,12 +4,14 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::query::{Completeness, Missing};
 use thanos_core::time::{Clock, Timestamp};
 
 use super::pool::Pool;
+use super::tally::Counts;
 use crate::annotations::{Annotation, Annotations};
 use crate::error::{Error, Result};
 
@@ -21,7 +23,9 @@ pub(crate) struct Context {
     is_stopped: AtomicBool,
     budget: MemoryBudget,
     samples_max: u64,
-    samples: AtomicU64,
+    /// The samples used and read.
+    pub(crate) counts: Counts,
+    sort_nanos: AtomicU64,
     points: AtomicU64,
     series: AtomicU64,
     notes: Mutex<Notes>,
@@ -51,6 +55,7 @@ pub(crate) struct Limits {
     pub(crate) budget: MemoryBudget,
     pub(crate) pool: Arc<Pool>,
     pub(crate) samples_max: u64,
+    pub(crate) counts: Counts,
     pub(crate) delayed_name_removal: bool,
     pub(crate) start_timestamps: bool,
     pub(crate) type_and_unit_labels: bool,
@@ -65,7 +70,8 @@ impl Context {
             is_stopped: AtomicBool::new(false),
             budget: limits.budget,
             samples_max: limits.samples_max,
-            samples: AtomicU64::new(0),
+            counts: limits.counts,
+            sort_nanos: AtomicU64::new(0),
             points: AtomicU64::new(0),
             series: AtomicU64::new(0),
             notes: Mutex::default(),
@@ -110,16 +116,25 @@ impl Context {
         Ok(())
     }
 
-    /// Counts the `touched` samples that selectors or windows handed on, and the `points` that came of them,
-    /// against the limit.
-    pub(crate) fn count_samples(&self, touched: usize, points: usize) -> Result<()> {
-        self.samples.fetch_add(touched as u64, Ordering::Relaxed);
+    /// Counts the `points` that came of samples against the limit.
+    pub(crate) fn count_points(&self, points: usize) -> Result<()> {
         let points = points as u64;
         let sum = self.points.fetch_add(points, Ordering::Relaxed) + points;
         if sum > self.samples_max {
             return Err(Error::too_many_samples());
         }
         Ok(())
+    }
+
+    /// Counts time that sorting the result took.
+    pub(crate) fn add_sort_time(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.sort_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Returns the time that sorting the result took.
+    pub(crate) fn sort_time(&self) -> Duration {
+        Duration::from_nanos(self.sort_nanos.load(Ordering::Relaxed))
     }
 
     /// Leases memory until the end of the evaluation.
@@ -156,10 +171,6 @@ impl Context {
     pub(crate) fn take_notes(&self) -> (Annotations, Completeness) {
         let notes = std::mem::take(&mut *self.notes());
         (notes.annotations, notes.completeness)
-    }
-
-    pub(crate) fn samples(&self) -> u64 {
-        self.samples.load(Ordering::Relaxed)
     }
 
     pub(crate) fn series(&self) -> u64 {

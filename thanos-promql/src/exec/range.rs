@@ -18,6 +18,7 @@ use super::samples::{SampleBuffer, StaleMarkers};
 use super::scalar::{Scalar, Scalars};
 use super::select::Shift;
 use super::source::{ChunkedSeries, SeriesSource};
+use super::tally::{Tally, Windows};
 use super::tile::{HistogramRow, Row, SeriesId, Tile};
 use crate::annotations::{Annotation, HistogramOperation};
 use crate::error::Result;
@@ -35,6 +36,7 @@ pub(crate) struct RangeCall {
     pub(crate) range_ms: i64,
     pub(crate) shift: Shift,
     pub(crate) extension: Option<RangeExtension>,
+    pub(crate) tally: Tally,
     /// The place of the first argument, for annotations.
     pub(crate) span: Span,
 }
@@ -111,7 +113,13 @@ impl Ready {
             self.doubt_counter(id);
         }
         tile.pop_if_empty();
-        call.cx.count_samples(touched, floats + histograms)
+        let windows = Windows {
+            steps: &self.steps,
+            range_ms: call.range_ms,
+        };
+        let counts = &call.cx.counts;
+        counts.add_windows(call.tally, series.times, windows, touched);
+        call.cx.count_points(floats + histograms)
     }
 
     fn annotate(&self, metric: &str, remarks: &Remarks) {

@@ -1,6 +1,7 @@
 //! The end of an evaluation: tiles become the value of the query, held under a lease.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use thanos_core::budget::Lease;
 use thanos_core::histogram::FloatHistogram;
@@ -15,6 +16,7 @@ use super::names::Overlap;
 use super::operator::BoxOperator;
 use super::samples::{SampleBuffer, StaleMarkers};
 use super::source::{Popped, SeriesSource};
+use super::tally::Tally;
 use super::tile::{Cell, Row, SeriesId, Tile, histogram_bytes};
 use crate::error::{Error, Result};
 use crate::functions::window::{self, Columns};
@@ -102,7 +104,7 @@ pub(crate) async fn matrix(
         Ok(())
     })
     .await?;
-    sort_series(&mut all)?;
+    sort_series(cx, &mut all)?;
     Ok((all, lease))
 }
 
@@ -137,7 +139,8 @@ pub(crate) async fn window(
                 };
                 let len = found.times.len();
                 cx.count_series(1);
-                cx.count_samples(len, len)?;
+                cx.counts.add_row(Tally::of_query(), &[1], len);
+                cx.count_points(len)?;
                 if len > 0 {
                     let histograms = histogram_bytes(found.histograms);
                     lease.grow(series_bytes(&series.labels, len, histograms))?;
@@ -146,7 +149,7 @@ pub(crate) async fn window(
             }
         }
     }
-    sort_series(&mut all)?;
+    sort_series(cx, &mut all)?;
     Ok((all, lease))
 }
 
@@ -176,8 +179,10 @@ fn series_of(labels: Labels, samples: Columns<'_>) -> Series {
     series
 }
 
-fn sort_series(all: &mut [Series]) -> Result<()> {
+fn sort_series(cx: &Context, all: &mut [Series]) -> Result<()> {
+    let started = Instant::now();
     all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    cx.add_sort_time(started.elapsed());
     if all.windows(2).any(|pair| pair[0].labels == pair[1].labels) {
         return Err(Error::same_labelset());
     }

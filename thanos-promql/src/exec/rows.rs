@@ -10,12 +10,14 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::channel::oneshot;
 
 use super::context::Context;
 use super::grid::Grid;
+use super::meter::Meter;
 use super::operator::Operator;
 use super::samples::SampleBuffer;
 use super::source::{ChunkedSeries, Popped, SeriesSource};
@@ -44,12 +46,14 @@ struct Shared<M> {
     cx: Arc<Context>,
     grid: Grid,
     maker: M,
+    meter: Option<Arc<Meter>>,
     /// Those that no thread is using.
     buffers: Mutex<Vec<SampleBuffer>>,
 }
 
 impl<M: RowMaker> Shared<M> {
     fn tile(&self, batch: &[ChunkedSeries]) -> Result<Tile> {
+        let started = self.meter.as_ref().map(|_| Instant::now());
         let mut buffer = self.lock().pop().unwrap_or_default();
         let mut tile = Tile::new(self.grid);
         for series in batch {
@@ -58,6 +62,9 @@ impl<M: RowMaker> Shared<M> {
             self.maker.add(&mut tile, series, &mut buffer)?;
         }
         self.lock().push(buffer);
+        if let (Some(meter), Some(started)) = (&self.meter, started) {
+            meter.add_compute(started.elapsed());
+        }
         Ok(tile)
     }
 
@@ -73,6 +80,7 @@ impl<M: RowMaker> SelectRows<M> {
                 cx,
                 grid,
                 maker,
+                meter: source.meter(),
                 buffers: Mutex::default(),
             }),
             source,

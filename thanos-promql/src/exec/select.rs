@@ -8,6 +8,7 @@ use super::names::drop_name;
 use super::rows::RowMaker;
 use super::samples::{SampleBuffer, StaleMarkers, look_back};
 use super::source::ChunkedSeries;
+use super::tally::Tally;
 use super::tile::{Cell, SeriesId, Tile};
 use crate::error::Result;
 use crate::functions::math::millis_to_secs;
@@ -43,6 +44,7 @@ pub(crate) struct InstantSelect {
     pub(crate) grid: Grid,
     pub(crate) shift: Shift,
     pub(crate) wanted: Wanted,
+    pub(crate) tally: Tally,
 }
 
 impl RowMaker for InstantSelect {
@@ -68,7 +70,8 @@ impl RowMaker for InstantSelect {
                 }
             }
         });
+        self.cx.counts.add_row(self.tally, row.valid, found);
         tile.pop_if_empty();
-        self.cx.count_samples(found, found)
+        self.cx.count_points(found)
     }
 }

@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::channel::oneshot;
-use thanos_core::chunk::SeriesChunk;
+use thanos_core::chunk::{Aggregate, SeriesChunk, num_samples};
 use thanos_core::labels::Labels;
 use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
 
 use super::context::Context;
+use super::meter::Meter;
 use crate::annotations::Annotation;
 use crate::error::{Error, Result};
 
@@ -21,6 +23,7 @@ pub(crate) struct SeriesSource {
     next: usize,
     /// The last series of the batch, which may go on in the next one.
     open: Option<ChunkedSeries>,
+    meter: Option<Arc<Meter>>,
 }
 
 /// The engine opens all selectors of a query at once and hands the streams in.
@@ -49,14 +52,24 @@ pub(crate) enum Popped {
 }
 
 impl SeriesSource {
-    pub(crate) fn new(cx: Arc<Context>, stream: oneshot::Receiver<SeriesStream>) -> Self {
+    pub(crate) fn new(
+        cx: Arc<Context>,
+        stream: oneshot::Receiver<SeriesStream>,
+        meter: Option<Arc<Meter>>,
+    ) -> Self {
         Self {
             cx,
             stream: Stream::Promised(stream),
             batch: SeriesBatch::default(),
             next: 0,
             open: None,
+            meter,
         }
+    }
+
+    /// Returns what counts the batches, when the query is analyzed.
+    pub(crate) fn meter(&self) -> Option<Arc<Meter>> {
+        self.meter.clone()
     }
 
     /// Returns the next whole series that is at hand.
@@ -90,6 +103,16 @@ impl SeriesSource {
     /// Waits for the next batch.
     pub(crate) async fn fill(&mut self) -> Result<()> {
         self.cx.turn().await?;
+        let started = self.meter.as_ref().map(|_| Instant::now());
+        let filled = self.fill_batch().await;
+        if let (Some(meter), Some(started)) = (&self.meter, started) {
+            meter.add_wall(started.elapsed());
+            count_batch(meter, &self.batch)?;
+        }
+        filled
+    }
+
+    async fn fill_batch(&mut self) -> Result<()> {
         loop {
             let stream = match &mut self.stream {
                 Stream::Open(stream) => stream,
@@ -103,7 +126,10 @@ impl SeriesSource {
                 }
             };
             match stream.next().await {
-                None => self.stream = Stream::Ended,
+                None => {
+                    self.stream = Stream::Ended;
+                    (self.batch, self.next) = (SeriesBatch::default(), 0);
+                }
                 Some(Err(error)) => {
                     self.stream = Stream::Ended;
                     return Err(Error::expanding_series(error));
@@ -121,6 +147,21 @@ impl SeriesSource {
             }
         }
     }
+}
+
+fn count_batch(meter: &Meter, batch: &SeriesBatch) -> Result<()> {
+    let (mut samples, mut bytes) = (0, 0);
+    for series in batch.iter() {
+        bytes += series.labels.key().len();
+        for chunk in series.chunks {
+            bytes += chunk.data_len();
+            if let Some(raw) = chunk.get(Aggregate::Raw) {
+                samples += num_samples(raw)?;
+            }
+        }
+    }
+    meter.add_output(batch.len(), samples, bytes as u64);
+    Ok(())
 }
 
 impl fmt::Debug for SeriesSource {

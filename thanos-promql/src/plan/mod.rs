@@ -7,6 +7,7 @@ mod build;
 mod fold;
 mod invariant;
 pub(crate) mod physical;
+pub(crate) mod profile;
 mod propagate;
 pub(crate) mod share;
 

@@ -13,6 +13,7 @@ use thanos_core::labels::{METRIC_NAME, MatchOp};
 use thanos_core::query::{Select, SelectHints, SeriesStream};
 use thanos_core::time::TimeRange;
 
+use super::profile::{Profile, ProfileNode};
 use super::share::{Uses, address};
 use super::{Kind, Node, Plan, Selector, Subquery};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,6 +21,7 @@ use crate::exec::arith::drops_name;
 use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::map::{Negate, Repeat};
+use crate::exec::meter::Metered;
 use crate::exec::names::{MergeEqual, Overlap};
 use crate::exec::operator::{BoxOperator, Nothing};
 use crate::exec::rows::SelectRows;
@@ -27,6 +29,7 @@ use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::{InstantSelect, Wanted};
 use crate::exec::shared::Shared;
 use crate::exec::source::SeriesSource;
+use crate::exec::tally::Tally;
 use crate::parser::ast::RangeExtension;
 use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
 
@@ -36,6 +39,8 @@ pub(crate) struct Planner {
     cx: Arc<Context>,
     uses: Uses,
     shared: HashMap<(usize, Grid), (Arc<Shared>, Names)>,
+    /// The operators built so far, when the query is analyzed or explained.
+    profile: Option<Profile>,
     /// What to select, and who waits for it.
     pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
 }
@@ -68,6 +73,8 @@ pub(crate) struct Place {
     pub(crate) step_ms: i64,
     func: Option<&'static str>,
     grouping: Option<(bool, Vec<String>)>,
+    /// How samples count in the statistics.
+    pub(crate) tally: Tally,
 }
 
 impl Place {
@@ -78,6 +85,7 @@ impl Place {
             step_ms,
             func: None,
             grouping: None,
+            tally: Tally::of_query(),
         }
     }
 
@@ -120,8 +128,20 @@ impl Planner {
             cx,
             uses: Uses::count(plan, grid),
             shared: HashMap::new(),
+            profile: None,
             selects: Vec::new(),
         }
+    }
+
+    /// Watches all operators.
+    pub(crate) fn with_profile(mut self) -> Self {
+        self.profile = Some(Profile::new());
+        self
+    }
+
+    /// Returns the operators that were built for `plan`, when they are watched.
+    pub(crate) fn take_profile(&mut self, plan: &Node) -> Option<ProfileNode> {
+        self.profile.take().map(|profile| profile.finish(plan))
     }
 
     /// Returns the operator of a vector.
@@ -132,10 +152,28 @@ impl Planner {
                 names: Names::Gone,
             });
         }
-        if self.uses.is_shared(node, place.grid) {
-            return self.shared(node, place);
+        if let Some(profile) = &mut self.profile {
+            profile.enter();
         }
-        self.unshared(node, place)
+        let built = if self.uses.is_shared(node, place.grid) {
+            self.shared(node, place)?
+        } else {
+            self.unshared(node, place)?
+        };
+        Ok(self.watched(node, built))
+    }
+
+    /// Returns the operator of `node` with a meter around it, when the query is analyzed.
+    fn watched(&mut self, node: &Node, built: Built) -> Built {
+        let Some(profile) = &mut self.profile else {
+            return built;
+        };
+        let meter = profile.leave(node);
+        let operator = built.operator;
+        Built {
+            operator: Box::new(Metered { operator, meter }),
+            names: built.names,
+        }
     }
 
     /// Returns a reader of a part that has several.
@@ -183,7 +221,8 @@ impl Planner {
             Kind::Number(value) => Ok(Scalar::Const(*value)),
             Kind::Negate(inner) => Ok(Scalar::Negate(Box::new(self.scalar(inner, place)?))),
             Kind::Invariant(inner) => {
-                let first = place.over(place.grid.first());
+                let mut first = place.over(place.grid.first());
+                first.tally = place.tally.repeated(place.grid.len());
                 Ok(Scalar::Invariant(Box::new(self.scalar(inner, &first)?)))
             }
             Kind::Binary(binary) => {
@@ -232,7 +271,9 @@ impl Planner {
         if place.grid.len() == 1 {
             return self.vector(inner, place);
         }
-        let input = self.vector(inner, &place.over(place.grid.first()))?;
+        let mut first = place.over(place.grid.first());
+        first.tally = place.tally.repeated(place.grid.len());
+        let input = self.vector(inner, &first)?;
         Ok(Built {
             operator: Box::new(Repeat {
                 grid: place.grid,
@@ -254,6 +295,7 @@ impl Planner {
                     grid: place.grid,
                     shift: selector.shift,
                     wanted,
+                    tally: place.tally,
                 },
                 source,
             )),
@@ -303,7 +345,9 @@ impl Planner {
             },
         };
         self.selects.push((select, sender));
-        SeriesSource::new(Arc::clone(&self.cx), receiver)
+        let profile = self.profile.as_mut();
+        let meter = profile.map(|profile| profile.add_source(selector));
+        SeriesSource::new(Arc::clone(&self.cx), receiver, meter)
     }
 
     /// Returns the series of a subquery over the steps that its windows cover.
@@ -316,6 +360,7 @@ impl Planner {
             step_ms: subquery.step_ms,
             func: place.func,
             grouping: None,
+            tally: place.tally.inside(),
         };
         match subquery.expr.value_type() {
             ValueType::Scalar => self.scalar_series(&subquery.expr, &inner),

@@ -87,13 +87,14 @@ impl Planner {
             Kind::Subquery(_) => Span { start: 0, end: 0 },
             _ => first.span,
         };
-        let range_call = |range_ms, shift, extension, cx| RangeCall {
+        let range_call = |range_ms, shift, extension, tally, cx| RangeCall {
             cx,
             grid: place.grid,
             function,
             range_ms,
             shift,
             extension,
+            tally,
             span,
         };
         let cx = Arc::clone(&self.cx);
@@ -101,7 +102,8 @@ impl Planner {
             Kind::Window(selector, range_ms) => {
                 check_extension(selector, call)?;
                 let source = self.source(selector, place, *range_ms);
-                let range_call = range_call(*range_ms, selector.shift, selector.extension, cx);
+                let (shift, extension) = (selector.shift, selector.extension);
+                let range_call = range_call(*range_ms, shift, extension, place.tally, cx);
                 let names = super::names_of(selector);
                 (
                     Box::new(RangeOverSelect::new(range_call, params, source)),
@@ -110,7 +112,9 @@ impl Planner {
             }
             Kind::Subquery(subquery) => {
                 let input = self.subquery(subquery, place)?;
-                let range_call = range_call(subquery.range_ms, subquery.shift, None, cx);
+                let (range_ms, shift) = (subquery.range_ms, subquery.shift);
+                let tally = place.tally.over_computed();
+                let range_call = range_call(range_ms, shift, None, tally, cx);
                 let operator = RangeOverSubquery::new(range_call, params, input.operator);
                 (Box::new(operator), input.names)
             }
@@ -132,6 +136,7 @@ impl Planner {
             range_ms: 0,
             shift: selector.shift,
             extension: selector.extension,
+            tally: place.tally,
             span,
         };
         Built {

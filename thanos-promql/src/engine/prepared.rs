@@ -1,0 +1,239 @@
+//! A query that is parsed and planned: explained, or run once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+use thanos_core::budget::Lease;
+use thanos_core::query::Queryable;
+use thanos_core::time::{Clock, Timestamp};
+
+use super::{Detail, OnPartial, missing_texts, partial_error};
+use crate::annotations::Annotation;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::context::Context;
+use crate::exec::grid::Grid;
+use crate::exec::operator::BoxOperator;
+use crate::exec::result;
+use crate::exec::scalar::Scalar;
+use crate::exec::source::SeriesSource;
+use crate::parser::ValueType;
+use crate::parser::ast::RangeExtension;
+use crate::plan::physical::{Place, Planner};
+use crate::plan::{self, Kind, Node};
+use crate::value::{OperatorStats, Point, QueryResult, QueryStats, StepStats, Timings, Value};
+
+/// Stops an evaluation when dropped.
+#[derive(Debug)]
+pub(crate) struct StopOnDrop(Arc<Context>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A query that is ready to run once.
+#[derive(Debug)]
+pub struct PreparedQuery {
+    pub(super) cx: Arc<Context>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) started: Timestamp,
+    pub(super) timeout: Duration,
+    pub(super) plan: plan::Plan,
+    pub(super) grid: Grid,
+    pub(super) is_instant: bool,
+    pub(super) step_ms: i64,
+    pub(super) on_partial: OnPartial,
+    pub(super) detail: Detail,
+    pub(super) prepare_time: Duration,
+}
+
+/// The operators of a whole query.
+enum Root {
+    Text(Arc<str>),
+    Scalar(Scalar),
+    Vector(BoxOperator),
+    Matrix(BoxOperator),
+    /// The borders of the window, and what belongs to it beyond them.
+    Window(SeriesSource, (i64, i64), Option<RangeExtension>),
+}
+
+impl PreparedQuery {
+    /// Returns the time that the query may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns what stops the evaluation when it is dropped, even inside a long series.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
+        StopOnDrop(Arc::clone(&self.cx))
+    }
+
+    /// Returns the operators that the query is made of, which have done nothing.
+    ///
+    /// # Errors
+    ///
+    /// What running the query would find before it reads data.
+    pub fn explain(&self) -> Result<OperatorStats> {
+        let mut planner = self.planner().with_profile();
+        self.root(&mut planner)?;
+        let profile = planner.take_profile(&self.plan);
+        let profile = profile.ok_or_else(|| internal("a watched plan has no operators"))?;
+        Ok(profile.read())
+    }
+
+    /// Evaluates the query over `queryable`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::query`](super::Engine::query).
+    pub async fn run(self, queryable: Arc<dyn Queryable>) -> Result<QueryResult> {
+        let evaluating = Instant::now();
+        let mut planner = self.planner();
+        if self.detail.operators {
+            planner = planner.with_profile();
+        }
+        let root = self.root(&mut planner)?;
+        let profile = planner.take_profile(&self.plan);
+        open(&*queryable, planner).await?;
+        let (value, lease) = self.evaluate(root).await?;
+        let (mut annotations, completeness) = self.cx.take_notes();
+        if !completeness.is_complete() && self.on_partial == OnPartial::Fail {
+            return Err(partial_error(&completeness));
+        }
+        for text in missing_texts(&completeness) {
+            annotations.add(Annotation::storage(text));
+        }
+        Ok(QueryResult {
+            value,
+            annotations,
+            completeness,
+            stats: self.stats(evaluating.elapsed()),
+            analysis: profile.map(|profile| profile.read()),
+            lease,
+        })
+    }
+
+    fn stats(&self, evaluate: Duration) -> QueryStats {
+        let elapsed_ms = self.clock.now() - self.started;
+        let (samples, samples_read) = self.cx.counts.totals();
+        let steps = self
+            .cx
+            .counts
+            .steps()
+            .map(|(samples, samples_read)| StepStats {
+                start: Timestamp::from_millis(self.grid.start_ms()),
+                step_ms: self.step_ms,
+                samples,
+                samples_read,
+            });
+        let sort = self.cx.sort_time();
+        QueryStats {
+            samples,
+            samples_read,
+            steps,
+            series: self.cx.series(),
+            peak_bytes: self.cx.peak_bytes(),
+            elapsed: Duration::from_millis(u64::try_from(elapsed_ms).unwrap_or(0)),
+            timings: Timings {
+                prepare: self.prepare_time,
+                evaluate: evaluate.saturating_sub(sort),
+                sort,
+            },
+        }
+    }
+
+    fn planner(&self) -> Planner {
+        Planner::new(Arc::clone(&self.cx), &self.plan, self.grid)
+    }
+
+    /// Builds the operators of the query.
+    fn root(&self, planner: &mut Planner) -> Result<Root> {
+        let place = Place::of_query(self.grid, self.step_ms);
+        let plan = &*self.plan;
+        match (plan.value_type(), self.is_instant) {
+            (ValueType::String, _) => match &plan.kind {
+                Kind::Text(text) => Ok(Root::Text(Arc::clone(text))),
+                _ => Err(internal("a text has another form")),
+            },
+            (ValueType::Scalar, true) => planner.scalar(plan, &place).map(Root::Scalar),
+            (ValueType::Vector, true) => {
+                let built = planner.vector(plan, &place)?;
+                Ok(Root::Vector(built.operator))
+            }
+            (ValueType::Scalar, false) => {
+                let built = planner.scalar_series(plan, &place)?;
+                Ok(Root::Matrix(built.operator))
+            }
+            (ValueType::Vector, false) => {
+                let built = planner.vector(plan, &place)?;
+                Ok(Root::Matrix(built.operator))
+            }
+            (ValueType::Matrix, _) => match &whole(plan).kind {
+                Kind::Window(selector, range_ms) => {
+                    let source = planner.source(selector, &place, *range_ms);
+                    let end_ms = selector.shift.apply(self.grid.start_ms());
+                    let borders = (end_ms.saturating_sub(*range_ms), end_ms);
+                    Ok(Root::Window(source, borders, selector.extension))
+                }
+                Kind::Subquery(subquery) => {
+                    let built = planner.subquery(subquery, &place)?;
+                    Ok(Root::Matrix(built.operator))
+                }
+                _ => Err(internal("a matrix has another form")),
+            },
+        }
+    }
+
+    async fn evaluate(&self, root: Root) -> Result<(Value, Option<Lease>)> {
+        let cx = &self.cx;
+        let time = Timestamp::from_millis(self.grid.start_ms());
+        match root {
+            Root::Text(text) => Ok((Value::String(time, text.to_string()), None)),
+            Root::Scalar(mut scalar) => {
+                let value = scalar.eval(cx, self.grid).await?.get(0);
+                Ok((Value::Scalar(Point { time, value }), None))
+            }
+            Root::Vector(operator) => {
+                let (samples, lease) = result::vector(cx, operator, time).await?;
+                Ok((Value::Vector(samples), Some(lease)))
+            }
+            Root::Matrix(operator) => {
+                let (series, lease) = result::matrix(cx, operator).await?;
+                Ok((Value::Matrix(series), Some(lease)))
+            }
+            Root::Window(source, borders, extension) => {
+                let (series, lease) = result::window(cx, source, borders, extension).await?;
+                Ok((Value::Matrix(series), Some(lease)))
+            }
+        }
+    }
+}
+
+fn whole(plan: &Node) -> &Node {
+    match &plan.kind {
+        Kind::Invariant(inner) => inner,
+        _ => plan,
+    }
+}
+
+/// Opens all selectors at once and hands their streams to the operators.
+async fn open(queryable: &dyn Queryable, planner: Planner) -> Result<()> {
+    let selects = planner.selects.into_iter().map(|(select, receiver)| async {
+        let stream = queryable
+            .select(select)
+            .await
+            .map_err(Error::expanding_series)?;
+        // Nobody waits when the operator was planned away; then nobody misses the stream.
+        let _ = receiver.send(stream);
+        Ok::<(), Error>(())
+    });
+    try_join_all(selects).await?;
+    Ok(())
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, what)
+}
