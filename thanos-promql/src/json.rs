@@ -136,6 +136,8 @@ pub struct ResultJson {
     /// The next series, and the next of its points.
     next: (usize, usize),
     state: State,
+    /// What follows the result inside the object, each member with a comma before it.
+    members: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +154,24 @@ impl ResultJson {
             value,
             next: (0, 0),
             state: State::Start,
+            members: Vec::new(),
         }
+    }
+
+    /// Adds a member to the object, whose value is JSON.
+    #[must_use]
+    pub fn with_member(mut self, name: &str, value: &[u8]) -> Self {
+        self.members.put(",");
+        write_string(&mut self.members, name);
+        self.members.put(":");
+        self.members.extend_from_slice(value);
+        self
+    }
+
+    fn write_end(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.members);
+        out.put("}");
+        self.state = State::Done;
     }
 
     fn write_start(&mut self, out: &mut Vec<u8>) {
@@ -165,16 +184,16 @@ impl ResultJson {
                 write_time_as_float(out, point.time);
                 out.put(",\"");
                 push_float(out, point.value, FloatFormat::Fixed);
-                out.put("\"]}");
-                self.state = State::Done;
+                out.put("\"]");
+                self.write_end(out);
             }
             Value::String(time, text) => {
                 out.put("[");
                 write_time_as_float(out, *time);
                 out.put(",");
                 write_string(out, text);
-                out.put("]}");
-                self.state = State::Done;
+                out.put("]");
+                self.write_end(out);
             }
             Value::Vector(_) | Value::Matrix(_) => {
                 out.put("[");
@@ -187,9 +206,8 @@ impl ResultJson {
     fn write_more(&mut self, out: &mut Vec<u8>) {
         let (series, point) = self.next;
         if series == self.value.series_count() {
-            out.put("]}");
-            self.state = State::Done;
-            return;
+            out.put("]");
+            return self.write_end(out);
         }
         if series > 0 && point == 0 {
             out.put(",");

@@ -3,6 +3,7 @@
 //! | endpoint | methods | answered by |
 //! |---|---|---|
 //! | `query`, `query_range` | GET, POST | the engine |
+//! | `query_explain`, `query_range_explain` (Thanos) | GET, POST | the plan |
 //! | `series`, `labels` | GET, POST | the data |
 //! | `label/<name>/values` | GET | the data |
 //! | `format_query`, `parse_query` | GET, POST | the parser |
@@ -38,6 +39,7 @@ mod query;
 mod run;
 mod series;
 mod source;
+mod statistics;
 mod told;
 
 use std::sync::Arc;
@@ -137,6 +139,14 @@ fn routes() -> Router<Api> {
     Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
+        .route(
+            "/query_explain",
+            get(statistics::explain_instant).post(statistics::explain_instant),
+        )
+        .route(
+            "/query_range_explain",
+            get(statistics::explain_range).post(statistics::explain_range),
+        )
         .route(
             "/query_exemplars",
             get(told::exemplars).post(told::exemplars),

@@ -15,6 +15,8 @@ pub struct ApiOptions {
     pub queries_max: usize,
     /// The most steps of a range query, counted as Prometheus does: (end - start) / step.
     pub steps_max: u64,
+    /// Whether `stats=all` counts the samples of each step, which costs time and memory.
+    pub step_stats: bool,
     /// Whose rules hold where Prometheus and Thanos differ.
     pub dialect: Dialect,
     /// Which web pages of other origins may read answers.
@@ -27,6 +29,7 @@ impl Default for ApiOptions {
             on_partial: OnPartial::Fail,
             queries_max: 20,
             steps_max: 11_000,
+            step_stats: false,
             dialect: Dialect::Prometheus,
             cors: Cors::Any,
         }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use thanos_core::text::write_go_quoted;
 use thanos_core::time::SignedDuration;
 
 use super::Api;
-use super::answer::{Failure, Remarks, stream_success};
+use super::answer::{Failure, Remarks, json_text, stream_success};
 use super::options::Dialect;
 use super::params::{Params, invalid};
 use super::source::SourceParams;
+use super::statistics::{analysis, write_stats};
 use crate::annotations::Severity;
-use crate::engine::{OnPartial, PreparedQuery, Query};
+use crate::engine::{Detail, OnPartial, PreparedQuery, Query};
 use crate::error::{Error, ErrorKind};
 use crate::json::ResultJson;
 use crate::value::QueryResult;
@@ -35,7 +37,7 @@ pub(super) async fn range(State(api): State<Api>, params: Params) -> Result<Resp
 }
 
 /// Returns the instant query that a request asks.
-fn instant_query(api: &Api, params: &Params) -> Result<Query, Failure> {
+pub(super) fn instant_query(api: &Api, params: &Params) -> Result<Query, Failure> {
     let time = params.time_or("time", api.engine.now())?;
     let timeout = params.timeout()?;
     let mut query = Query::instant(params.get("query"), time);
@@ -44,7 +46,7 @@ fn instant_query(api: &Api, params: &Params) -> Result<Query, Failure> {
 }
 
 /// Returns the range query that a request asks.
-fn range_query(api: &Api, params: &Params) -> Result<Query, Failure> {
+pub(super) fn range_query(api: &Api, params: &Params) -> Result<Query, Failure> {
     let start = params.time("start")?;
     let end = params.time("end")?;
     if end < start {
@@ -108,7 +110,7 @@ fn with_commas(number: u64) -> String {
 }
 
 /// Parses and plans `query`.
-fn prepare(api: &Api, query: &Query) -> Result<PreparedQuery, Failure> {
+pub(super) fn prepare(api: &Api, query: &Query) -> Result<PreparedQuery, Failure> {
     api.engine
         .prepare(query)
         .map_err(|error| match error.kind() {
@@ -128,8 +130,14 @@ async fn answer(
         .step
         .map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
     query.on_partial = Some(api.on_partial(&source));
+    let stats = params.get("stats");
+    let wants_analysis = matches!(params.get("analyze"), "true" | "1");
+    query.detail = Detail {
+        steps: stats == "all" && api.options.step_stats,
+        operators: wants_analysis && source.engine.as_deref() != Some("prometheus"),
+    };
     let prepared = prepare(api, &query)?;
-    let mut result = evaluate(api, &query.text, prepared, source).await?;
+    let (mut result, queued) = evaluate(api, &query.text, prepared, source).await?;
     let mut remarks = Remarks {
         warnings: result
             .annotations
@@ -143,8 +151,40 @@ async fn answer(
             .warnings
             .push("results truncated due to limit".into());
     }
+    if !matches!(stats, "" | "true" | "all") {
+        remarks.warnings.push(deprecated_stats(stats));
+    }
+    if wants_analysis && result.analysis.is_none() {
+        let text = "Query not analyzable; change engine to 'thanos'.";
+        remarks.warnings.push(text.into());
+    }
+    let mut members: Vec<(&str, Vec<u8>)> = Vec::new();
+    if !stats.is_empty() {
+        let mut out = Vec::new();
+        write_stats(&mut out, &result.stats, queued);
+        members.push(("stats", out));
+    }
+    if let Some(operators) = &result.analysis {
+        members.push(("analysis", json_text(&analysis(operators))));
+    }
     let (value, lease) = result.into_parts();
-    Ok(stream_success(ResultJson::new(value), &remarks, lease))
+    let json = members
+        .iter()
+        .fold(ResultJson::new(value), |json, (name, value)| {
+            json.with_member(name, value)
+        });
+    Ok(stream_success(json, &remarks, lease))
+}
+
+/// Source: Prometheus `web/api/v1/api.go`, `statsParamWarning`.
+fn deprecated_stats(value: &str) -> String {
+    let mut text = "value ".to_owned();
+    write_go_quoted(&mut text, value).expect("writing to a string cannot fail");
+    text.push_str(
+        " for parameter \"stats\" is deprecated and will be rejected in the next major release, \
+         use \"true\" or \"all\"",
+    );
+    text
 }
 
 impl Api {
@@ -158,15 +198,17 @@ impl Api {
     }
 }
 
-/// Evaluates on a thread for blocking work; dropping this future stops the evaluation.
+/// Returns the result and the time that it waited for a place; dropping this future stops the evaluation.
 async fn evaluate(
     api: &Api,
     text: &str,
     prepared: PreparedQuery,
     source: SourceParams,
-) -> Result<QueryResult, Error> {
+) -> Result<(QueryResult, Duration), Error> {
     let place = api.place(text, prepared.timeout()).await?;
     let queryable = api.source.queryable(&source).await?;
     let _stop = prepared.stop_on_drop();
-    place.run(prepared.run(queryable)).await
+    let queued = place.waited;
+    let result = place.run(prepared.run(queryable)).await?;
+    Ok((result, queued))
 }

@@ -18,6 +18,8 @@ pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     _active: ActiveQuery,
     deadline: Instant,
+    /// How long the request waited for the place.
+    pub(super) waited: Duration,
 }
 
 impl Api {
@@ -37,6 +39,7 @@ impl Api {
             _permit: permit,
             _active: self.active.enter(text),
             deadline,
+            waited: now.elapsed(),
         })
     }
 }

@@ -6,4 +6,5 @@ mod language;
 mod peer;
 mod peer_workload;
 mod requests;
+mod statistics;
 mod told;

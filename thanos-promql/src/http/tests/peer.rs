@@ -155,3 +155,60 @@ async fn queries_are_answered_as_by_a_real_prometheus() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
+
+/// samples count as in Prometheus.
+#[tokio::test]
+async fn samples_are_counted_as_by_a_real_prometheus() {
+    let data = TempDir::new("promql-peer-stats");
+    copy_block(data.path());
+    let Some(prometheus) = Peer::prometheus(data.path()) else {
+        return;
+    };
+    let mut differences = Vec::new();
+    for query in [
+        "process_open_fds",
+        "process_open_fds offset 7m",
+        "timestamp(process_open_fds)",
+        "sum(rate(http_requests_total[5m]))",
+        "rate(http_requests_total[30s])",
+        "max_over_time(process_open_fds[10m]) + on(instance) process_open_fds",
+        "process_open_fds @ 1793496600.5 + 1",
+        "sum(rate(http_requests_total[5m] @ 1793496600.5))",
+        "max_over_time(rate(http_requests_total[5m])[10m:1m])",
+        "sum(max_over_time(sum(process_open_fds)[10m:37s]))",
+        "quantile_over_time(scalar(max(process_open_fds)) / 100000, process_open_fds[5m])",
+        "histogram_quantile(0.9, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))",
+        "time() + 1",
+    ] {
+        let text = ("query", query.to_owned());
+        let stats = ("stats", "true".to_owned());
+        let instant = [
+            text.clone(),
+            stats.clone(),
+            ("time", "1793496600.5".to_owned()),
+        ];
+        let range = [
+            text,
+            stats,
+            ("start", "1793493000.5".to_owned()),
+            ("end", "1793498900.5".to_owned()),
+            ("step", "137".to_owned()),
+        ];
+        for request in [
+            target("/api/v1/query", &instant),
+            target("/api/v1/query_range", &range),
+        ] {
+            let count = |body: &str| {
+                let json: Json = serde_json::from_str(body).unwrap();
+                json["data"]["stats"]["samples"]["totalQueryableSamples"].as_u64()
+            };
+            let theirs = prometheus.get(&request);
+            let theirs = count(&String::from_utf8(theirs.body).unwrap());
+            let ours = count(&get(&request).await.1);
+            if ours != theirs || ours.is_none() {
+                differences.push(format!("{query}: {ours:?} instead of {theirs:?}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
