@@ -173,7 +173,7 @@ impl PreparedQuery {
             }
             (ValueType::Matrix, _) => match &whole(plan).kind {
                 Kind::Window(selector, range_ms) => {
-                    let source = planner.source(selector, &place, *range_ms);
+                    let source = planner.window_source(selector, &place, *range_ms);
                     let end_ms = selector.shift.apply(self.grid.start_ms());
                     let borders = (end_ms.saturating_sub(*range_ms), end_ms);
                     Ok(Root::Window(source, borders, selector.extension))

@@ -87,7 +87,7 @@ impl Ready {
             steps: &self.steps,
             range_ms: call.range_ms,
             extension: call.extension,
-            lookback_ms: call.cx.lookback_ms,
+            reach_ms: call.function.reach(call.extension, call.cx.lookback_ms),
             params: [self.params[0].as_slice(), self.params[1].as_slice()],
         };
         let (mut floats, mut histograms) = (0, 0);

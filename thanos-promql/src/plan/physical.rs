@@ -30,6 +30,7 @@ use crate::exec::select::{InstantSelect, Wanted};
 use crate::exec::shared::Shared;
 use crate::exec::source::SeriesSource;
 use crate::exec::tally::Tally;
+use crate::functions::window::reach;
 use crate::parser::ast::RangeExtension;
 use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
 
@@ -285,7 +286,8 @@ impl Planner {
     }
 
     fn select(&mut self, selector: &Selector, place: &Place, wanted: Wanted) -> Built {
-        let source = self.source(selector, place, 0);
+        let lookback_ms = self.cx.lookback_ms;
+        let source = self.source(selector, place, 0, (lookback_ms, 0));
         Built {
             operator: Box::new(SelectRows::new(
                 Arc::clone(&self.cx),
@@ -303,32 +305,34 @@ impl Planner {
         }
     }
 
-    /// Returns how far before and after each step a selector looks; the range is 0 without a window.
-    ///
-    /// Source: Prometheus `promql/engine.go`, `getTimeRangesForSelector`.
-    fn reach(&self, selector: &Selector, range_ms: i64) -> (i64, i64) {
-        let lookback_ms = self.cx.lookback_ms;
-        let extended_ms = range_ms.saturating_add(lookback_ms);
-        match (selector.extension, range_ms) {
-            (Some(RangeExtension::Smoothed), _) => (extended_ms, lookback_ms),
-            (Some(RangeExtension::Anchored), _) | (None, 0) => (extended_ms, 0),
-            (None, _) => (range_ms, 0),
-        }
-    }
-
-    /// Orders the series of a selector, over windows of `range_ms` or 0.
-    pub(crate) fn source(
+    /// Orders the series of a range selector that is the whole query.
+    pub(crate) fn window_source(
         &mut self,
         selector: &Selector,
         place: &Place,
         range_ms: i64,
     ) -> SeriesSource {
-        let (before_ms, after_ms) = self.reach(selector, range_ms);
+        let reach_ms = reach(selector.extension, self.cx.lookback_ms);
+        self.source(selector, place, range_ms, reach_ms)
+    }
+
+    /// Orders the series of a selector over windows of `range_ms`, 0 for an instant selector, that look
+    /// `reach_ms` before and after their windows.
+    ///
+    /// Source: Prometheus `promql/engine.go`, `getTimeRangesForSelector`.
+    fn source(
+        &mut self,
+        selector: &Selector,
+        place: &Place,
+        range_ms: i64,
+        reach_ms: (i64, i64),
+    ) -> SeriesSource {
+        let before_ms = range_ms.saturating_add(reach_ms.0);
         let first = selector.shift.apply(place.grid.start_ms());
         let last = selector.shift.apply(place.grid.last_ms());
         // Windows are open on the left: a sample exactly that old is not wanted.
         let from = first.saturating_sub(before_ms).saturating_add(1);
-        let to = last.saturating_add(after_ms);
+        let to = last.saturating_add(reach_ms.1);
         let (grouping_by, grouping) = place.grouping.clone().unwrap_or_default();
         let (sender, receiver) = oneshot::channel();
         let select = Select {

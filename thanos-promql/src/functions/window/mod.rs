@@ -20,8 +20,9 @@ mod rate;
 mod remarks;
 mod starts;
 mod trend;
+mod xrate;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::parser::ast::RangeExtension;
 use crate::value::SampleValue;
 
@@ -38,6 +39,7 @@ use order::{MedianDeviation, Quantile};
 use pairs::{InstantKind, LastTwo, PairCount, is_change, is_reset};
 use rate::{Rate, RateKind};
 use trend::Smoothing;
+use xrate::ExtraRate;
 
 /// The samples that windows may fold between two looks at the deadline: some milliseconds of work.
 const CHECK_SAMPLES: usize = 1 << 20;
@@ -94,6 +96,9 @@ pub(crate) enum WindowFn {
     TsOfLastOverTime,
     TsOfMaxOverTime,
     TsOfMinOverTime,
+    Xdelta,
+    Xincrease,
+    Xrate,
 }
 
 impl WindowFn {
@@ -126,6 +131,9 @@ impl WindowFn {
             "ts_of_last_over_time" => Self::TsOfLastOverTime,
             "ts_of_max_over_time" => Self::TsOfMaxOverTime,
             "ts_of_min_over_time" => Self::TsOfMinOverTime,
+            "xdelta" => Self::Xdelta,
+            "xincrease" => Self::Xincrease,
+            "xrate" => Self::Xrate,
             _ => return None,
         })
     }
@@ -141,6 +149,19 @@ impl WindowFn {
     /// Reports whether only a counter makes sense here.
     pub(crate) fn wants_counter_name(self) -> bool {
         matches!(self, Self::Rate | Self::Increase)
+    }
+
+    /// Reports whether this is one of Thanos' functions that look far back before their windows.
+    pub(crate) fn is_extra(self) -> bool {
+        matches!(self, Self::Xdelta | Self::Xincrease | Self::Xrate)
+    }
+
+    /// Returns how far before and after its borders a window reaches.
+    pub(crate) fn reach(self, extension: Option<RangeExtension>, lookback_ms: i64) -> (i64, i64) {
+        if self.is_extra() {
+            return (xrate::LOOKBACK_MS, 0);
+        }
+        reach(extension, lookback_ms)
     }
 
     /// Returns the names of the functions that take windows with `extension`.
@@ -163,8 +184,8 @@ pub(crate) struct Sweep<'a> {
     pub(crate) range_ms: i64,
     /// What the function does with the samples around a window.
     pub(crate) extension: Option<RangeExtension>,
-    /// How far around an extended window there may be samples of use, in milliseconds.
-    pub(crate) lookback_ms: i64,
+    /// How far before and after a window samples are of use, in milliseconds: see [`WindowFn::reach`].
+    pub(crate) reach_ms: (i64, i64),
     /// For each scalar parameter one value for each step, or one for all.
     pub(crate) params: [&'a [f64]; 2],
 }
@@ -233,6 +254,9 @@ impl WindowFn {
             Self::TsOfLastOverTime => runner.run(Each(fold::ts_of_last)),
             Self::TsOfMaxOverTime => runner.run(Each(fold::ts_of_max)),
             Self::TsOfMinOverTime => runner.run(Each(fold::ts_of_min)),
+            Self::Xdelta => runner.run_extra_rate(RateKind::Delta),
+            Self::Xincrease => runner.run_extra_rate(RateKind::Increase),
+            Self::Xrate => runner.run_extra_rate(RateKind::Rate),
         }
     }
 
@@ -270,6 +294,9 @@ impl WindowFn {
             | Self::StdvarOverTime
             | Self::TsOfMaxOverTime
             | Self::TsOfMinOverTime => self.sweep_without_histograms(runner),
+            Self::Xdelta | Self::Xincrease | Self::Xrate => Err(Error::execution(
+                "native histograms are not supported in extended range functions",
+            )),
         }
     }
 
@@ -344,6 +371,11 @@ where
         }
     }
 
+    fn run_extra_rate(self, kind: RateKind) -> Result<usize> {
+        let kernel = ExtraRate::new(kind, &self.sweep);
+        self.run(kernel)
+    }
+
     fn run_mixed_rate(self, kind: RateKind) -> Result<usize> {
         match self.sweep.extension {
             None => self.run(MixedRate::new(kind)),
@@ -360,7 +392,7 @@ fn for_each_window(
     check: &impl Fn() -> Result<()>,
     mut each: impl FnMut(usize, &Window<'_>),
 ) -> Result<usize> {
-    let (before_ms, after_ms) = reach(sweep.extension, sweep.lookback_ms);
+    let (before_ms, after_ms) = sweep.reach_ms;
     let (mut from, mut to, mut seen, mut checked) = (0, 0, 0, 0);
     for (step, &(step_ms, end_ms)) in sweep.steps.iter().enumerate() {
         let start_ms = end_ms.saturating_sub(sweep.range_ms);

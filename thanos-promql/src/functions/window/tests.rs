@@ -2,6 +2,7 @@ use super::*;
 use crate::error::Error;
 
 mod extended;
+mod extra;
 mod histograms;
 mod starts;
 
@@ -12,15 +13,15 @@ fn eval_cells(
     (end_ms, range_ms): (i64, i64),
     extension: Option<RangeExtension>,
 ) -> (Option<SampleValue>, Remarks) {
+    let function = WindowFn::from_name(name).unwrap_or(WindowFn::Smoothed);
     let sweep = Sweep {
         steps: &[(end_ms, end_ms)],
         range_ms,
         extension,
-        lookback_ms: 300_000,
+        reach_ms: function.reach(extension, 300_000),
         params: [&[0.5], &[0.5]],
     };
     let (mut result, mut remarks) = (None, Remarks::default());
-    let function = WindowFn::from_name(name).unwrap_or(WindowFn::Smoothed);
     let set = |_, value| result = Some(value);
     function
         .sweep(samples, sweep, set, || Ok(()), &mut remarks)
@@ -46,7 +47,7 @@ fn eval_with(
         steps: &[(end_ms, end_ms)],
         range_ms,
         extension: None,
-        lookback_ms: 0,
+        reach_ms: (0, 0),
         params: [&params[..1], &params[1..]],
     };
     let mut result = None;
@@ -188,7 +189,7 @@ fn smooth(times: &[i64], factors: [f64; 2]) -> Result<usize, Error> {
         steps: &[(10, 10)],
         range_ms: 20,
         extension: None,
-        lookback_ms: 0,
+        reach_ms: (0, 0),
         params: [&factors[..1], &factors[1..]],
     };
     let columns = Columns::floats(times, &values);
@@ -256,7 +257,7 @@ fn many_windows_equal_single_ones() {
             steps: &steps,
             range_ms: 60_000,
             extension: None,
-            lookback_ms: 0,
+            reach_ms: (0, 0),
             params: [&[], &[]],
         };
         let columns = Columns::floats(&times, &values);
@@ -288,7 +289,7 @@ fn a_line_far_from_its_samples_does_not_overflow() {
         steps: &[(i64::MAX, -10)],
         range_ms: 60,
         extension: None,
-        lookback_ms: 0,
+        reach_ms: (0, 0),
         params: [&[0.0], &[]],
     };
     let mut results = 0;

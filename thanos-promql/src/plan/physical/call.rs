@@ -101,7 +101,8 @@ impl Planner {
         let (operator, names): (BoxOperator, Names) = match &window.kind {
             Kind::Window(selector, range_ms) => {
                 check_extension(selector, call)?;
-                let source = self.source(selector, place, *range_ms);
+                let reach_ms = function.reach(selector.extension, cx.lookback_ms);
+                let source = self.source(selector, place, *range_ms, reach_ms);
                 let (shift, extension) = (selector.shift, selector.extension);
                 let range_call = range_call(*range_ms, shift, extension, place.tally, cx);
                 let names = super::names_of(selector);
@@ -109,6 +110,10 @@ impl Planner {
                     Box::new(RangeOverSelect::new(range_call, params, source)),
                     names,
                 )
+            }
+            Kind::Subquery(_) if function.is_extra() => {
+                let what = format!("{} over a subquery", call.func.name);
+                return Err(Error::unimplemented(what));
             }
             Kind::Subquery(subquery) => {
                 let input = self.subquery(subquery, place)?;
@@ -128,7 +133,8 @@ impl Planner {
 
     /// Returns an instant selector whose values are interpolated.
     pub(super) fn smoothed(&mut self, selector: &Selector, span: Span, place: &Place) -> Built {
-        let source = self.source(selector, place, 0);
+        let reach_ms = WindowFn::Smoothed.reach(selector.extension, self.cx.lookback_ms);
+        let source = self.source(selector, place, 0, reach_ms);
         let call = RangeCall {
             cx: Arc::clone(&self.cx),
             grid: place.grid,
