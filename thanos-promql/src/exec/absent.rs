@@ -1,7 +1,6 @@
 //! `absent` and `absent_over_time`: a series where there is none.
 
 use async_trait::async_trait;
-use thanos_core::labels::Labels;
 
 use super::bits;
 use super::grid::Grid;
@@ -14,16 +13,16 @@ use crate::error::Result;
 pub(crate) struct Absent {
     input: Option<BoxOperator>,
     grid: Grid,
-    labels: Labels,
+    id: SeriesId,
 }
 
 impl Absent {
-    /// Returns the operator; `labels` are those that the absent series would surely have.
-    pub(crate) fn new(input: BoxOperator, labels: Labels) -> Self {
+    /// Returns the operator; `id` has the labels that the absent series would surely have.
+    pub(crate) fn new(input: BoxOperator, id: SeriesId) -> Self {
         Self {
             grid: input.grid(),
             input: Some(input),
-            labels,
+            id,
         }
     }
 }
@@ -45,7 +44,7 @@ impl Operator for Absent {
             }
         }
         let mut tile = Tile::new(self.grid);
-        let row = tile.push(SeriesId::new(self.labels.clone()));
+        let row = tile.push(self.id.clone());
         row.values.fill(1.0);
         bits::set_all(row.valid, self.grid.len());
         bits::and_not(row.valid, &present);

@@ -45,11 +45,6 @@ impl Block {
         self.places.len()
     }
 
-    /// Reports whether there is no series.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// Returns the identity of series `index`.
     pub(crate) fn id(&self, index: usize) -> &SeriesId {
         let (tile, row) = self.places[index];

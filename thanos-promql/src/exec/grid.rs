@@ -10,6 +10,8 @@ pub(crate) struct Grid {
     start_ms: i64,
     step_ms: i64,
     len: usize,
+    /// Whether the evaluation was to go on after its first step, even if no second step fits.
+    spans_time: bool,
 }
 
 impl Grid {
@@ -22,6 +24,7 @@ impl Grid {
             start_ms: time.as_millis(),
             step_ms: 1,
             len: 1,
+            spans_time: false,
         }
     }
 
@@ -31,6 +34,7 @@ impl Grid {
             start_ms,
             step_ms: 1,
             len: 0,
+            spans_time: false,
         }
     }
 
@@ -56,6 +60,7 @@ impl Grid {
             start_ms,
             step_ms,
             len,
+            spans_time: start_ms != end_ms,
         })
     }
 
@@ -67,8 +72,14 @@ impl Grid {
         Self {
             step_ms: 1,
             len: self.len.min(1),
+            spans_time: false,
             ..self
         }
+    }
+
+    /// Reports whether start and end differ.
+    pub(crate) fn spans_time(self) -> bool {
+        self.spans_time
     }
 
     /// Returns the number of steps.

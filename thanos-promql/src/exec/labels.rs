@@ -7,7 +7,12 @@ use thanos_core::labels::{Labels, LabelsRef, METRIC_NAME};
 ///
 /// Source: Prometheus `schema.IsMetadataLabel`.
 pub(crate) fn is_metadata(name: &[u8]) -> bool {
-    matches!(name, b"__name__" | b"__type__" | b"__unit__")
+    name == METRIC_NAME.as_bytes() || is_type_or_unit(name)
+}
+
+/// Reports whether a label is the type or the unit of a metric.
+pub(crate) fn is_type_or_unit(name: &[u8]) -> bool {
+    matches!(name, b"__type__" | b"__unit__")
 }
 
 /// Returns `labels` without the metric name and its type and unit.

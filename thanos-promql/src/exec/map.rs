@@ -56,6 +56,10 @@ impl Map {
     }
 
     fn apply(&self, grid: Grid, row: &mut RowMut<'_>) {
+        if matches!(self.function, MapFn::StepTime) {
+            // The one function that does not look at the value.
+            row.histograms.clear();
+        }
         row.drop_histograms();
         if let MapFn::Plain(function) = self.function {
             row.values

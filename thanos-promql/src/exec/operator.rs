@@ -45,7 +45,7 @@ impl Operator for Nothing {
 
 /// Pulls everything out of its input and gives nothing.
 ///
-/// Functions of native histograms have no result for floats; a histogram in the input is an error of the input.
+/// For functions that have no result here; what goes wrong in the input still goes wrong.
 #[derive(Debug)]
 pub(crate) struct Drain(pub(crate) BoxOperator);
 

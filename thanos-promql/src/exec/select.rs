@@ -35,6 +35,8 @@ pub(crate) enum Wanted {
     Value,
     /// The time of the sample: `timestamp(selector)`.
     SampleTime,
+    /// The time at which the sample began to count, 0 where that is not known: `start_timestamp(selector)`.
+    StartTime,
 }
 
 /// Makes the rows of an instant selector.
@@ -56,7 +58,7 @@ impl RowMaker for InstantSelect {
     ) -> Result<()> {
         let samples = buffer.decode(series, StaleMarkers::Keep)?;
         let mut id = SeriesId::new(series.labels.clone());
-        if self.wanted == Wanted::SampleTime {
+        if self.wanted != Wanted::Value {
             drop_name(&self.cx, &mut id);
         }
         let mut row = tile.push(id);
@@ -64,6 +66,10 @@ impl RowMaker for InstantSelect {
         let found = look_back(samples, times, self.cx.lookback_ms, |step, at| {
             match (self.wanted, samples.cell(at)) {
                 (Wanted::SampleTime, _) => row.set(step, millis_to_secs(samples.times[at])),
+                (Wanted::StartTime, _) => {
+                    let start_ms = samples.starts.get(at).copied().unwrap_or_default();
+                    row.set(step, millis_to_secs(start_ms));
+                }
                 (Wanted::Value, Cell::Float(value)) => row.set(step, value),
                 (Wanted::Value, Cell::Histogram(histogram)) => {
                     row.set_histogram(step, Arc::clone(histogram));

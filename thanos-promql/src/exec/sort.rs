@@ -74,6 +74,30 @@ impl Sort {
     }
 }
 
+/// Leaves out native histograms, as sorting by value does even where it has no order to give.
+#[derive(Debug)]
+pub(crate) struct OnlyFloats(pub(crate) BoxOperator);
+
+#[async_trait]
+impl Operator for OnlyFloats {
+    fn grid(&self) -> Grid {
+        self.0.grid()
+    }
+
+    async fn next(&mut self) -> Result<Option<Tile>> {
+        while let Some(mut tile) = self.0.next().await? {
+            for index in 0..tile.len() {
+                tile.row_mut(index).drop_histograms();
+            }
+            tile.drop_empty();
+            if !tile.is_empty() {
+                return Ok(Some(tile));
+            }
+        }
+        Ok(None)
+    }
+}
+
 #[async_trait]
 impl Operator for Sort {
     fn grid(&self) -> Grid {
@@ -84,6 +108,9 @@ impl Operator for Sort {
         if self.sorted.is_none() {
             let block = Block::collect(&self.cx, &mut self.input).await?;
             let mut order: Vec<usize> = (0..block.len()).collect();
+            if self.key == SortKey::Value {
+                order.retain(|series| block.row(*series).is_float_only());
+            }
             order.sort_by(|a, b| self.compare(&block, *a, *b));
             let mut cutter = TileCutter::new(self.input.grid());
             for series in order {

@@ -12,6 +12,7 @@ use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
 
 use super::context::Context;
 use super::meter::Meter;
+use super::names::MetadataWatch;
 use crate::annotations::Annotation;
 use crate::error::{Error, Result};
 
@@ -24,6 +25,8 @@ pub(crate) struct SeriesSource {
     /// The last series of the batch, which may go on in the next one.
     open: Option<ChunkedSeries>,
     meter: Option<Arc<Meter>>,
+    /// Is told of every series.
+    watch: Arc<MetadataWatch>,
 }
 
 /// The engine opens all selectors of a query at once and hands the streams in.
@@ -56,6 +59,7 @@ impl SeriesSource {
         cx: Arc<Context>,
         stream: oneshot::Receiver<SeriesStream>,
         meter: Option<Arc<Meter>>,
+        watch: Arc<MetadataWatch>,
     ) -> Self {
         Self {
             cx,
@@ -64,6 +68,7 @@ impl SeriesSource {
             next: 0,
             open: None,
             meter,
+            watch,
         }
     }
 
@@ -74,6 +79,16 @@ impl SeriesSource {
 
     /// Returns the next whole series that is at hand.
     pub(crate) fn pop(&mut self) -> Popped {
+        let popped = self.pop_unwatched();
+        match &popped {
+            Popped::Series(series) => self.watch.see(series.labels.as_ref()),
+            Popped::End => self.watch.end(),
+            Popped::Starved => {}
+        }
+        popped
+    }
+
+    fn pop_unwatched(&mut self) -> Popped {
         while self.next < self.batch.len() {
             let view = self.batch.get(self.next);
             match &mut self.open {

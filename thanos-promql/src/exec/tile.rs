@@ -109,12 +109,6 @@ impl<'a> Row<'a> {
         self.histograms.get(step)?.as_ref()
     }
 
-    /// Returns the float at `step`.
-    pub(crate) fn float(&self, step: usize) -> Option<f64> {
-        let is_float = bits::get(self.valid, step) && self.histogram(step).is_none();
-        is_float.then(|| self.values[step])
-    }
-
     /// Returns the value at `step`.
     pub(crate) fn get(&self, step: usize) -> Option<Cell<'a>> {
         bits::get(self.valid, step).then(|| self.cell(step))

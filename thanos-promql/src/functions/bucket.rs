@@ -177,6 +177,21 @@ fn almost_equal(a: f64, b: f64) -> bool {
     diff / sum.min(f64::MAX) < SMALL_DELTA_TOLERANCE
 }
 
+/// Parses a bound as Go's `strconv.ParseFloat` does, but for hexadecimal numbers, which no exporter writes.
+pub(crate) fn parse_bound(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_word = digits.eq_ignore_ascii_case("inf")
+        || digits.eq_ignore_ascii_case("infinity")
+        || text.eq_ignore_ascii_case("nan");
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if !is_word && !is_number {
+        return None;
+    }
+    let value: f64 = text.parse().ok()?;
+    // Go reports a number that does not fit; Rust makes it infinite.
+    (is_word || value.is_finite()).then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +222,24 @@ mod tests {
         }
         for pairs in [&[(1.0, 1.0)][..], &[(INF, 1.0)], &[(1.0, 0.0), (INF, 0.0)]] {
             assert!(bucket_quantile(0.5, &mut buckets(pairs)).0.is_nan());
+        }
+    }
+
+    #[test]
+    fn bounds_are_read_as_go_reads_them() {
+        for (text, bound) in [
+            ("0.5", Some(0.5)),
+            ("+Inf", Some(f64::INFINITY)),
+            ("-inf", Some(f64::NEG_INFINITY)),
+            (".5", Some(0.5)),
+            ("1e3", Some(1000.0)),
+            ("", None),
+            ("x", None),
+            ("1e999", None),
+            (" 1", None),
+            ("infinity", Some(f64::INFINITY)),
+        ] {
+            assert_eq!(parse_bound(text), bound, "{text:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 mod aggregate;
 mod binary;
 mod call;
+mod histogram;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::map::{Negate, Repeat};
 use crate::exec::meter::Metered;
-use crate::exec::names::{MergeEqual, Overlap};
+use crate::exec::names::{MergeEqual, MetadataWatch, Overlap};
 use crate::exec::operator::{BoxOperator, Nothing};
 use crate::exec::rows::SelectRows;
 use crate::exec::scalar::{Scalar, ScalarSeries};
@@ -44,18 +45,21 @@ pub(crate) struct Planner {
     profile: Option<Profile>,
     /// What to select, and who waits for it.
     pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
+    /// What the selectors tell of their series, by [`Names::Same`].
+    watches: Vec<Arc<MetadataWatch>>,
 }
 
 /// The bytes that a step of a subquery takes: a value in a tile, and time and value in columns.
 const SUBQUERY_STEP_BYTES: u64 = 24;
 
-/// What is known about the metric names of the series of an operator.
+/// What is known about the metric names of the series of an operator, and the types and units that go with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
     /// No series has one.
     Gone,
-    /// All series have the same, so that dropping it makes no two series equal.
-    Same,
+    /// All series come from one selector and have the same name. So dropping it makes no two series equal unless
+    /// they differ by type or unit, which the selector's watch tells.
+    Same(usize),
     /// Anything.
     Mixed,
 }
@@ -131,6 +135,7 @@ impl Planner {
             shared: HashMap::new(),
             profile: None,
             selects: Vec::new(),
+            watches: Vec::new(),
         }
     }
 
@@ -287,7 +292,7 @@ impl Planner {
 
     fn select(&mut self, selector: &Selector, place: &Place, wanted: Wanted) -> Built {
         let lookback_ms = self.cx.lookback_ms;
-        let source = self.source(selector, place, 0, (lookback_ms, 0));
+        let (source, names) = self.source(selector, place, 0, (lookback_ms, 0));
         Built {
             operator: Box::new(SelectRows::new(
                 Arc::clone(&self.cx),
@@ -301,7 +306,7 @@ impl Planner {
                 },
                 source,
             )),
-            names: names_of(selector),
+            names,
         }
     }
 
@@ -313,11 +318,11 @@ impl Planner {
         range_ms: i64,
     ) -> SeriesSource {
         let reach_ms = reach(selector.extension, self.cx.lookback_ms);
-        self.source(selector, place, range_ms, reach_ms)
+        self.source(selector, place, range_ms, reach_ms).0
     }
 
     /// Orders the series of a selector over windows of `range_ms`, 0 for an instant selector, that look
-    /// `reach_ms` before and after their windows.
+    /// `reach_ms` before and after their windows, and says what is known of their names.
     ///
     /// Source: Prometheus `promql/engine.go`, `getTimeRangesForSelector`.
     fn source(
@@ -326,7 +331,7 @@ impl Planner {
         place: &Place,
         range_ms: i64,
         reach_ms: (i64, i64),
-    ) -> SeriesSource {
+    ) -> (SeriesSource, Names) {
         let before_ms = range_ms.saturating_add(reach_ms.0);
         let first = selector.shift.apply(place.grid.start_ms());
         let last = selector.shift.apply(place.grid.last_ms());
@@ -349,9 +354,15 @@ impl Planner {
             },
         };
         self.selects.push((select, sender));
+        let watch = Arc::new(MetadataWatch::default());
         let profile = self.profile.as_mut();
         let meter = profile.map(|profile| profile.add_source(selector));
-        SeriesSource::new(Arc::clone(&self.cx), receiver, meter)
+        let source = SeriesSource::new(Arc::clone(&self.cx), receiver, meter, Arc::clone(&watch));
+        if !has_one_name(selector) {
+            return (source, Names::Mixed);
+        }
+        self.watches.push(watch);
+        (source, Names::Same(self.watches.len() - 1))
     }
 
     /// Returns the series of a subquery over the steps that its windows cover.
@@ -378,7 +389,12 @@ impl Planner {
             return Built { operator, names };
         }
         let operator = match names {
-            Names::Gone | Names::Same => operator,
+            Names::Gone => operator,
+            Names::Same(watch) => {
+                let watch = Some(Arc::clone(&self.watches[watch]));
+                let cx = Arc::clone(&self.cx);
+                Box::new(MergeEqual::new(cx, operator, overlap, watch))
+            }
             Names::Mixed => self.merged(operator, overlap),
         };
         Built {
@@ -388,7 +404,12 @@ impl Planner {
     }
 
     fn merged(&self, operator: BoxOperator, overlap: Overlap) -> BoxOperator {
-        Box::new(MergeEqual::new(Arc::clone(&self.cx), operator, overlap))
+        Box::new(MergeEqual::new(
+            Arc::clone(&self.cx),
+            operator,
+            overlap,
+            None,
+        ))
     }
 }
 
@@ -410,16 +431,13 @@ pub(super) fn subquery_grid(subquery: &Subquery, outer: Grid) -> Result<Grid> {
     Grid::range(start, last, step_ms)
 }
 
-fn names_of(selector: &Selector) -> Names {
-    let is_name = |matcher: &&thanos_core::labels::Matcher| {
+/// Reports whether all series of a selector have the same metric name.
+fn has_one_name(selector: &Selector) -> bool {
+    selector.matchers.iter().any(|matcher| {
         matcher.name() == METRIC_NAME
             && matcher.op() == MatchOp::Equal
             && !matcher.value().is_empty()
-    };
-    match selector.matchers.iter().find(is_name) {
-        Some(_) => Names::Same,
-        None => Names::Mixed,
-    }
+    })
 }
 
 /// Returns the names after an operator between vectors.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use thanos_core::labels::METRIC_NAME;
-
 use super::{Built, Names, Place, Planner};
 use crate::error::{Error, Result};
 use crate::exec::aggregate::Aggregate;
@@ -12,7 +10,7 @@ use crate::exec::aggregate::fold::{Avg, Count, Fold, Group, Max, Min, Stddev, St
 use crate::exec::aggregate::pick::{Pick, PickAggregate};
 use crate::exec::aggregate::quantile::QuantileAggregate;
 use crate::exec::aggregate::remarks::Remarks;
-use crate::exec::labels::LabelChoice;
+use crate::exec::labels::{LabelChoice, is_metadata};
 use crate::exec::operator::BoxOperator;
 use crate::exec::scalar::Scalar;
 use crate::parser::{AggregateOp, Span};
@@ -57,12 +55,18 @@ impl Planner {
                 return self.picking(node, place, (input, span), Pick::Ratio);
             }
         };
-        let may_name = node.by && node.labels.iter().any(|label| label == METRIC_NAME)
+        let may_name = node
+            .labels
+            .iter()
+            .any(|label| is_metadata(label.as_bytes()))
             || matches!(node.op, AggregateOp::CountValues);
-        Ok(Built {
-            operator,
-            names: if may_name { Names::Mixed } else { Names::Gone },
-        })
+        // Without `by` the metric name goes, but type and unit stay.
+        let names = match node.by {
+            _ if may_name => Names::Mixed,
+            true => Names::Gone,
+            false => input.names,
+        };
+        Ok(Built { operator, names })
     }
 
     fn folding<F: Fold>(&self, node: &plan::Aggregate, input: BoxOperator) -> BoxOperator {

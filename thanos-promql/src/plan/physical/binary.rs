@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use thanos_core::labels::METRIC_NAME;
-
 use super::{Built, Names, Place, Planner, names_after};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::arith::{Side, drops_name};
@@ -11,6 +9,7 @@ use crate::exec::binary::element::Operation;
 use crate::exec::binary::join::{How, Join};
 use crate::exec::binary::matching::{Fill, ManySide, Matching};
 use crate::exec::binary::set::{Filter, FilterByPresence, Union};
+use crate::exec::labels::is_metadata;
 use crate::exec::map::WithScalar;
 use crate::exec::names::Overlap;
 use crate::parser::ast::{Cardinality, VectorMatching};
@@ -101,7 +100,10 @@ impl Planner {
                     ManySide::Neither | ManySide::Left => lhs.names,
                     ManySide::Right => rhs.names,
                 };
-                let copies_name = join.include.iter().any(|label| label == METRIC_NAME);
+                let copies_name = join
+                    .include
+                    .iter()
+                    .any(|label| is_metadata(label.as_bytes()));
                 // What is filled in has no name, unless it is one of the matching labels.
                 let names = if copies_name || join.fill.is_some() {
                     Names::Mixed

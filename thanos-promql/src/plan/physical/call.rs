@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use thanos_core::labels::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
 
+use super::histogram::histogram_fn;
 use super::{Built, Names, Place, Planner};
 use crate::annotations::Annotation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::absent::Absent;
-use crate::exec::classic::{ClassicHistogram, Question};
+use crate::exec::labels::is_metadata;
 use crate::exec::map::Map;
 use crate::exec::names::Overlap;
 use crate::exec::operator::{BoxOperator, Drain};
@@ -16,7 +17,8 @@ use crate::exec::range::{RangeCall, RangeOverSelect, RangeOverSubquery};
 use crate::exec::relabel::{EditLabels, LabelEdit};
 use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::Wanted;
-use crate::exec::sort::{Sort, SortKey};
+use crate::exec::sort::{OnlyFloats, Sort, SortKey};
+use crate::exec::tile::SeriesId;
 use crate::functions::math::MapFn;
 use crate::functions::window::WindowFn;
 use crate::parser::{FunctionId, Span, ValueType};
@@ -28,11 +30,12 @@ impl Planner {
         match call.func.id {
             FunctionId::AbsentOverTime => {
                 let input = self.range_call(call, WindowFn::PresentOverTime, place)?;
-                Ok(absent(input.operator, call))
+                // COMPAT: in contrast to `absent` it drops a type or unit, but at the end of the query only.
+                Ok(absent(input.operator, call, true))
             }
             FunctionId::Absent => {
                 let input = self.vector(arg(call, 0)?, place)?;
-                Ok(absent(input.operator, call))
+                Ok(absent(input.operator, call, false))
             }
             FunctionId::Vector => self.scalar_series(arg(call, 0)?, place),
             FunctionId::LabelReplace => self.label_replace(call, place),
@@ -49,14 +52,13 @@ impl Planner {
             }
             FunctionId::HistogramQuantile
             | FunctionId::HistogramQuantiles
-            | FunctionId::HistogramFraction => self.classic_histogram(call, place),
-            FunctionId::HistogramAvg
-            | FunctionId::HistogramCount
-            | FunctionId::HistogramStddev
-            | FunctionId::HistogramStdvar
-            | FunctionId::HistogramSum => self.native_only(call, place),
+            | FunctionId::HistogramFraction => self.over_buckets(call, place),
             FunctionId::Timestamp => self.timestamp(call, place),
+            FunctionId::StartTimestamp => self.start_timestamp(call, place),
             _ => {
+                if let Some(function) = histogram_fn(call.func.id) {
+                    return self.map_histograms(call, function, place);
+                }
                 if let Some(function) = WindowFn::from_name(call.func.name) {
                     return self.range_call(call, function, place);
                 }
@@ -102,10 +104,9 @@ impl Planner {
             Kind::Window(selector, range_ms) => {
                 check_extension(selector, call)?;
                 let reach_ms = function.reach(selector.extension, cx.lookback_ms);
-                let source = self.source(selector, place, *range_ms, reach_ms);
+                let (source, names) = self.source(selector, place, *range_ms, reach_ms);
                 let (shift, extension) = (selector.shift, selector.extension);
                 let range_call = range_call(*range_ms, shift, extension, place.tally, cx);
-                let names = super::names_of(selector);
                 (
                     Box::new(RangeOverSelect::new(range_call, params, source)),
                     names,
@@ -134,7 +135,7 @@ impl Planner {
     /// Returns an instant selector whose values are interpolated.
     pub(super) fn smoothed(&mut self, selector: &Selector, span: Span, place: &Place) -> Built {
         let reach_ms = WindowFn::Smoothed.reach(selector.extension, self.cx.lookback_ms);
-        let source = self.source(selector, place, 0, reach_ms);
+        let (source, names) = self.source(selector, place, 0, reach_ms);
         let call = RangeCall {
             cx: Arc::clone(&self.cx),
             grid: place.grid,
@@ -147,7 +148,7 @@ impl Planner {
         };
         Built {
             operator: Box::new(RangeOverSelect::new(call, Vec::new(), source)),
-            names: super::names_of(selector),
+            names,
         }
     }
 
@@ -183,6 +184,21 @@ impl Planner {
         self.map(call, MapFn::StepTime, place)
     }
 
+    /// Samples have a start only as they are stored, and only if the engine is to look at it.
+    fn start_timestamp(&mut self, call: &Call, place: &Place) -> Result<Built> {
+        let input = arg(call, 0)?;
+        match &input.kind {
+            Kind::Select(selector) if self.cx.start_timestamps => {
+                let input = self.select(selector, place, Wanted::StartTime);
+                Ok(self.without_names(input.operator, input.names, Overlap::AtStep))
+            }
+            _ => Ok(Built {
+                operator: Box::new(Drain(self.vector(input, place)?.operator)),
+                names: Names::Gone,
+            }),
+        }
+    }
+
     fn label_replace(&mut self, call: &Call, place: &Place) -> Result<Built> {
         let texts = texts(call, 1)?;
         let [destination, template, source, pattern] = &texts[..] else {
@@ -214,10 +230,9 @@ impl Planner {
             input: input.operator,
             edit,
         });
-        let names = if destination == METRIC_NAME {
-            Names::Mixed
-        } else {
-            input.names
+        let names = match input.names {
+            Names::Gone if !is_metadata(destination.as_bytes()) => Names::Gone,
+            Names::Gone | Names::Same(_) | Names::Mixed => Names::Mixed,
         };
         Ok(Built {
             operator: self.merged(operator, Overlap::AtStep),
@@ -234,63 +249,18 @@ impl Planner {
         descending: bool,
     ) -> Result<Built> {
         let input = self.vector(arg(call, 0)?, place)?;
-        if place.grid.len() > 1 {
+        if place.grid.spans_time() {
             self.cx.annotate(Annotation::sort_in_range_query(span));
-            return Ok(input);
+            let operator = match key {
+                SortKey::Value => Box::new(OnlyFloats(input.operator)),
+                SortKey::Labels(_) => input.operator,
+            };
+            return Ok(Built { operator, ..input });
         }
         let cx = Arc::clone(&self.cx);
         Ok(Built {
             operator: Box::new(Sort::new(cx, input.operator, key, descending)),
             names: input.names,
-        })
-    }
-
-    fn classic_histogram(&mut self, call: &Call, place: &Place) -> Result<Built> {
-        let (question, buckets) = match (call.func.id, &call.args[..]) {
-            (FunctionId::HistogramQuantile, [q, buckets]) => {
-                let (span, q) = (q.span, self.scalar(q, place)?);
-                (Question::Quantile { q, span }, buckets)
-            }
-            (FunctionId::HistogramFraction, [lower, upper, buckets]) => {
-                let limits = [self.scalar(lower, place)?, self.scalar(upper, place)?];
-                (Question::Fraction(Box::new(limits)), buckets)
-            }
-            (FunctionId::HistogramQuantiles, [buckets, label, qs @ ..]) => {
-                let Kind::Text(label) = &label.kind else {
-                    return Err(wrong_arguments(call));
-                };
-                let mut scalars = Vec::new();
-                for q in qs {
-                    scalars.push((self.scalar(q, place)?, q.span));
-                }
-                let label = label.to_string();
-                (Question::Quantiles { label, qs: scalars }, buckets)
-            }
-            _ => return Err(wrong_arguments(call)),
-        };
-        let input = self.vector(buckets, place)?;
-        let may_repeat = matches!(question, Question::Quantiles { .. });
-        let operator = Box::new(ClassicHistogram {
-            cx: Arc::clone(&self.cx),
-            input: input.operator,
-            question,
-            span: buckets.span,
-            results: None,
-        });
-        let names = if may_repeat {
-            Names::Mixed
-        } else {
-            input.names
-        };
-        Ok(self.without_names(operator, names, Overlap::AtStep))
-    }
-
-    /// Functions of native histograms ignore floats.
-    fn native_only(&mut self, call: &Call, place: &Place) -> Result<Built> {
-        let input = self.vector(arg(call, 0)?, place)?;
-        Ok(Built {
-            operator: Box::new(Drain(input.operator)),
-            names: Names::Gone,
         })
     }
 }
@@ -309,11 +279,13 @@ fn check_extension(selector: &Selector, call: &Call) -> Result<()> {
     Err(Error::execution(text))
 }
 
-fn absent(input: BoxOperator, call: &Call) -> Built {
+fn absent(input: BoxOperator, call: &Call, drop_name: bool) -> Built {
     let labels = call.args.first().map(labels_of_absent).unwrap_or_default();
+    let id = SeriesId { labels, drop_name };
     Built {
-        operator: Box::new(Absent::new(input, labels)),
-        names: Names::Gone,
+        operator: Box::new(Absent::new(input, id)),
+        // There may be a type or unit among the labels.
+        names: Names::Mixed,
     }
 }
 
@@ -342,7 +314,7 @@ fn labels_of_absent(plan: &Plan) -> Labels {
     builder.build()
 }
 
-fn arg(call: &Call, index: usize) -> Result<&Plan> {
+pub(super) fn arg(call: &Call, index: usize) -> Result<&Plan> {
     call.args.get(index).ok_or_else(|| wrong_arguments(call))
 }
 
@@ -357,7 +329,7 @@ fn texts(call: &Call, from: usize) -> Result<Vec<String>> {
         .collect()
 }
 
-fn wrong_arguments(call: &Call) -> Error {
+pub(super) fn wrong_arguments(call: &Call) -> Error {
     Error::new(
         ErrorKind::Internal,
         format!(
