@@ -97,7 +97,7 @@ impl PreparedQuery {
         }
         let root = self.root(&mut planner)?;
         let profile = planner.take_profile(&self.plan);
-        open(&*queryable, planner).await?;
+        open(&queryable, planner).await?;
         let (value, lease) = self.evaluate(root).await?;
         let (mut annotations, completeness) = self.cx.take_notes();
         if !completeness.is_complete() && self.on_partial == OnPartial::Fail {
@@ -220,7 +220,11 @@ fn whole(plan: &Node) -> &Node {
 }
 
 /// Opens all selectors at once and hands their streams to the operators.
-async fn open(queryable: &dyn Queryable, planner: Planner) -> Result<()> {
+async fn open(queryable: &Arc<dyn Queryable>, planner: Planner) -> Result<()> {
+    for later in planner.queryables {
+        // As with streams, nobody may wait.
+        let _ = later.send(Arc::clone(queryable));
+    }
     let selects = planner.selects.into_iter().map(|(select, receiver)| async {
         let stream = queryable
             .select(select)

@@ -17,6 +17,7 @@ pub(crate) mod collect;
 pub(crate) mod context;
 pub(crate) mod grid;
 pub(crate) mod histogram;
+pub(crate) mod info;
 pub(crate) mod labels;
 pub(crate) mod map;
 pub(crate) mod meter;

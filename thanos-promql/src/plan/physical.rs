@@ -5,13 +5,14 @@ mod aggregate;
 mod binary;
 mod call;
 mod histogram;
+mod info;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
 use thanos_core::labels::{METRIC_NAME, MatchOp};
-use thanos_core::query::{Select, SelectHints, SeriesStream};
+use thanos_core::query::{Queryable, Select, SelectHints, SeriesStream};
 use thanos_core::time::TimeRange;
 
 use super::profile::{Profile, ProfileNode};
@@ -45,6 +46,8 @@ pub(crate) struct Planner {
     profile: Option<Profile>,
     /// What to select, and who waits for it.
     pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
+    /// Who waits for the data itself, to select what turns out to be wanted during the evaluation.
+    pub(crate) queryables: Vec<oneshot::Sender<Arc<dyn Queryable>>>,
     /// What the selectors tell of their series, by [`Names::Same`].
     watches: Vec<Arc<MetadataWatch>>,
 }
@@ -135,6 +138,7 @@ impl Planner {
             shared: HashMap::new(),
             profile: None,
             selects: Vec::new(),
+            queryables: Vec::new(),
             watches: Vec::new(),
         }
     }

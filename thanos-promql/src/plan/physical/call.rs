@@ -53,6 +53,7 @@ impl Planner {
             FunctionId::HistogramQuantile
             | FunctionId::HistogramQuantiles
             | FunctionId::HistogramFraction => self.over_buckets(call, place),
+            FunctionId::Info => self.info(call, place),
             FunctionId::Timestamp => self.timestamp(call, place),
             FunctionId::StartTimestamp => self.start_timestamp(call, place),
             _ => {
