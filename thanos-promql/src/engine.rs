@@ -274,7 +274,6 @@ impl Engine {
             return Err(Error::invalid("the step of a range query must be positive"));
         }
         let times = QueryTimes {
-            text: &query.text,
             start: query.start,
             end: query.end,
             step_ms,

@@ -125,6 +125,11 @@ fn failures_have_prometheus_words() {
         ("topk(NaN, g)", "Parameter value is NaN"),
         ("topk(1e20, g)", "Scalar value 1e+20 overflows int64"),
         ("count_values(\"\", g)", "invalid label name \"\""),
+        ("g[step()]", "2:8: duration must be greater than 0"),
+        (
+            "g[step():range()] offset (1h / step())",
+            "26:37: division by zero",
+        ),
         (
             "count_values((\"\\xff\"), g)",
             "invalid label name \"\\xff\"",

@@ -14,9 +14,7 @@ use crate::parser::{AggregateOp, FunctionId, ParseError, Span, UnaryOp};
 
 /// The times of a query.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct QueryTimes<'a> {
-    /// The query, for the places in messages.
-    pub(crate) text: &'a str,
+pub(crate) struct QueryTimes {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     /// The distance of the steps, 0 for an instant query.
@@ -27,7 +25,7 @@ pub(crate) struct QueryTimes<'a> {
     pub(crate) levels_left: u32,
 }
 
-impl QueryTimes<'_> {
+impl QueryTimes {
     fn one_level_down(&self) -> Result<Self> {
         let levels_left = self.levels_left.checked_sub(1).ok_or_else(|| {
             let text = "the query has more levels than the engine allows";
@@ -48,20 +46,24 @@ impl QueryTimes<'_> {
     }
 
     fn positive_millis(&self, value: &DurationValue) -> Result<i64> {
-        self.wrong(value.positive_millis(self.for_durations()))
+        let millis = value.positive_millis(self.for_durations());
+        millis.map_err(|error| wrong_duration(&error))
     }
 
-    /// Tells what is wrong with a duration as the parser tells what is wrong with the text.
-    fn wrong<T>(&self, result: std::result::Result<T, ParseError>) -> Result<T> {
-        result.map_err(|error| {
-            let position = error.span.position(self.text);
-            Error::invalid(format!("{position}: parse error: {}", error.message))
-        })
+    fn millis(&self, value: &DurationValue) -> Result<i64> {
+        let millis = value.millis(self.for_durations());
+        millis.map_err(|error| wrong_duration(&error))
     }
 }
 
+/// COMPAT: the place is a byte range, unlike in all other messages (Prometheus promql/durations.go).
+fn wrong_duration(error: &ParseError) -> Error {
+    let (start, end) = (error.span.start, error.span.end);
+    Error::invalid(format!("{start}:{end}: {}", error.message))
+}
+
 /// Returns the plan of `expr`.
-pub(crate) fn build(expr: &Expr, times: &QueryTimes<'_>) -> Result<Plan> {
+pub(crate) fn build(expr: &Expr, times: &QueryTimes) -> Result<Plan> {
     let span = expr.span();
     let times = &times.one_level_down()?;
     let kind = match expr {
@@ -94,7 +96,7 @@ pub(crate) fn build(expr: &Expr, times: &QueryTimes<'_>) -> Result<Plan> {
     Ok(Node::new(kind, span))
 }
 
-fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes<'_>) -> Result<Aggregate> {
+fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes) -> Result<Aggregate> {
     if let (AggregateOp::CountValues, Some(label)) = (node.op, &node.param)
         && not_text(label).is_some()
     {
@@ -142,7 +144,7 @@ fn check_label_names(node: &ast::Call) -> Result<()> {
     Ok(())
 }
 
-fn call(node: &ast::Call, times: &QueryTimes<'_>) -> Result<Kind> {
+fn call(node: &ast::Call, times: &QueryTimes) -> Result<Kind> {
     check_label_names(node)?;
     let range_ms = times.end - times.start;
     Ok(Kind::Number(match node.func.id {
@@ -161,20 +163,23 @@ fn call(node: &ast::Call, times: &QueryTimes<'_>) -> Result<Kind> {
     }))
 }
 
-fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes<'_>) -> Result<Subquery> {
+fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes) -> Result<Subquery> {
+    // Of several wrong durations, the first in this order is told.
+    let shift = shift(&node.shift, times)?;
     let step_ms = match &node.step {
         Some(step) => times.positive_millis(step)?,
         None => times.subquery_step_ms,
     };
+    let range_ms = times.positive_millis(&node.range)?;
     Ok(Subquery {
         expr: build(&node.expr, times)?,
-        range_ms: times.positive_millis(&node.range)?,
+        range_ms,
         step_ms: step_ms.max(1),
-        shift: shift(&node.shift, times)?,
+        shift,
     })
 }
 
-fn selector(node: &ast::VectorSelector, times: &QueryTimes<'_>) -> Result<Selector> {
+fn selector(node: &ast::VectorSelector, times: &QueryTimes) -> Result<Selector> {
     let matchers = node
         .compile_matchers()
         .map_err(|error| Error::invalid(error.to_string()))?;
@@ -185,7 +190,7 @@ fn selector(node: &ast::VectorSelector, times: &QueryTimes<'_>) -> Result<Select
     })
 }
 
-fn shift(node: &TimeShift, times: &QueryTimes<'_>) -> Result<Shift> {
+fn shift(node: &TimeShift, times: &QueryTimes) -> Result<Shift> {
     let at = match node.at {
         None => None,
         Some(AtModifier::Timestamp(time)) => Some(time),
@@ -194,7 +199,7 @@ fn shift(node: &TimeShift, times: &QueryTimes<'_>) -> Result<Shift> {
     };
     let offset_ms = match &node.offset {
         None => 0,
-        Some(offset) => times.wrong(offset.millis(times.for_durations()))?,
+        Some(offset) => times.millis(offset)?,
     };
     Ok(Shift {
         at_ms: at.map(Timestamp::as_millis),

@@ -113,7 +113,6 @@ mod tests {
     fn sides(text: &str) -> [Vec<String>; 2] {
         let expr = parser::parse(text, &Options::all()).unwrap();
         let times = QueryTimes {
-            text,
             start: Timestamp::from_millis(0),
             end: Timestamp::from_millis(0),
             step_ms: 0,

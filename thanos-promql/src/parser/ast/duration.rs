@@ -47,7 +47,7 @@ impl DurationValue {
             Self::Millis(ms) => Ok(*ms),
             Self::Expr(expr) => {
                 let seconds = expr.eval_seconds(times)?;
-                if seconds <= 0.0 {
+                if seconds <= 0.0 && seconds.is_finite() {
                     return Err(expr.wrong("duration must be greater than 0"));
                 }
                 expr.to_ms(seconds)

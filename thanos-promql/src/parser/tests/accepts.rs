@@ -305,6 +305,7 @@ fn duration_expressions_without_value_name_the_place() {
         ("1 / (1 - 1)", 2, 12, "division by zero"),
         ("1 % (1 - 1)", 2, 12, "modulo by zero"),
         ("(-1) ^ 0.5", 2, 12, "duration is NaN or infinite"),
+        ("1 - 9 ^ 999", 2, 13, "duration is NaN or infinite"),
         ("1d ^ 9", 2, 8, "duration is out of range"),
     ] {
         let expr = parsed(&format!("m[{range}]"));
