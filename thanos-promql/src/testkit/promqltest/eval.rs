@@ -119,6 +119,11 @@ pub(super) fn parse(
         is_old_fail: mode == "fail",
     };
     reader.read(lines, options)?;
+    let times = match (times, reader.expected.matrix_steps) {
+        // COMPAT: the last of the expected times is the time of the evaluation, whatever the command says.
+        (Times::Instant(_), Some(steps)) => Times::Instant(steps.end),
+        (times, _) => times,
+    };
     Ok(Eval {
         line,
         text: query.to_owned(),

@@ -23,11 +23,16 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// When a sample is not newer than the last of its series; the same sample again is ignored.
+    /// When a sample is not newer than the last of its series, or a histogram contradicts itself; the same sample
+    /// again is ignored.
     pub(super) fn add(&mut self, load: &Load) -> Result<(), String> {
         for (labels, samples) in &load.series {
             let known = self.series.entry(labels.clone()).or_default();
             for sample in samples {
+                if let SampleValue::Histogram(histogram) = &sample.value {
+                    let invalid = |error| format!("{labels} at {} ms: {error}", sample.time_ms);
+                    histogram.validate().map_err(invalid)?;
+                }
                 match known.last() {
                     Some(last) if last.time_ms > sample.time_ms => {
                         let ms = sample.time_ms;

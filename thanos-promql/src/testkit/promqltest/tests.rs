@@ -166,6 +166,11 @@ fn lines_that_are_no_commands_are_told_and_skipped() {
             4,
             "second value at 0 ms",
         ),
+        (
+            "load 5m\n  x {{count:1 buckets:[-1]}}",
+            1,
+            "observation count of -1",
+        ),
         ("eval instant 1 + 1", 1, "invalid evaluation command"),
         (
             "eval_ordered range from 0 to 1m step 1m 1",
