@@ -91,6 +91,21 @@ fn a_block_of_memory_is_queried_without_a_runtime() {
 }
 
 #[test]
+fn durations_without_value_are_told_with_their_bytes() {
+    for (text, message) in [
+        ("g[step()]", "2:8: duration must be greater than 0"),
+        (
+            "g[step():range()] offset (1h / step())",
+            "26:37: division by zero",
+        ),
+    ] {
+        let error = block_on(Engine::default().instant(&data(), text, time(1200))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
+        assert_eq!(error.to_string(), message, "{text}");
+    }
+}
+
+#[test]
 fn failures_have_prometheus_words() {
     for (text, message) in [
         (
@@ -125,11 +140,6 @@ fn failures_have_prometheus_words() {
         ("topk(NaN, g)", "Parameter value is NaN"),
         ("topk(1e20, g)", "Scalar value 1e+20 overflows int64"),
         ("count_values(\"\", g)", "invalid label name \"\""),
-        ("g[step()]", "2:8: duration must be greater than 0"),
-        (
-            "g[step():range()] offset (1h / step())",
-            "26:37: division by zero",
-        ),
         (
             "count_values((\"\\xff\"), g)",
             "invalid label name \"\\xff\"",
