@@ -33,18 +33,6 @@ pub(super) fn compact_side<C: Copy + Default + PartialEq>(
     (builder.finish(), kept)
 }
 
-/// Reports whether compacting without empty buckets changes nothing.
-fn is_compact<C: Default + PartialEq>(spans: [&[Span]; 2], counts: &[C]) -> bool {
-    let tight = |spans: &[Span]| {
-        spans.iter().all(|span| span.length > 0) && spans.iter().skip(1).all(|span| span.offset > 0)
-    };
-    let empty = C::default();
-    spans.into_iter().all(tight)
-        && counts
-            .iter()
-            .fold(true, |full, count| full & (*count != empty))
-}
-
 fn with_spans(
     layout: &BucketLayout,
     positive: Vec<Span>,
@@ -72,15 +60,25 @@ fn same_buckets(a: &BucketLayout, b: &BucketLayout) -> bool {
 }
 
 impl FloatHistogram {
+    /// Reports whether [`compact`](Self::compact) without empty buckets would change nothing.
+    pub fn is_compact(&self) -> bool {
+        let tight = |spans: &[Span]| {
+            spans.iter().all(|span| span.length > 0)
+                && spans.iter().skip(1).all(|span| span.offset > 0)
+        };
+        let layout = self.layout();
+        tight(&layout.positive_spans)
+            && tight(&layout.negative_spans)
+            && (self.buckets().iter()).fold(true, |full, &count| full & (count != 0.0))
+    }
+
     /// Drops empty buckets and joins spans. Runs of at most `empty_max` empty buckets between two others stay,
     /// or are added, when that saves a span.
     pub fn compact(&mut self, empty_max: u32) {
-        let layout = self.layout();
-        let spans = [&layout.positive_spans[..], &layout.negative_spans[..]];
-        if empty_max == 0 && is_compact(spans, self.buckets()) {
+        if empty_max == 0 && self.is_compact() {
             return;
         }
-        let layout = Arc::clone(layout);
+        let layout = Arc::clone(self.layout());
         let (positive, mut buckets) =
             compact_side(&layout.positive_spans, self.positive_buckets(), empty_max);
         let (negative, rest) =
@@ -201,6 +199,9 @@ mod tests {
         ];
         for (from, counts, empty_max, to, expected) in table {
             let mut histogram = histogram(from, counts);
+            if empty_max == 0 {
+                assert_eq!(histogram.is_compact(), from == to);
+            }
             histogram.compact(empty_max);
             assert_eq!(histogram.layout().positive_spans, spans(to));
             assert_eq!(histogram.positive_buckets(), expected);

@@ -137,7 +137,10 @@ impl GroupHistograms {
         if has_collision {
             remarks.collided();
         }
-        Arc::make_mut(&mut total).compact(0);
+        if !total.is_compact() {
+            // Only then: the total of one histogram is that histogram, which others hold too.
+            Arc::make_mut(&mut total).compact(0);
+        }
         Outcome::Histogram(total)
     }
 }
