@@ -2,6 +2,7 @@
 
 mod envelope;
 mod golden;
+mod hostile;
 mod language;
 mod peer;
 mod peer_workload;
