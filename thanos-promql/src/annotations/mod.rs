@@ -5,6 +5,7 @@
 
 mod kinds;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -106,6 +107,17 @@ impl Annotation {
         Self::new(Severity::Warning, None, text.into())
     }
 
+    /// Takes over what an equal annotation says.
+    ///
+    /// COMPAT: of several places the one that Prometheus evaluates last is named; with details, the first.
+    fn merge(&mut self, other: Self) {
+        let is_later = evaluation_order(other.span) > evaluation_order(self.span);
+        if is_later == (self.details == Details::None) {
+            self.span = other.span;
+        }
+        self.details.merge(other.details);
+    }
+
     fn is_of_storage(&self) -> bool {
         self.span.is_none()
     }
@@ -146,6 +158,11 @@ impl Annotation {
     }
 }
 
+/// Orders places as they are evaluated: what stands further left first, and parts before the whole.
+fn evaluation_order(span: Option<Span>) -> Option<(u32, Reverse<u32>)> {
+    span.map(|span| (span.end, Reverse(span.start)))
+}
+
 /// A set of annotations in the order of their text.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Annotations {
@@ -162,7 +179,7 @@ impl Annotations {
                 place.insert(annotation);
             }
             std::collections::btree_map::Entry::Occupied(mut place) => {
-                place.get_mut().details.merge(annotation.details);
+                place.get_mut().merge(annotation);
             }
         }
     }
@@ -256,6 +273,26 @@ mod tests {
              _total/_sum/_count/_bucket: \"edge\" (1:6)"
         );
         assert!(info.render("ra\n\nedge").ends_with("(3:2)"));
+    }
+
+    #[test]
+    fn of_equal_annotations_the_last_evaluated_names_the_place() {
+        // `(a) + b`: the sides are evaluated from left to right, and then the whole.
+        let [left, right, whole] = [(1, 2), (6, 7), (0, 7)].map(|(start, end)| Span { start, end });
+        for (spans, expected) in [
+            ([left, right], "(1:7)"),
+            ([right, left], "(1:7)"),
+            ([whole, right], "(1:1)"),
+            ([left, whole], "(1:1)"),
+        ] {
+            let mut annotations = Annotations::default();
+            for span in spans {
+                annotations.add(Annotation::histogram_ignored_in_aggregation("min", span));
+            }
+            let texts = annotations.render(Severity::Info, "(a) + b", 0);
+            assert_eq!(texts.len(), 1);
+            assert!(texts[0].ends_with(expected), "{}", texts[0]);
+        }
     }
 
     #[test]
