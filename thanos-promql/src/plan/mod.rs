@@ -32,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) kind: Kind,
     /// Where it stands in the text.
     pub(crate) span: Span,
+    /// What equal parts of a unified plan have in common.
+    pub(crate) number: Option<usize>,
 }
 
 /// What a part of a query computes.
@@ -79,10 +81,6 @@ pub(crate) struct Aggregate {
     /// Whether `labels` are the ones to group by, or those to leave out.
     pub(crate) by: bool,
     pub(crate) labels: Vec<String>,
-    /// Where `expr` stands, parentheses included.
-    pub(crate) expr_span: Span,
-    /// Where `param` stands, parentheses included.
-    pub(crate) param_span: Span,
 }
 
 /// A function call.
@@ -104,7 +102,11 @@ pub(crate) struct Binary {
 
 impl Node {
     pub(crate) fn new(kind: Kind, span: Span) -> Plan {
-        Arc::new(Self { kind, span })
+        Arc::new(Self {
+            kind,
+            span,
+            number: None,
+        })
     }
 
     /// Returns the type of the value.

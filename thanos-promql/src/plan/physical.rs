@@ -16,7 +16,7 @@ use thanos_core::query::{Queryable, Select, SelectHints, SeriesStream};
 use thanos_core::time::TimeRange;
 
 use super::profile::{Profile, ProfileNode};
-use super::share::{Uses, address};
+use super::share::Uses;
 use super::{Kind, Node, Plan, Selector, Subquery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::arith::drops_name;
@@ -165,10 +165,10 @@ impl Planner {
         if let Some(profile) = &mut self.profile {
             profile.enter();
         }
-        let built = if self.uses.is_shared(node, place.grid) {
-            self.shared(node, place)?
-        } else {
-            self.unshared(node, place)?
+        let shared = self.uses.shared(node, place.grid);
+        let built = match shared.map(|(number, last)| (number, Plan::clone(last))) {
+            Some((number, last)) => self.shared(number, &last, place)?,
+            None => self.unshared(node, place)?,
         };
         Ok(self.watched(node, built))
     }
@@ -187,8 +187,8 @@ impl Planner {
     }
 
     /// Returns a reader of a part that has several.
-    fn shared(&mut self, node: &Node, place: &Place) -> Result<Built> {
-        let key = (address(node), place.grid);
+    fn shared(&mut self, number: usize, node: &Node, place: &Place) -> Result<Built> {
+        let key = (number, place.grid);
         if !self.shared.contains_key(&key) {
             let built = self.unshared(node, place)?;
             let shared = Shared::new(Arc::clone(&self.cx), built.operator);

@@ -1,11 +1,10 @@
-//! Common parts: equal parts of a query become one node, and parts that are wanted twice are evaluated once.
+//! Common parts: equal parts of a query have the same number, and parts that are wanted twice are evaluated once.
 //!
-//! Equal means equal but for the place in the text. A remark about a shared part names the first place, which is
-//! also the one that is kept of two equal remarks.
+//! Equal means equal but for the place in the text. Each keeps its place, which remarks of what is around it name;
+//! remarks of a shared part itself name the last one, as those of Prometheus.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::ptr;
 
 use super::fold::map_children;
 use super::physical::subquery_grid;
@@ -13,16 +12,15 @@ use super::{Aggregate, Kind, Node, Plan};
 use crate::exec::grid::Grid;
 use crate::parser::{AggregateOp, ValueType};
 
-/// Returns `plan` with equal parts being the same node.
+/// Returns `plan` with numbers, which are the same for equal parts.
 pub(crate) fn unify(plan: &Plan) -> Plan {
     Unifier::default().unify(plan)
 }
 
 #[derive(Debug, Default)]
 struct Unifier {
-    by_text: HashMap<String, Plan>,
-    /// The number of each unified node, which stands for it in the text of its parents.
-    numbers: HashMap<usize, usize>,
+    /// The number of a part stands for it in the text of its parents.
+    numbers: HashMap<String, usize>,
 }
 
 impl Unifier {
@@ -30,19 +28,18 @@ impl Unifier {
         let mut children = String::new();
         let kind = map_children(&plan.kind, &mut |child| {
             let child = self.unify(child);
-            let number = self.numbers.get(&address(&child)).copied();
-            write!(children, "#{} ", number.unwrap_or(usize::MAX))
+            write!(children, "#{} ", child.number.unwrap_or(usize::MAX))
                 .expect("writing to a string cannot fail");
             child
         });
         let text = own_text(&kind) + &children;
-        let next = self.by_text.len();
-        let unified = self.by_text.entry(text).or_insert_with(|| {
-            let node = Node::new(kind, plan.span);
-            self.numbers.insert(address(&node), next);
-            node
-        });
-        Plan::clone(unified)
+        let next = self.numbers.len();
+        let number = *self.numbers.entry(text).or_insert(next);
+        Plan::new(Node {
+            kind,
+            span: plan.span,
+            number: Some(number),
+        })
     }
 }
 
@@ -77,34 +74,43 @@ pub(crate) struct Uses {
     uses: HashMap<(usize, Grid), Use>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Use {
     /// By aggregations that take each series once and forget it.
     streaming: u32,
     /// By everything else.
     holding: u32,
+    /// The last of the equal parts.
+    last: Option<Plan>,
 }
 
 impl Uses {
     /// Counts the uses in `plan`, which is evaluated over `grid`.
     pub(crate) fn count(plan: &Node, grid: Grid) -> Self {
         let mut uses = Self::default();
-        uses.visit(plan, grid, false);
+        // Nothing is equal to the whole.
+        uses.visit_parts(plan, grid);
         uses
     }
 
-    fn visit(&mut self, node: &Node, grid: Grid, is_streaming: bool) {
-        let known = self.uses.entry((address(node), grid)).or_default();
-        let is_new = known.streaming + known.holding == 0;
+    fn visit(&mut self, node: &Plan, grid: Grid, is_streaming: bool) {
+        let Some(number) = node.number else {
+            return self.visit_parts(node, grid);
+        };
+        let known = self.uses.entry((number, grid)).or_default();
+        let is_new = known.last.replace(Plan::clone(node)).is_none();
         if is_streaming {
             known.streaming += 1;
         } else {
             known.holding += 1;
         }
         // The parts of a shared part are wanted by it alone.
-        if !is_new && can_be_shared(node) {
-            return;
+        if is_new || !can_be_shared(node) {
+            self.visit_parts(node, grid);
         }
+    }
+
+    fn visit_parts(&mut self, node: &Node, grid: Grid) {
         match &node.kind {
             Kind::Number(_) | Kind::Text(_) | Kind::Select(_) | Kind::Window(..) => {}
             Kind::Invariant(inner) => self.visit(inner, grid.first(), false),
@@ -132,26 +138,22 @@ impl Uses {
         }
     }
 
-    /// Reports whether `node` over `grid` should be evaluated once for all that want it.
+    /// Returns the number of `node` and the last of those that are equal to it, when it should be evaluated once
+    /// over `grid` for all that want it.
     ///
     /// Series are held until the last one has read them. That costs no more than what a join holds anyway, but
     /// an aggregation of a large selector holds nothing, and goes on doing so.
-    pub(crate) fn is_shared(&self, node: &Node, grid: Grid) -> bool {
-        let Some(uses) = self.uses.get(&(address(node), grid)) else {
-            return false;
-        };
+    pub(crate) fn shared(&self, node: &Node, grid: Grid) -> Option<(usize, &Plan)> {
+        let number = node.number?;
+        let uses = self.uses.get(&(number, grid))?;
         let is_worth_it = if is_small(node) {
             uses.streaming + uses.holding >= 2
         } else {
             uses.holding >= 2
         };
-        can_be_shared(node) && is_worth_it && reads_series(node)
+        let last = uses.last.as_ref()?;
+        (can_be_shared(node) && is_worth_it && reads_series(node)).then_some((number, last))
     }
-}
-
-/// Returns what tells nodes of one plan apart; the plan outlives all that keep it.
-pub(crate) fn address(node: &Node) -> usize {
-    ptr::from_ref(node).addr()
 }
 
 fn can_be_shared(node: &Node) -> bool {
