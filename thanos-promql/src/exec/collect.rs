@@ -10,7 +10,7 @@ use super::grid::Grid;
 use super::labels::LabelIndex;
 use super::names::Overlap;
 use super::operator::BoxOperator;
-use super::tile::{Row, SeriesId, Tile};
+use super::tile::{Row, SeriesId, Tile, histogram_bytes};
 use crate::error::{Error, Result};
 
 /// All series of an operator.
@@ -19,6 +19,8 @@ pub(crate) struct Block {
     tiles: Vec<Tile>,
     places: Vec<(usize, usize)>,
     lease: Lease,
+    /// How much of the lease is for a copy of the series.
+    copy_bytes: u64,
 }
 
 impl Block {
@@ -28,9 +30,11 @@ impl Block {
             tiles: Vec::new(),
             places: Vec::new(),
             lease: cx.lease(0)?,
+            copy_bytes: 0,
         };
         while let Some(tile) = input.next().await? {
-            block.lease.grow(tile.memory_bytes())?;
+            let places = 2 * tile.len() * size_of::<(usize, usize)>();
+            block.lease.grow(tile.memory_bytes() + places as u64)?;
             let number = block.tiles.len();
             block
                 .places
@@ -62,9 +66,33 @@ impl Block {
         self.tiles.iter().flat_map(Tile::rows)
     }
 
+    /// Leases memory for a copy of the series, or of some of them.
+    pub(crate) fn lease_copy(&mut self) -> Result<()> {
+        self.copy_bytes = self.lease.bytes();
+        Ok(self.lease.grow(self.copy_bytes)?)
+    }
+
     /// Gives up the series and returns the lease of their memory, for what was made from them.
-    pub(crate) fn into_lease(self) -> Lease {
+    pub(crate) fn into_lease(mut self) -> Lease {
+        let kept = self.lease.bytes() - self.copy_bytes;
+        drop((self.tiles, self.places));
+        // It shrinks or stays, which cannot fail.
+        let _ = self.lease.resize(kept);
         self.lease
+    }
+
+    /// Keeps the steps of each series that are set in `steps`: as many words of bits as a row has, for each.
+    pub(crate) fn keep(mut self, steps: &[u64]) -> HeldTiles {
+        let words = steps.len() / self.places.len().max(1);
+        let mut rows = steps.chunks(words.max(1));
+        for tile in &mut self.tiles {
+            for index in 0..tile.len() {
+                let kept = rows.next().unwrap_or_default();
+                bits::and(tile.row_mut(index).valid, kept);
+            }
+            tile.drop_empty();
+        }
+        HeldTiles::new(self.tiles, Some(self.lease))
     }
 }
 
@@ -118,7 +146,7 @@ impl MergingCollector {
             return Err(Error::same_labelset());
         }
         target.merge(row);
-        Ok(())
+        self.grow_lease(histogram_bytes(row.histograms))
     }
 
     /// Returns the first step at which an equal series has a value already.
@@ -130,7 +158,8 @@ impl MergingCollector {
         bits::ones(&common).next()
     }
 
-    fn append(&mut self, id: &SeriesId, row: Row<'_>) -> Result<()> {
+    /// Takes over one series without looking for equal ones.
+    pub(crate) fn append(&mut self, id: &SeriesId, row: Row<'_>) -> Result<()> {
         if self.tiles.last().is_none_or(Tile::is_full) {
             self.tiles.push(Tile::new(self.grid));
         }
@@ -138,7 +167,13 @@ impl MergingCollector {
         let tile = &mut self.tiles[number];
         self.places.push((number, tile.len()));
         tile.push_row(id.clone(), row);
-        let bytes = (row.values.len() + row.valid.len()) * 8 + id.labels.key().len() * 2;
+        // The row; the labels here and in the index.
+        let bytes = (row.values.len() + row.valid.len()) * 8
+            + 2 * (size_of::<(SeriesId, usize, usize)>() + id.labels.key().len());
+        self.grow_lease(bytes + histogram_bytes(row.histograms))
+    }
+
+    fn grow_lease(&mut self, bytes: usize) -> Result<()> {
         match &mut self.lease {
             Some(lease) => lease.grow(bytes as u64)?,
             none => *none = Some(self.cx.lease(bytes as u64)?),

@@ -106,7 +106,8 @@ impl Operator for Sort {
 
     async fn next(&mut self) -> Result<Option<Tile>> {
         if self.sorted.is_none() {
-            let block = Block::collect(&self.cx, &mut self.input).await?;
+            let mut block = Block::collect(&self.cx, &mut self.input).await?;
+            block.lease_copy()?;
             let mut order: Vec<usize> = (0..block.len()).collect();
             if self.key == SortKey::Value {
                 order.retain(|series| block.row(*series).is_float_only());

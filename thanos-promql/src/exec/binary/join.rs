@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt};
 use hashbrown::HashMap;
 use thanos_core::budget::Lease;
 use thanos_core::labels::Labels;
@@ -59,10 +59,10 @@ impl Join {
 
     async fn run(&mut self) -> Result<HeldTiles> {
         let cx = &self.how.cx;
-        let (lhs, rhs) = futures::try_join!(
-            Block::collect(cx, &mut self.lhs),
-            Block::collect(cx, &mut self.rhs)
-        )?;
+        let rhs = Block::collect(cx, &mut self.rhs);
+        // An error of the right side waits for the left side, whose error comes first.
+        let (lhs, rhs) = futures::try_join!(Block::collect(cx, &mut self.lhs), rhs.map(Ok))?;
+        let rhs = rhs?;
         let grid = self.lhs.grid();
         match self.how.matching.many {
             ManySide::Neither | ManySide::Left => self.how.join(grid, lhs, rhs).await,

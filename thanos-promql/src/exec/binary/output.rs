@@ -155,6 +155,10 @@ impl<'a> Output<'a> {
         if bits::is_empty(&self.scratch.valid) {
             return Ok(());
         }
+        // COMPAT: with delayed name removal, Prometheus looks at a single step for equal results only at the end.
+        if self.cx.delayed_name_removal && self.scratch.values.len() == 1 {
+            return self.rows.append(id, self.scratch.row());
+        }
         if let Some(step) = self.rows.overlap(id, self.scratch.row()) {
             self.fail((step, Stage::Result), Error::same_labelset);
             return Ok(());

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use thanos_core::budget::Lease;
+use thanos_core::labels::Labels;
 
 use crate::error::Result;
 use crate::exec::bits;
@@ -21,27 +23,34 @@ struct Presence {
     index: LabelIndex,
     words: usize,
     bits: Vec<u64>,
+    lease: Lease,
 }
 
 impl Presence {
-    fn new(choice: LabelChoice, grid: Grid) -> Self {
+    fn new(choice: LabelChoice, grid: Grid, lease: Lease) -> Self {
         Self {
             choice,
             index: LabelIndex::default(),
             words: bits::words(grid.len()),
             bits: Vec::new(),
+            lease,
         }
     }
 
-    fn add(&mut self, tile: &Tile) {
+    fn add(&mut self, tile: &Tile) -> Result<()> {
         for (id, row) in tile.rows() {
-            let (number, _) = self.index.insert_chosen(&self.choice, id.labels.as_ref());
-            self.bits.resize(self.index.len() * self.words, 0);
+            let (number, new) = self.index.insert_chosen(&self.choice, id.labels.as_ref());
+            if let Some(key) = new {
+                let entry = size_of::<(Labels, usize)>() + 8 * self.words;
+                self.lease.grow((2 * entry + key.key().len()) as u64)?;
+                self.bits.resize(self.index.len() * self.words, 0);
+            }
             bits::or(
                 &mut self.bits[number * self.words..][..self.words],
                 row.valid,
             );
         }
+        Ok(())
     }
 
     fn of(&mut self, id: &SeriesId) -> Option<&[u64]> {
@@ -78,27 +87,40 @@ impl Filter {
 /// `and` and `unless`: the left side streams, of the right side only the presence is held.
 #[derive(Debug)]
 pub(crate) struct FilterByPresence {
+    cx: Arc<Context>,
     lhs: BoxOperator,
     rhs: BoxOperator,
     filter: Filter,
-    presence: Presence,
-    is_ready: bool,
+    choice: LabelChoice,
+    presence: Option<Presence>,
 }
 
 impl FilterByPresence {
     pub(crate) fn new(
+        cx: Arc<Context>,
         lhs: BoxOperator,
         rhs: BoxOperator,
         filter: Filter,
         choice: LabelChoice,
     ) -> Self {
         Self {
-            presence: Presence::new(choice, lhs.grid()),
+            cx,
             lhs,
             rhs,
             filter,
-            is_ready: false,
+            choice,
+            presence: None,
         }
+    }
+
+    /// Reads the right side.
+    async fn presence(&mut self) -> Result<Presence> {
+        let lease = self.cx.lease(0)?;
+        let mut presence = Presence::new(self.choice.clone(), self.lhs.grid(), lease);
+        while let Some(tile) = self.rhs.next().await? {
+            presence.add(&tile)?;
+        }
+        Ok(presence)
     }
 }
 
@@ -109,17 +131,20 @@ impl Operator for FilterByPresence {
     }
 
     async fn next(&mut self) -> Result<Option<Tile>> {
-        if !self.is_ready {
-            while let Some(tile) = self.rhs.next().await? {
-                self.presence.add(&tile);
-            }
-            self.is_ready = true;
-        }
+        // The left side starts first, because its error comes before one of the right side.
         while let Some(mut tile) = self.lhs.next().await? {
-            self.filter.apply(&mut tile, &mut self.presence);
+            let mut presence = match self.presence.take() {
+                Some(presence) => presence,
+                None => self.presence().await?,
+            };
+            self.filter.apply(&mut tile, &mut presence);
+            self.presence = Some(presence);
             if !tile.is_empty() {
                 return Ok(Some(tile));
             }
+        }
+        if self.presence.is_none() {
+            self.presence = Some(self.presence().await?);
         }
         Ok(None)
     }
@@ -155,10 +180,11 @@ impl Union {
 
     async fn run(&mut self) -> Result<HeldTiles> {
         let grid = self.lhs.grid();
-        let mut presence = Presence::new(self.choice.clone(), grid);
+        let lease = self.cx.lease(0)?;
+        let mut presence = Presence::new(self.choice.clone(), grid, lease);
         let mut all = MergingCollector::new(Arc::clone(&self.cx), grid, Overlap::AtStep);
         while let Some(tile) = self.lhs.next().await? {
-            presence.add(&tile);
+            presence.add(&tile)?;
             all.add(&tile)?;
         }
         while let Some(mut tile) = self.rhs.next().await? {

@@ -77,7 +77,9 @@ impl Planner {
                 } else {
                     Filter::Missing
                 };
-                let operator = FilterByPresence::new(lhs.operator, rhs.operator, filter, choice);
+                let cx = Arc::clone(&self.cx);
+                let operator =
+                    FilterByPresence::new(cx, lhs.operator, rhs.operator, filter, choice);
                 Built {
                     operator: Box::new(operator),
                     names: lhs.names,
