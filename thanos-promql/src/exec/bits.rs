@@ -42,6 +42,12 @@ pub(crate) fn count(bits: &[u64]) -> usize {
     bits.iter().map(|word| word.count_ones() as usize).sum()
 }
 
+/// Returns one past the index of the last bit that is set.
+pub(crate) fn end(bits: &[u64]) -> usize {
+    let last = bits.iter().rposition(|word| *word != 0);
+    last.map_or(0, |at| (at + 1) * 64 - bits[at].leading_zeros() as usize)
+}
+
 /// Reports whether both have a bit in common.
 pub(crate) fn intersects(a: &[u64], b: &[u64]) -> bool {
     a.iter().zip(b).any(|(a, b)| a & b != 0)
@@ -104,6 +110,7 @@ mod tests {
         assert_eq!(count(&bits), 4);
         clear(&mut bits, 64);
         assert!(get(&bits, 63) && !get(&bits, 64));
+        assert_eq!((end(&bits), end(&bits[..2]), end(&[0])), (130, 64, 0));
     }
 
     #[test]

@@ -113,8 +113,6 @@ fn aggregate(node: &ast::AggregateExpr, times: &QueryTimes) -> Result<Aggregate>
             .transpose()?,
         by: node.grouping == Grouping::By,
         labels: node.labels.iter().map(ToString::to_string).collect(),
-        expr_span: node.expr.span(),
-        param_span: node.param.as_ref().map_or(node.span, Expr::span),
     })
 }
 

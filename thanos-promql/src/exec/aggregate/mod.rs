@@ -5,6 +5,7 @@
 
 pub(crate) mod count_values;
 pub(crate) mod fold;
+mod heap;
 pub(crate) mod histogram;
 pub(crate) mod pick;
 pub(crate) mod quantile;
@@ -35,6 +36,8 @@ pub(crate) struct Groups {
     choice: LabelChoice,
     index: LabelIndex,
     pub(crate) ids: Vec<SeriesId>,
+    /// One past the last step of each group, and one past its last step with a name that is to be dropped.
+    ends: Vec<(usize, usize)>,
 }
 
 impl Groups {
@@ -43,6 +46,7 @@ impl Groups {
             choice,
             index: LabelIndex::default(),
             ids: Vec::new(),
+            ends: Vec::new(),
         }
     }
 
@@ -52,9 +56,22 @@ impl Groups {
         let is_new = new.is_some();
         if let Some(labels) = new {
             self.ids.push(SeriesId::new(labels));
+            self.ends.push((0, 0));
         }
-        self.ids[group].drop_name |= id.drop_name;
         (group, is_new)
+    }
+
+    /// Notes the steps of a series, which decide whether the name of its group is dropped.
+    ///
+    /// COMPAT: Prometheus drops it when a series at the last step of the group has a name to be dropped.
+    fn note_steps(&mut self, group: usize, id: &SeriesId, valid: &[u64]) {
+        let end = bits::end(valid);
+        let (last, last_dropped) = &mut self.ends[group];
+        *last = end.max(*last);
+        if id.drop_name {
+            *last_dropped = end.max(*last_dropped);
+        }
+        self.ids[group].drop_name = *last_dropped > 0 && *last_dropped == *last;
     }
 
     /// Returns the bytes that the labels of a group take.
@@ -101,6 +118,7 @@ impl<F: Fold> Aggregate<F> {
                 if is_new {
                     cells.add_group(self.groups.label_bytes(group))?;
                 }
+                self.groups.note_steps(group, id, row.valid);
                 cells.fold(group, id, row)?;
             }
         }

@@ -7,6 +7,7 @@ use thanos_core::labels::LabelHasher;
 use thanos_core::text::{FloatFormat, GoFloat};
 
 use super::Groups;
+use super::heap::{Member, heaped, largest, smallest};
 use super::remarks::Remarks;
 use crate::annotations::Annotation;
 use crate::error::{Error, Result};
@@ -18,7 +19,6 @@ use crate::exec::labels::LabelChoice;
 use crate::exec::operator::{BoxOperator, Operator};
 use crate::exec::scalar::{Scalar, Scalars};
 use crate::exec::tile::{Cell, Row, Tile};
-use crate::functions::order::{descending_nan_last, nan_last};
 use crate::parser::Span;
 
 /// How series are picked.
@@ -67,11 +67,42 @@ impl PickAggregate {
     async fn run(&mut self) -> Result<HeldTiles> {
         let grid = self.input.grid();
         let params = self.param.eval(&self.cx, grid).await?;
-        let block = Block::collect(&self.cx, &mut self.input).await?;
+        let mut block = Block::collect(&self.cx, &mut self.input).await?;
         let picker = match self.pick {
             Pick::Ratio => self.ratio_picker(&block, params)?,
             Pick::Top | Pick::Bottom | Pick::First => self.count_picker(params)?,
         };
+        let words = bits::words(grid.len());
+        // A group, a place in it, an offset of the ratio and the bits of what is picked.
+        let lease = self.cx.lease((block.len() * (32 + 8 * words)) as u64)?;
+        let members = self.members(&block);
+        if grid.len() == 1 {
+            block.lease_copy()?;
+            let mut cutter = TileCutter::new(grid);
+            for group in &members {
+                let rows = rows_of(&block, group);
+                for (at, _) in picker.pick_of(0, (group, &rows), &mut self.remarks) {
+                    cutter.push(block.id(group[at]).clone(), rows[at]);
+                }
+            }
+            return Ok(HeldTiles::new(cutter.finish(), Some(block.into_lease())));
+        }
+        let mut picked = vec![0; words * block.len()];
+        for group in &members {
+            self.cx.turn().await?;
+            let rows = rows_of(&block, group);
+            for step in 0..grid.len() {
+                for (at, _) in picker.pick_of(step, (group, &rows), &mut self.remarks) {
+                    bits::set(&mut picked[group[at] * words..][..words], step);
+                }
+            }
+        }
+        drop(lease);
+        Ok(block.keep(&picked))
+    }
+
+    /// Returns the series of each group.
+    fn members(&mut self, block: &Block) -> Vec<Vec<usize>> {
         let mut members: Vec<Vec<usize>> = Vec::new();
         for series in 0..block.len() {
             let (group, is_new) = self.groups.of(block.id(series));
@@ -80,13 +111,7 @@ impl PickAggregate {
             }
             members[group].push(series);
         }
-        let remarks = &mut self.remarks;
-        let tiles = if grid.len() == 1 {
-            pick_instant(&block, &members, &picker, (grid, remarks))
-        } else {
-            pick_range(&block, &members, &picker, (grid, remarks))
-        };
-        Ok(HeldTiles::new(tiles, Some(block.into_lease())))
+        members
     }
 
     /// Checks the counts; also when there is nothing to pick from.
@@ -174,48 +199,52 @@ impl Picker {
     }
 
     /// Returns the picked ones of `members`, (series, value), in the order of the result.
-    fn pick(&self, step: usize, members: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
+    fn pick(
+        &self,
+        step: usize,
+        group: &[usize],
+        members: impl Iterator<Item = Member>,
+    ) -> Vec<Member> {
         match self {
             Self::Nothing => Vec::new(),
             Self::Ratio(offsets, ratios) => {
                 let ratio = ratios.get(step).clamp(-1.0, 1.0);
-                members
-                    .filter(|(series, _)| is_sampled(ratio, offsets[*series]))
-                    .collect()
+                heaped(members.filter(|(at, _)| is_sampled(ratio, offsets[group[*at]])))
             }
             Self::Count(pick, counts) => {
                 let count = to_count(counts.get(step));
                 match pick {
-                    Pick::Top => best(count, members, |a, b| a < b || a.is_nan()),
-                    Pick::Bottom => best(count, members, |a, b| a > b || a.is_nan()),
-                    Pick::First | Pick::Ratio => members.take(count).collect(),
+                    Pick::Top => largest(count, members),
+                    Pick::Bottom => smallest(count, members),
+                    Pick::First | Pick::Ratio => heaped(members.take(count)),
                 }
             }
         }
     }
 
-    /// Returns the picked ones of a group at a step.
+    /// Returns the picked ones of a group at a step, by their place in the group.
     fn pick_of(
         &self,
         step: usize,
-        (block, group): (&Block, &[usize]),
+        (group, rows): (&[usize], &[Row<'_>]),
         remarks: &mut Remarks,
-    ) -> Vec<(usize, f64)> {
+    ) -> Vec<Member> {
         if self.is_idle(step) {
             return Vec::new();
         }
-        let values = group.iter().filter_map(|&series| {
-            match block.row(series).get(step)? {
-                Cell::Float(value) => Some((series, value)),
+        let values = rows
+            .iter()
+            .enumerate()
+            .filter_map(|(at, row)| match row.get(step)? {
+                Cell::Float(value) => Some((at, value)),
                 Cell::Histogram(_) if self.orders_by_value() => {
                     remarks.ignored();
                     None
                 }
                 // Histograms stand among the floats as zero, which only matters for the order.
-                Cell::Histogram(_) => Some((series, 0.0)),
-            }
-        });
-        self.pick(step, values)
+                Cell::Histogram(_) => Some((at, 0.0)),
+            });
+        self.pick(step, group, values)
     }
 }
 
@@ -233,131 +262,8 @@ fn to_count(value: f64) -> usize {
     if value < 1.0 { 0 } else { value as usize }
 }
 
-/// Returns the `count` best members, the best first; `is_worse(a, b)` is the order of the heap.
-///
-/// Which of several equal members stay is decided by the heap, so it is Go's `container/heap`.
-fn best(
-    count: usize,
-    members: impl Iterator<Item = (usize, f64)>,
-    is_worse: impl Fn(f64, f64) -> bool,
-) -> Vec<(usize, f64)> {
-    let mut heap: Vec<(usize, f64)> = Vec::new();
-    if count == 0 {
-        return heap;
-    }
-    for member in members {
-        if heap.len() < count {
-            heap.push(member);
-            sift_up(&mut heap, &is_worse);
-        } else if is_replaced(heap[0].1, member.1, &is_worse) {
-            heap[0] = member;
-            sift_down(&mut heap, &is_worse);
-        }
-    }
-    sort_best_first(&mut heap, &is_worse);
-    heap
-}
-
-fn is_replaced(root: f64, value: f64, is_worse: impl Fn(f64, f64) -> bool) -> bool {
-    if root.is_nan() {
-        return !value.is_nan();
-    }
-    is_worse(root, value)
-}
-
-fn sift_up(heap: &mut [(usize, f64)], is_worse: impl Fn(f64, f64) -> bool) {
-    let mut at = heap.len() - 1;
-    while at > 0 {
-        let parent = (at - 1) / 2;
-        if !is_worse(heap[at].1, heap[parent].1) {
-            return;
-        }
-        heap.swap(at, parent);
-        at = parent;
-    }
-}
-
-fn sift_down(heap: &mut [(usize, f64)], is_worse: impl Fn(f64, f64) -> bool) {
-    let mut at = 0;
-    loop {
-        let left = 2 * at + 1;
-        if left >= heap.len() {
-            return;
-        }
-        let mut child = left;
-        if left + 1 < heap.len() && is_worse(heap[left + 1].1, heap[left].1) {
-            child = left + 1;
-        }
-        if !is_worse(heap[child].1, heap[at].1) {
-            return;
-        }
-        heap.swap(at, child);
-        at = child;
-    }
-}
-
-/// Sorts as Go's `sort.Sort` does up to 12 elements, by insertion; longer ones keep ties in place.
-fn sort_best_first(heap: &mut [(usize, f64)], is_worse: impl Fn(f64, f64) -> bool) {
-    if heap.len() > 12 {
-        let is_top = is_worse(0.0, 1.0);
-        let order = if is_top {
-            descending_nan_last
-        } else {
-            nan_last
-        };
-        heap.sort_by(|a, b| order(a.1, b.1));
-        return;
-    }
-    for i in 1..heap.len() {
-        let mut at = i;
-        while at > 0 && is_worse(heap[at - 1].1, heap[at].1) {
-            heap.swap(at - 1, at);
-            at -= 1;
-        }
-    }
-}
-
-/// Picks for one step: groups in order, in each the order of the pick.
-fn pick_instant(
-    block: &Block,
-    members: &[Vec<usize>],
-    picker: &Picker,
-    (grid, remarks): (Grid, &mut Remarks),
-) -> Vec<Tile> {
-    let mut cutter = TileCutter::new(grid);
-    for group in members {
-        for (series, _) in picker.pick_of(0, (block, group), remarks) {
-            cutter.push(block.id(series).clone(), block.row(series));
-        }
-    }
-    cutter.finish()
-}
-
-/// Picks for each step; series stay in the order of the input.
-fn pick_range(
-    block: &Block,
-    members: &[Vec<usize>],
-    picker: &Picker,
-    (grid, remarks): (Grid, &mut Remarks),
-) -> Vec<Tile> {
-    let words = bits::words(grid.len());
-    let mut picked = vec![0; words * block.len()];
-    for group in members {
-        for step in 0..grid.len() {
-            for (series, _) in picker.pick_of(step, (block, group), remarks) {
-                bits::set(&mut picked[series * words..][..words], step);
-            }
-        }
-    }
-    let mut cutter = TileCutter::new(grid);
-    for series in 0..block.len() {
-        let row = Row {
-            valid: &picked[series * words..][..words],
-            ..block.row(series)
-        };
-        cutter.push(block.id(series).clone(), row);
-    }
-    cutter.finish()
+fn rows_of<'a>(block: &'a Block, group: &[usize]) -> Vec<Row<'a>> {
+    group.iter().map(|&series| block.row(series)).collect()
 }
 
 #[async_trait]
@@ -377,33 +283,6 @@ impl Operator for PickAggregate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn top(count: usize, values: &[f64]) -> Vec<usize> {
-        let members = values.iter().copied().enumerate();
-        let picked = best(count, members, |a, b| a < b || a.is_nan());
-        picked.into_iter().map(|(series, _)| series).collect()
-    }
-
-    #[test]
-    fn the_best_come_first() {
-        assert_eq!(top(2, &[1.0, 3.0, 2.0]), [1, 2]);
-        assert_eq!(top(5, &[1.0, 3.0, 2.0]), [1, 2, 0]);
-        assert_eq!(top(0, &[1.0]), [0; 0]);
-    }
-
-    #[test]
-    fn ties_are_broken_as_by_gos_heap() {
-        // The root of the heap, the first of the equal ones, makes place.
-        assert_eq!(top(2, &[1.0, 1.0, 2.0]), [2, 1]);
-        assert_eq!(top(2, &[1.0, 1.0, 1.0]), [0, 1]);
-    }
-
-    #[test]
-    fn nan_is_worse_than_anything() {
-        assert_eq!(top(1, &[f64::NAN, f64::NEG_INFINITY]), [1]);
-        assert_eq!(top(2, &[f64::NAN, 1.0, 2.0]), [2, 1]);
-        assert_eq!(top(2, &[1.0, f64::NAN]), [0, 1]);
-    }
 
     #[test]
     fn a_ratio_and_its_complement_cover_all() {

@@ -78,10 +78,13 @@ impl QuantileAggregate {
         while let Some(tile) = self.input.next().await? {
             for (id, row) in tile.rows() {
                 let (group, is_new) = self.groups.of(id);
+                self.groups.note_steps(group, id, row.valid);
                 let mut bytes = bits::count(row.valid) * 16;
                 if is_new {
                     lists.resize_with(lists.len() + grid.len(), Vec::new);
-                    bytes += grid.len() * size_of::<Vec<f64>>() + self.groups.label_bytes(group);
+                    // A list, and the result.
+                    let step_bytes = size_of::<Vec<f64>>() + size_of::<f64>();
+                    bytes += grid.len() * step_bytes + self.groups.label_bytes(group);
                 }
                 lease.grow(bytes as u64)?;
                 if row.iter_histograms().next().is_some() {

@@ -38,7 +38,7 @@ impl Planner {
                 let param = self.parameter(node, place)?;
                 let cx = Arc::clone(&self.cx);
                 let choice = choice(node, &node.labels);
-                let remarks = self.remarks(node, node.expr_span);
+                let remarks = self.remarks(node, node.expr.span);
                 Box::new(QuantileAggregate::new(
                     cx,
                     input.operator,
@@ -71,7 +71,7 @@ impl Planner {
 
     fn folding<F: Fold>(&self, node: &plan::Aggregate, input: BoxOperator) -> BoxOperator {
         let choice = choice(node, &node.labels);
-        let remarks = self.remarks(node, node.expr_span);
+        let remarks = self.remarks(node, node.expr.span);
         Box::new(Aggregate::<F>::new(
             Arc::clone(&self.cx),
             input,
@@ -128,7 +128,7 @@ impl Planner {
 
     fn parameter(&mut self, node: &plan::Aggregate, place: &Place) -> Result<(Scalar, Span)> {
         let param = node.param.as_ref().ok_or_else(|| missing_parameter(node))?;
-        Ok((self.scalar(param, place)?, node.param_span))
+        Ok((self.scalar(param, place)?, param.span))
     }
 }
 
