@@ -315,9 +315,11 @@ fn write_histogram_point(out: &mut Vec<u8>, time: Timestamp, histogram: &FloatHi
     write_quoted_float(out, histogram.count);
     out.put(",\"sum\":");
     write_quoted_float(out, histogram.sum);
+    let mut is_open = false;
     let buckets = histogram.all_buckets();
-    for (i, bucket) in buckets.filter(|bucket| bucket.count != 0.0).enumerate() {
-        out.put(if i == 0 { ",\"buckets\":[[" } else { ",[" });
+    for bucket in buckets.filter(|bucket| bucket.count != 0.0) {
+        out.put(if is_open { ",[" } else { ",\"buckets\":[[" });
+        is_open = true;
         out.put(itoa::Buffer::new().format(bucket.boundary_rule()));
         for number in [bucket.lower, bucket.upper, bucket.count] {
             out.put(",");
@@ -325,7 +327,7 @@ fn write_histogram_point(out: &mut Vec<u8>, time: Timestamp, histogram: &FloatHi
         }
         out.put("]");
     }
-    if histogram.all_buckets().any(|bucket| bucket.count != 0.0) {
+    if is_open {
         out.put("]");
     }
     out.put("}]");
@@ -339,6 +341,9 @@ fn write_quoted_float(out: &mut Vec<u8>, value: f64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use thanos_core::histogram::{BucketLayout, CUSTOM_BUCKETS_SCHEMA, Span};
     use thanos_core::labels::Labels;
 
     use super::*;
@@ -393,6 +398,80 @@ mod tests {
             ),
         ] {
             assert_eq!(text(value), json);
+        }
+    }
+
+    /// Returns the JSON of a histogram with these counts.
+    fn histogram_json(
+        layout: BucketLayout,
+        (positive, negative): (&[f64], &[f64]),
+        [count, zero_count, sum]: [f64; 3],
+    ) -> String {
+        let mut histogram = FloatHistogram::new(Arc::new(layout), positive, negative).unwrap();
+        histogram.count = count;
+        histogram.zero_count = zero_count;
+        histogram.sum = sum;
+        text(Value::Vector(vec![Sample {
+            labels: Labels::empty(),
+            time: Timestamp::from_millis(1500),
+            value: SampleValue::Histogram(Arc::new(histogram)),
+        }]))
+    }
+
+    #[test]
+    fn histograms_are_written_as_prometheus_does() {
+        let spans = |offset, length| vec![Span { offset, length }];
+        let json = [
+            histogram_json(
+                BucketLayout {
+                    zero_threshold: 0.3,
+                    positive_spans: spans(-1, 3),
+                    negative_spans: spans(-1, 2),
+                    ..BucketLayout::default()
+                },
+                (&[1.0, 0.0, 1e-7], &[3.0, 4.0]),
+                [1e21, 2.5, f64::NAN],
+            ),
+            histogram_json(
+                BucketLayout {
+                    schema: CUSTOM_BUCKETS_SCHEMA,
+                    positive_spans: spans(0, 3),
+                    custom_values: vec![-0.5, 10.0],
+                    ..BucketLayout::default()
+                },
+                (&[1.0, 2.0, 3.0], &[]),
+                [6.0, 0.0, f64::NEG_INFINITY],
+            ),
+            histogram_json(
+                BucketLayout {
+                    positive_spans: spans(0, 1),
+                    ..BucketLayout::default()
+                },
+                (&[0.0], &[]),
+                [0.0, 0.0, -0.0],
+            ),
+            histogram_json(
+                BucketLayout {
+                    schema: -4,
+                    positive_spans: spans(64, 2),
+                    ..BucketLayout::default()
+                },
+                (&[-1.0, 3.0], &[]),
+                [2.0, 0.0, 1e300],
+            ),
+        ];
+        // What jsonutil.MarshalHistogram of Prometheus writes for them.
+        let expected = [
+            r#"{"count":"1e+21","sum":"NaN","buckets":[[1,"-1","-0.5","4"],[1,"-0.5","-0.3","3"],[3,"-0.3","0.3","2.5"],[0,"0.3","0.5","1"],[0,"1","2","1e-07"]]}"#,
+            r#"{"count":"6","sum":"-Inf","buckets":[[3,"-Inf","-0.5","1"],[0,"-0.5","10","2"],[0,"10","+Inf","3"]]}"#,
+            r#"{"count":"0","sum":"-0"}"#,
+            r#"{"count":"2","sum":"1e+300","buckets":[[0,"2.7430620343968443e+303","1.7976931348623157e+308","-1"],[0,"1.7976931348623157e+308","+Inf","3"]]}"#,
+        ];
+        for (json, expected) in json.iter().zip(expected) {
+            let whole = format!(
+                r#"{{"resultType":"vector","result":[{{"metric":{{}},"histogram":[1.500,{expected}]}}]}}"#
+            );
+            assert_eq!(*json, whole);
         }
     }
 

@@ -132,6 +132,24 @@ fn histograms_may_be_empty_custom_and_repeated() {
 }
 
 #[test]
+fn printed_histograms_read_as_the_same() {
+    for text in [
+        "{{}}",
+        "{{count:1}}",
+        "{{schema:3 count:4.5 sum:-0.25 z_bucket:1 z_bucket_w:0.001 offset:-2 buckets:[1 0 2.5] n_offset:7 n_buckets:[1e-07]}}",
+        "{{count:NaN sum:1 counter_reset_hint:gauge}}",
+        "{{schema:-53 count:6 sum:1e+30 custom_values:[-0.5 10] counter_reset_hint:reset buckets:[1 2 3]}}",
+        "{{schema:-53 custom_values:[1 2] counter_reset_hint:not_reset offset:2 buckets:[3]}}",
+    ] {
+        let run = &histograms(&format!("m {text}"))[0];
+        assert_eq!(run.first.literal().to_string(), text);
+    }
+    let padded = &histograms("m {{buckets:[0 0 1 0 2 0] n_buckets:[0]}}")[0];
+    let text = padded.first.literal().to_string();
+    assert_eq!(text, "{{offset:2 buckets:[1 0 2]}}");
+}
+
+#[test]
 fn messages() {
     for (text, expected) in [
         (
