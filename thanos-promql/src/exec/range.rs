@@ -14,7 +14,7 @@ use super::grid::Grid;
 use super::names::drop_name;
 use super::operator::{BoxOperator, Operator};
 use super::rows::{RowMaker, SelectRows};
-use super::samples::{SampleBuffer, StaleMarkers};
+use super::samples::{Detail, SampleBuffer, StaleMarkers};
 use super::scalar::{Scalar, Scalars};
 use super::select::Shift;
 use super::source::{ChunkedSeries, SeriesSource};
@@ -36,6 +36,8 @@ pub(crate) struct RangeCall {
     pub(crate) range_ms: i64,
     pub(crate) shift: Shift,
     pub(crate) extension: Option<RangeExtension>,
+    /// Which part of native histograms the call and what is around it need.
+    pub(crate) detail: Detail,
     pub(crate) tally: Tally,
     /// The place of the first argument, for annotations.
     pub(crate) span: Span,
@@ -213,7 +215,7 @@ impl RowMaker for Arc<Ready> {
         series: &ChunkedSeries,
         buffer: &mut SampleBuffer,
     ) -> Result<()> {
-        let columns = buffer.decode(series, StaleMarkers::Drop)?;
+        let columns = buffer.decode(series, StaleMarkers::Drop, self.call.detail)?;
         self.add_columns(tile, &SeriesId::new(series.labels.clone()), columns)
     }
 }

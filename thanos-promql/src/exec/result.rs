@@ -14,7 +14,7 @@ use super::context::Context;
 use super::labels::without_metadata;
 use super::names::Overlap;
 use super::operator::BoxOperator;
-use super::samples::{SampleBuffer, StaleMarkers};
+use super::samples::{Detail, SampleBuffer, StaleMarkers};
 use super::source::{Popped, SeriesSource};
 use super::tally::Tally;
 use super::tile::{Cell, Row, SeriesId, Tile, histogram_bytes};
@@ -123,7 +123,7 @@ pub(crate) async fn window(
             Popped::End => break,
             Popped::Starved => source.fill().await?,
             Popped::Series(series) => {
-                let columns = buffer.decode(&series, StaleMarkers::Drop)?;
+                let columns = buffer.decode(&series, StaleMarkers::Drop, Detail::Buckets)?;
                 let reach = window::reach(extension, cx.lookback_ms);
                 let found = columns.between(borders.0 - reach.0, borders.1 + reach.1);
                 let extended = match extension {

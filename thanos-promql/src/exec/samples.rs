@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk};
+use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk, StatsDecoder};
 use thanos_core::histogram::{STALE_NAN, is_stale_nan};
 
 use super::source::ChunkedSeries;
@@ -31,6 +31,15 @@ pub(crate) enum StaleMarkers {
     Drop,
 }
 
+/// Which part of native histograms is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// All of them.
+    Buckets,
+    /// The number of observations and their sum; buckets may be left out.
+    Statistics,
+}
+
 impl SampleBuffer {
     /// Replaces the content by the samples of `series`.
     ///
@@ -39,13 +48,17 @@ impl SampleBuffer {
         &mut self,
         series: &ChunkedSeries,
         markers: StaleMarkers,
+        detail: Detail,
     ) -> Result<Columns<'_>> {
         self.times.clear();
         self.values.clear();
         self.histograms.clear();
         self.starts.clear();
+        // With overlaps it is not known before merging which sample comes before which, so neither are resets.
+        let mut statistics =
+            (detail == Detail::Statistics && !overlap(&series.chunks)).then(StatsDecoder::new);
         for chunk in &series.chunks {
-            self.decode_chunk(series, chunk)?;
+            self.decode_chunk(series, chunk, statistics.as_mut())?;
             self.append();
         }
         // After merging, so that a marker that counts hides the value of another chunk at its time.
@@ -60,7 +73,12 @@ impl SampleBuffer {
         })
     }
 
-    fn decode_chunk(&mut self, series: &ChunkedSeries, part: &SeriesChunk) -> Result<()> {
+    fn decode_chunk(
+        &mut self,
+        series: &ChunkedSeries,
+        part: &SeriesChunk,
+        statistics: Option<&mut StatsDecoder>,
+    ) -> Result<()> {
         let ChunkPayload::Raw(raw) = &part.payload else {
             let what = format!(
                 "downsampled chunks without raw samples in {}",
@@ -69,8 +87,11 @@ impl SampleBuffer {
             return Err(Error::unimplemented(what));
         };
         self.samples.clear();
-        chunk::decode(raw, &mut self.samples)
-            .map_err(|error| Error::expanding_series(error.context(&series.labels)))
+        let decoded = match statistics {
+            None => chunk::decode(raw, &mut self.samples),
+            Some(statistics) => statistics.decode(raw, &mut self.samples),
+        };
+        decoded.map_err(|error| Error::expanding_series(error.context(&series.labels)))
     }
 
     /// Appends the chunk that was decoded last.
@@ -83,13 +104,6 @@ impl SampleBuffer {
         let overlaps = self.times.last().is_some_and(|last| last >= first);
         self.times.extend_from_slice(times);
         self.values.extend_from_slice(values);
-        let starts = self.samples.starts();
-        if !starts.is_empty() {
-            self.starts.resize(from, 0);
-            self.starts.extend_from_slice(starts);
-        } else if !self.starts.is_empty() {
-            self.starts.resize(self.times.len(), 0);
-        }
         if !self.samples.is_float_only() {
             self.append_histograms(from);
         } else if !self.histograms.is_empty() {
@@ -145,6 +159,15 @@ impl SampleBuffer {
         reorder(&mut self.histograms, start, &order);
         reorder(&mut self.starts, start, &order);
     }
+}
+
+/// Reports whether chunks follow each other otherwise than in the order of their times.
+fn overlap(chunks: &[SeriesChunk]) -> bool {
+    let times = |pair: &[SeriesChunk]| (pair[0].time_range(), pair[1].time_range());
+    chunks
+        .windows(2)
+        .map(times)
+        .any(|(first, second)| first.max >= second.min)
 }
 
 /// Keeps the items of `column` at the indices for which `is_kept` holds.
@@ -249,11 +272,15 @@ mod tests {
             &[(5, 15, 2.0), (0, 20, 2.0), (7, 30, STALE_NAN), (7, 40, 2.0)],
             &[(0, 50, 3.0)],
         ]);
-        let columns = buffer.decode(&mixed, StaleMarkers::Drop).unwrap();
+        let columns = buffer
+            .decode(&mixed, StaleMarkers::Drop, Detail::Buckets)
+            .unwrap();
         assert_eq!(columns.times, [10, 15, 20, 40, 50]);
         assert_eq!(columns.starts, [0, 5, 0, 7, 0]);
         let without = series(&[&[(0, 10, 1.0)]]);
-        let columns = buffer.decode(&without, StaleMarkers::Keep).unwrap();
+        let columns = buffer
+            .decode(&without, StaleMarkers::Keep, Detail::Buckets)
+            .unwrap();
         assert!(columns.starts.is_empty());
     }
 
@@ -295,7 +322,7 @@ mod tests {
                 expected.entry(*time).or_insert(*value);
             }
             let mut buffer = SampleBuffer::default();
-            let columns = buffer.decode(&series, StaleMarkers::Keep).unwrap();
+            let columns = buffer.decode(&series, StaleMarkers::Keep, Detail::Buckets).unwrap();
             let bits = |value: &f64| value.to_bits();
             prop_assert_eq!(columns.times, expected.keys().copied().collect::<Vec<_>>());
             prop_assert_eq!(
@@ -303,7 +330,7 @@ mod tests {
                 expected.values().map(bits).collect::<Vec<_>>()
             );
             expected.retain(|_, value| !is_stale_nan(*value));
-            let columns = buffer.decode(&series, StaleMarkers::Drop).unwrap();
+            let columns = buffer.decode(&series, StaleMarkers::Drop, Detail::Buckets).unwrap();
             prop_assert_eq!(columns.times, expected.keys().copied().collect::<Vec<_>>());
         }
     }

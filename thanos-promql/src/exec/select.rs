@@ -6,7 +6,7 @@ use super::context::Context;
 use super::grid::Grid;
 use super::names::drop_name;
 use super::rows::RowMaker;
-use super::samples::{SampleBuffer, StaleMarkers, look_back};
+use super::samples::{Detail, SampleBuffer, StaleMarkers, look_back};
 use super::source::ChunkedSeries;
 use super::tally::Tally;
 use super::tile::{Cell, SeriesId, Tile};
@@ -46,6 +46,7 @@ pub(crate) struct InstantSelect {
     pub(crate) grid: Grid,
     pub(crate) shift: Shift,
     pub(crate) wanted: Wanted,
+    pub(crate) detail: Detail,
     pub(crate) tally: Tally,
 }
 
@@ -56,7 +57,7 @@ impl RowMaker for InstantSelect {
         series: &ChunkedSeries,
         buffer: &mut SampleBuffer,
     ) -> Result<()> {
-        let samples = buffer.decode(series, StaleMarkers::Keep)?;
+        let samples = buffer.decode(series, StaleMarkers::Keep, self.detail)?;
         let mut id = SeriesId::new(series.labels.clone());
         if self.wanted != Wanted::Value {
             drop_name(&self.cx, &mut id);

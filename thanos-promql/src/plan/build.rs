@@ -7,6 +7,7 @@ use thanos_core::time::Timestamp;
 
 use super::{Aggregate, Binary, Call, Kind, Node, Plan, Selector, Subquery};
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::samples::Detail;
 use crate::exec::select::Shift;
 use crate::functions::math::millis_to_secs;
 use crate::parser::ast::{self, AtModifier, DurationValue, Expr, Grouping, TimeShift};
@@ -185,6 +186,7 @@ fn selector(node: &ast::VectorSelector, times: &QueryTimes) -> Result<Selector> 
         matchers: matchers.into(),
         shift: shift(&node.shift, times)?,
         extension: node.extension,
+        detail: Detail::Buckets,
     })
 }
 

@@ -10,11 +10,13 @@ pub(crate) mod physical;
 pub(crate) mod profile;
 mod propagate;
 pub(crate) mod share;
+mod statistics;
 
 use std::sync::Arc;
 
 use thanos_core::labels::Matcher;
 
+use crate::exec::samples::Detail;
 use crate::exec::select::Shift;
 use crate::parser::ast::{RangeExtension, VectorMatching};
 use crate::parser::{AggregateOp, BinaryOp, Function, Span, ValueType};
@@ -61,6 +63,8 @@ pub(crate) struct Selector {
     pub(crate) shift: Shift,
     /// What becomes of the samples around a window, or around a step.
     pub(crate) extension: Option<RangeExtension>,
+    /// Which part of native histograms is needed.
+    pub(crate) detail: Detail,
 }
 
 /// A subquery.
@@ -130,5 +134,6 @@ impl Node {
 /// the step are marked, equal parts become one.
 pub(crate) fn optimise(plan: &Plan) -> Plan {
     let plan = propagate::propagate(&fold::fold(plan));
+    let plan = statistics::mark(&plan);
     share::unify(&invariant::mark(&plan))
 }

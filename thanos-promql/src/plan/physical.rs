@@ -27,6 +27,7 @@ use crate::exec::meter::Metered;
 use crate::exec::names::{MergeEqual, MetadataWatch, Overlap};
 use crate::exec::operator::{BoxOperator, Nothing};
 use crate::exec::rows::SelectRows;
+use crate::exec::samples::Detail;
 use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::{InstantSelect, Wanted};
 use crate::exec::shared::Shared;
@@ -306,6 +307,10 @@ impl Planner {
                     grid: place.grid,
                     shift: selector.shift,
                     wanted,
+                    detail: match wanted {
+                        Wanted::Value => selector.detail,
+                        Wanted::SampleTime | Wanted::StartTime => Detail::Statistics,
+                    },
                     tally: place.tally,
                 },
                 source,

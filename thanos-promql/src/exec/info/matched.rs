@@ -9,7 +9,7 @@ use crate::exec::bits;
 use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::labels::{LabelChoice, LabelIndex};
-use crate::exec::samples::{SampleBuffer, StaleMarkers, look_back};
+use crate::exec::samples::{Detail, SampleBuffer, StaleMarkers, look_back};
 use crate::exec::select::Shift;
 use crate::exec::source::ChunkedSeries;
 use crate::exec::tally::Tally;
@@ -77,7 +77,7 @@ impl InfoSeries {
         present: &[u64],
     ) -> Result<()> {
         cx.check()?;
-        let samples = buffer.decode(series, StaleMarkers::Keep)?;
+        let samples = buffer.decode(series, StaleMarkers::Keep, Detail::Buckets)?;
         let mut found: Vec<(usize, i64)> = Vec::new();
         let mut has_histogram = false;
         let times = self.grid.times_ms().map(|ms| self.shift.apply(ms));

@@ -15,6 +15,7 @@ use crate::exec::names::Overlap;
 use crate::exec::operator::{BoxOperator, Drain};
 use crate::exec::range::{RangeCall, RangeOverSelect, RangeOverSubquery};
 use crate::exec::relabel::{EditLabels, LabelEdit};
+use crate::exec::samples::Detail;
 use crate::exec::scalar::{Scalar, ScalarSeries};
 use crate::exec::select::Wanted;
 use crate::exec::sort::{OnlyFloats, Sort, SortKey};
@@ -90,13 +91,14 @@ impl Planner {
             Kind::Subquery(_) => Span { start: 0, end: 0 },
             _ => first.span,
         };
-        let range_call = |range_ms, shift, extension, tally, cx| RangeCall {
+        let range_call = |range_ms, shift, (extension, detail), tally, cx| RangeCall {
             cx,
             grid: place.grid,
             function,
             range_ms,
             shift,
             extension,
+            detail,
             tally,
             span,
         };
@@ -106,8 +108,8 @@ impl Planner {
                 check_extension(selector, call)?;
                 let reach_ms = function.reach(selector.extension, cx.lookback_ms);
                 let (source, names) = self.source(selector, place, *range_ms, reach_ms);
-                let (shift, extension) = (selector.shift, selector.extension);
-                let range_call = range_call(*range_ms, shift, extension, place.tally, cx);
+                let kind = (selector.extension, selector.detail);
+                let range_call = range_call(*range_ms, selector.shift, kind, place.tally, cx);
                 (
                     Box::new(RangeOverSelect::new(range_call, params, source)),
                     names,
@@ -121,7 +123,7 @@ impl Planner {
                 let input = self.subquery(subquery, place)?;
                 let (range_ms, shift) = (subquery.range_ms, subquery.shift);
                 let tally = place.tally.over_computed();
-                let range_call = range_call(range_ms, shift, None, tally, cx);
+                let range_call = range_call(range_ms, shift, (None, Detail::Buckets), tally, cx);
                 let operator = RangeOverSubquery::new(range_call, params, input.operator);
                 (Box::new(operator), input.names)
             }
@@ -144,6 +146,7 @@ impl Planner {
             range_ms: 0,
             shift: selector.shift,
             extension: selector.extension,
+            detail: selector.detail,
             tally: place.tally,
             span,
         };
