@@ -20,7 +20,9 @@ use bytes::Bytes;
 
 pub use self::aggr::{AggregateSet, decode_aggregates, encode_aggregates, payload};
 pub use self::build::{ChunkBuilder, OpenChunk, encode};
-pub use self::histogram::{FloatHistogramEncoder, HistogramEncoder, counter_reset_header};
+pub use self::histogram::{
+    FloatHistogramEncoder, HistogramEncoder, StatsDecoder, counter_reset_header,
+};
 pub use self::samples::{HistogramCounts, HistogramRef, SampleIter, SampleRef, Samples};
 pub use self::xor::XorEncoder;
 pub use self::xor2::Xor2Encoder;

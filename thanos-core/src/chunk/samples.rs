@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::histogram::{BucketLayout, CounterResetHint, FloatHistogram, Histogram};
+use crate::histogram::{
+    BucketLayout, CounterResetHint, FloatHistogram, Histogram, count_to_float, push_counts,
+};
 use crate::time::Timestamp;
 
 /// Samples in time order as columns.
@@ -122,10 +124,22 @@ impl HistogramRef<'_> {
     /// Returns a copy with float counts.
     pub fn to_float(&self) -> FloatHistogram {
         match self.counts {
-            HistogramCounts::Integer { .. } => self
-                .to_integer()
-                .expect("the counts are integers")
-                .to_float(),
+            HistogramCounts::Integer {
+                count,
+                zero_count,
+                deltas,
+            } => {
+                let mut buckets = Vec::with_capacity(deltas.len());
+                let (positive, negative) = deltas.split_at(self.layout.positive_len());
+                push_counts(positive, &mut buckets);
+                push_counts(negative, &mut buckets);
+                let mut copy = FloatHistogram::from_parts(Arc::clone(self.layout), buckets);
+                copy.counter_reset_hint = self.counter_reset_hint;
+                copy.count = count_to_float(count);
+                copy.zero_count = count_to_float(zero_count);
+                copy.sum = self.sum;
+                copy
+            }
             HistogramCounts::Float {
                 count,
                 zero_count,

@@ -155,17 +155,12 @@ fn run(data: &[u8], state: &mut State, times: &mut [i64], values: &mut [f64]) ->
                 same = (zero_bits(data, position) / 2).min(count - done);
             }
             let value = f64::from_bits(bits);
-            if !(RUN_LONG..=RUN_BLOCK).contains(&same)
-                || !fill_block(&mut times[done..], &mut values[done..], time, delta, value)
-            {
-                fill_run(
-                    &mut times[done..done + same],
-                    &mut values[done..done + same],
-                    time,
-                    delta,
-                    value,
-                );
-            }
+            fill_same(
+                (&mut times[done..], &mut values[done..]),
+                same,
+                (time, delta),
+                value,
+            );
             time = time.wrapping_add(delta.wrapping_mul(same as i64));
             done += same;
             position += 2 * same;
@@ -251,6 +246,22 @@ fn zero_bits(data: &[u8], position: usize) -> usize {
         zeros += 8;
     }
     zeros
+}
+
+/// Writes the samples of a run at the beginning of two columns.
+///
+/// Not inlined: what the fast loops for it prepare would be prepared for every sample.
+#[inline(never)]
+fn fill_same(
+    (times, values): (&mut [i64], &mut [f64]),
+    same: usize,
+    (time, delta): (i64, i64),
+    value: f64,
+) {
+    let is_block = (RUN_LONG..=RUN_BLOCK).contains(&same);
+    if !is_block || !fill_block(times, values, time, delta, value) {
+        fill_run(&mut times[..same], &mut values[..same], time, delta, value);
+    }
 }
 
 /// Writes the samples of a run.

@@ -10,7 +10,7 @@
 //!
 //! A signed field of n bits holds -(2^(n-1) - 1) ..= 2^(n-1). Source: Prometheus chunkenc, varbit.
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::{BitReader, BitWriter, PEEK_BITS};
 use crate::error::Result;
 
 /// The field sizes by the number of ones in the prefix.
@@ -77,7 +77,7 @@ impl BitReader<'_> {
         let ones = word.leading_ones().min(8);
         let bits = SIZES[ones as usize];
         let prefix = (ones + 1).min(8);
-        if prefix + bits <= super::bits::PEEK_BITS {
+        if prefix + bits <= PEEK_BITS {
             self.skip(prefix + bits)?;
             // Two shifts, because the field may be empty.
             return Ok((word << prefix >> 1 >> (63 - bits), bits));
@@ -86,104 +86,117 @@ impl BitReader<'_> {
         Ok((self.read(bits)?, bits))
     }
 
-    /// Fills `out` with signed varbit integers.
+    /// Reads a signed varbit integer for each item of `large`: small ones go to the beginning of `small`, the others
+    /// are added to `large` and are zero in `small`.
     ///
-    /// This is the inner loop of histogram chunks, whose integers are mostly small: one step of a table takes
-    /// several from the next byte, and several steps share one loaded word.
+    /// This is the inner loop of histogram chunks, whose integers are mostly small: a step of a table takes several
+    /// from the next bits, and several steps share one loaded word.
     ///
     /// # Errors
     ///
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the stream ends before.
+    ///
+    /// # Panics
+    ///
+    /// When `small` is not longer than `large` by [`SMALL_SLACK`].
     #[inline]
-    pub(crate) fn read_varbit_ints(&mut self, out: &mut [i64]) -> Result<()> {
+    pub(crate) fn read_varbit_ints(&mut self, large: &mut [i64], small: &mut [i8]) -> Result<()> {
+        let count = large.len();
+        assert_eq!(small.len(), count + SMALL_SLACK, "the slack is there");
         let mut at = 0;
-        while at < out.len() {
-            if self.remaining() < 64 {
-                out[at] = self.read_varbit_int()?;
-                at += 1;
-                continue;
-            }
-            let mut word = self.peek();
-            let mut left = super::bits::PEEK_BITS;
-            while at < out.len() && left >= SMALL_BITS_MAX {
-                let step = &STEPS[(word >> 56) as usize];
-                if step.count > 0
-                    && let Some(slots) = out.get_mut(at..at + STEP_MAX)
-                {
-                    // What is written beyond the count is overwritten by the next step.
-                    slots.copy_from_slice(&step.values);
-                    at += step.count as usize;
-                    word <<= step.bits;
-                    left -= step.bits;
+        while at < count {
+            if self.remaining() >= 64 {
+                let from = at;
+                at = self.read_small_ints(at, count, small)?;
+                if at > from {
                     continue;
                 }
-                let ones = word.leading_ones();
-                if ones > SMALL_ONES_MAX {
-                    break;
-                }
-                // For small integers a field has three bits for each one of the prefix.
-                let bits = 3 * ones;
-                let raw = word << (ones + 1) >> 1 >> (63 - bits);
-                let above = u64::from(raw > 1 << bits >> 1);
-                out[at] = raw.wrapping_sub(above << bits).cast_signed();
-                at += 1;
-                word <<= ones + 1 + bits;
-                left -= ones + 1 + bits;
             }
-            self.skip(super::bits::PEEK_BITS - left)?;
-            if at < out.len() && left >= SMALL_BITS_MAX {
-                out[at] = self.read_varbit_int()?;
-                at += 1;
-            }
+            let value = self.read_varbit_int()?;
+            small[at] = 0;
+            large[at] = large[at].wrapping_add(value);
+            at += 1;
         }
         Ok(())
     }
-}
 
-/// The most integers in one byte: zeros.
-const STEP_MAX: usize = 8;
-
-/// The integers that begin and end within a byte of the stream.
-#[derive(Clone, Copy)]
-struct Step {
-    values: [i64; STEP_MAX],
-    count: u32,
-    bits: u32,
-}
-
-/// The step for each byte.
-static STEPS: [Step; 256] = {
-    let mut steps = [Step {
-        values: [0; STEP_MAX],
-        count: 0,
-        bits: 0,
-    }; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut step = steps[byte];
-        while step.bits < 8 {
-            let rest = (byte << step.bits) & 0xFF;
-            if rest >> 7 == 0 {
-                step.bits += 1;
-            } else if rest >> 6 == 0b10 && step.bits + 5 <= 8 {
-                let raw = (rest >> 3 & 0b111) as i64;
-                step.values[step.count as usize] = if raw > 4 { raw - 8 } else { raw };
-                step.bits += 5;
-            } else {
+    /// Reads the small integers among the next bits; returns the index of the integer after them.
+    #[inline]
+    fn read_small_ints(&mut self, mut at: usize, count: usize, small: &mut [i8]) -> Result<usize> {
+        let mut word = self.peek();
+        let zeros = (word.leading_zeros().min(PEEK_BITS) as usize).min(count - at);
+        if zeros >= MANY_ZEROS {
+            small[at..at + zeros].fill(0);
+            self.skip(u32::try_from(zeros).expect("no more than one word shows"))?;
+            return Ok(at + zeros);
+        }
+        let mut used = 0;
+        for _ in 0..PEEK_BITS / STEP_BITS {
+            let step = STEPS[(word >> (64 - STEP_BITS)) as usize];
+            if step == 0 {
                 break;
             }
-            step.count += 1;
+            let mut taken = (step >> 48 & 0xFF) as usize;
+            let mut bits = (step >> 56) as u32;
+            if taken > count - at {
+                // The last ones come one by one; what follows them may look like one of them.
+                taken = usize::from(at < count);
+                bits = (1 + 4 * word.leading_ones()) * u32::from(at < count);
+            }
+            // What is written beyond the integers of the step is overwritten by the next one.
+            small[at..at + SMALL_SLACK].copy_from_slice(&step.to_le_bytes().map(u8::cast_signed));
+            at += taken;
+            word <<= bits;
+            used += bits;
         }
-        steps[byte] = step;
-        byte += 1;
+        self.skip(used)?;
+        Ok(at)
+    }
+}
+
+/// How many items an array for small integers is longer than their number.
+pub(crate) const SMALL_SLACK: usize = 8;
+/// From this number on zeros are not taken in steps.
+const MANY_ZEROS: usize = 24;
+/// The bits that decide a step.
+const STEP_BITS: u32 = 11;
+/// The most integers of a step.
+const STEP_INTS_MAX: u32 = 6;
+
+/// What whole integers of up to nine bits each the next bits of a stream begin with: six bytes of values, a byte with
+/// their number and one with their size in bits.
+static STEPS: [u64; 1 << STEP_BITS] = {
+    let mut steps = [0; 1 << STEP_BITS];
+    let mut index = 0;
+    while index < steps.len() {
+        steps[index] = step_of(index as u64);
+        index += 1;
     }
     steps
 };
 
-/// The most ones in the prefix of a small integer, one of up to 12 bits.
-const SMALL_ONES_MAX: u32 = 4;
-/// The most bits of a small integer with its prefix.
-const SMALL_BITS_MAX: u32 = 17;
+const fn step_of(bits: u64) -> u64 {
+    let word = bits << (64 - STEP_BITS);
+    let (mut values, mut count, mut used) = (0, 0, 0);
+    while count < STEP_INTS_MAX {
+        let rest = word << used;
+        let ones = rest.leading_ones();
+        // A field of a small integer has three bits for each one of the prefix.
+        let size = 1 + 4 * ones;
+        if ones > 2 || used + size > STEP_BITS {
+            break;
+        }
+        if ones > 0 {
+            let field = rest << (ones + 1) >> (64 - 3 * ones);
+            let above = field > 1 << (3 * ones - 1);
+            let value = field.wrapping_sub((above as u64) << (3 * ones));
+            values |= (value & 0xFF) << (8 * count);
+        }
+        count += 1;
+        used += size;
+    }
+    values | (count as u64) << 48 | (used as u64) << 56
+}
 
 impl BitWriter {
     /// Appends a signed varbit integer.
@@ -297,8 +310,11 @@ mod tests {
             writer.put(0b101, 3);
             let data = writer.finish();
             let mut reader = BitReader::new(&data, 0);
-            let mut read = vec![0; values.len()];
-            reader.read_varbit_ints(&mut read).unwrap();
+            let mut large = vec![0; values.len()];
+            let mut small = vec![7; values.len() + SMALL_SLACK];
+            reader.read_varbit_ints(&mut large, &mut small).unwrap();
+            let read = large.iter().zip(&small);
+            let read: Vec<i64> = read.map(|(large, small)| large + i64::from(*small)).collect();
             prop_assert_eq!(&read, &values);
             prop_assert_eq!(reader.read(3).unwrap(), 0b101);
 
@@ -306,7 +322,7 @@ mod tests {
             let mut one_by_one = BitReader::new(cut_data, 0);
             let all = values.iter().all(|_| one_by_one.read_varbit_int().is_ok());
             let mut reader = BitReader::new(cut_data, 0);
-            prop_assert_eq!(reader.read_varbit_ints(&mut read).is_ok(), all);
+            prop_assert_eq!(reader.read_varbit_ints(&mut large, &mut small).is_ok(), all);
         }
     }
 }

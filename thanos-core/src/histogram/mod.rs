@@ -30,6 +30,7 @@ pub use layout::{
     BucketLayout, CUSTOM_BUCKETS_SCHEMA, EXPONENTIAL_SCHEMA_MAX, EXPONENTIAL_SCHEMA_MIN,
 };
 pub use model::{CounterResetHint, FloatHistogram, Histogram};
+pub(crate) use model::{count_to_float, push_counts};
 pub use spans::Span;
 pub use statistics::{Estimate, NanObservations};
 pub use sum::{HistogramMean, HistogramSum};

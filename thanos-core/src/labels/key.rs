@@ -49,13 +49,10 @@ pub(super) fn unescape(text: &[u8], escapes: bool) -> Cow<'_, [u8]> {
     if !escapes {
         return Cow::Borrowed(text);
     }
-    // Inside well-formed text 0xFF only occurs as the mark of an escaped NUL.
-    Cow::Owned(
-        text.iter()
-            .copied()
-            .filter(|byte| *byte != ESCAPED)
-            .collect(),
-    )
+    // Only behind a NUL is it a mark; elsewhere it makes the text no UTF-8, which must not go unseen.
+    let is_mark = |at: usize| text[at] == ESCAPED && at > 0 && text[at - 1] == END;
+    let kept = (0..text.len()).filter(|&at| !is_mark(at));
+    Cow::Owned(kept.map(|at| text[at]).collect())
 }
 
 fn to_text(bytes: Cow<'_, [u8]>) -> Cow<'_, str> {

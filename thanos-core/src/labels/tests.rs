@@ -26,6 +26,16 @@ fn pairs() -> impl Strategy<Value = Vec<(String, String)>> {
     proptest::collection::btree_map(text(), text(), 0..5).prop_map(|map| map.into_iter().collect())
 }
 
+#[test]
+fn a_byte_that_marks_nothing_makes_a_key_unreadable() {
+    // It was dropped with the mark before it, so that two keys were the same labels.
+    let key = [&[0, 0xFF, 0xFF][..], "\u{e9}\0x\0".as_bytes()].concat();
+    assert!(Labels::from_key(Bytes::from(key)).is_err());
+    let key = [&[0, 0xFF][..], "\u{e9}\0x\0".as_bytes()].concat();
+    let labels = Labels::from_key(Bytes::from(key)).unwrap();
+    assert_eq!(labels, Labels::from_pairs([("\0\u{e9}", "x")]));
+}
+
 proptest! {
     #[test]
     fn key_order_equals_pairwise_order(a in pairs(), b in pairs()) {

@@ -21,8 +21,9 @@ mod decode;
 mod encode;
 mod kind;
 mod layout;
+mod numbers;
 
-pub use decode::decode_into;
+pub use decode::{StatsDecoder, decode_into};
 pub use encode::{Encoder, FloatHistogramEncoder, HistogramEncoder};
 pub use kind::{Float, Integer, Kind};
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::chunk::recorded::{self, Append, hex, testdata};
 use crate::chunk::segment_chunks;
 use crate::chunk::{self, FloatHistogramEncoder, HistogramEncoder, SampleRef, Samples};
-use crate::histogram::{BucketLayout, Histogram, Span, is_stale_nan};
+use crate::histogram::{BucketLayout, FloatHistogram, Histogram, Span, is_stale_nan};
 use crate::time::Timestamp;
 
 /// Encodes all samples into one chunk with the header of the original.
@@ -273,4 +273,105 @@ fn a_schema_of_later_versions_is_read_at_the_highest_known_resolution() {
     encoder.append(Timestamp::from_millis(1), &histogram);
     let error = chunk::samples(&encoder.finish()).unwrap_err();
     assert!(error.message().contains("unknown schema 53"), "{error}");
+}
+
+/// The histograms of a series as [`StatsDecoder`] is to give them, from whole ones.
+fn naive_stats(chunks: &[Chunk]) -> Vec<(f64, f64, CounterResetHint, i32)> {
+    let mut last: Option<FloatHistogram> = None;
+    let mut stats = Vec::new();
+    let mut samples = Samples::new();
+    for chunk in chunks {
+        chunk::decode(chunk, &mut samples).unwrap();
+    }
+    for index in 0..samples.len() {
+        let whole = samples.histogram(index).unwrap().to_float();
+        let mut hint = whole.counter_reset_hint;
+        if !whole.is_stale() {
+            if let Some(last) = &last
+                && hint == CounterResetHint::Unknown
+            {
+                hint = match whole.detect_reset(last) {
+                    true => CounterResetHint::CounterReset,
+                    false => CounterResetHint::NotCounterReset,
+                };
+            }
+            last = Some(whole.clone());
+        }
+        stats.push((whole.count, whole.sum, hint, whole.layout().schema));
+    }
+    stats
+}
+
+#[test]
+fn statistics_are_those_of_whole_histograms() {
+    let (mut series, mut encoding) = (Vec::new(), Encoding::HISTOGRAM);
+    let (mut decoder, mut hints) = (StatsDecoder::new(), std::collections::BTreeSet::new());
+    for (number, word, rest) in recorded::lines("histogram-appends.txt") {
+        match (word.as_str(), rest.as_str()) {
+            ("scenario", "int") => encoding = Encoding::HISTOGRAM,
+            ("scenario", _) => encoding = Encoding::FLOAT_HISTOGRAM,
+            ("new" | "cut" | "end", hex) => series.push(Chunk {
+                encoding,
+                data: recorded::bytes(hex).into(),
+            }),
+            _ => {}
+        }
+        if word != "end" {
+            continue;
+        }
+        decoder.reset();
+        let mut samples = Samples::new();
+        for chunk in &series {
+            decoder.decode(chunk, &mut samples).unwrap();
+        }
+        let expected = naive_stats(&series);
+        assert_eq!(samples.len(), expected.len());
+        for (index, (count, sum, hint, schema)) in expected.into_iter().enumerate() {
+            let read = samples.histogram(index).unwrap();
+            let whole = read.to_float();
+            assert_eq!(whole.count, count);
+            assert_eq!(whole.sum.to_bits(), sum.to_bits());
+            assert_eq!(
+                read.counter_reset_hint, hint,
+                "sample {index} before line {number}"
+            );
+            assert_eq!(read.layout.schema, schema);
+            assert!(whole.buckets().is_empty());
+            hints.insert(format!("{hint:?}"));
+        }
+        series.clear();
+    }
+    assert_eq!(hints.len(), 4, "{hints:?}");
+}
+
+#[test]
+fn statistics_of_a_damaged_chunk_are_an_error_and_forget_nothing() {
+    let chunks = segment_chunks(&testdata("native-histograms"));
+    let mut decoder = StatsDecoder::new();
+    let mut samples = Samples::new();
+    decoder.decode(&chunks[0], &mut samples).unwrap();
+    let (len, data) = (samples.len(), &chunks[1].data);
+    for end in 0..data.len() {
+        let cut = Chunk {
+            encoding: chunks[1].encoding,
+            data: data.slice(..end),
+        };
+        decoder.decode(&cut, &mut samples).unwrap_err();
+        assert_eq!(samples.len(), len);
+    }
+    decoder.decode(&chunks[1], &mut samples).unwrap();
+    let hint = samples.histogram(len).unwrap().counter_reset_hint;
+    assert_ne!(hint, CounterResetHint::Unknown);
+}
+
+#[test]
+fn floats_between_histograms_are_read_with_the_statistics() {
+    let mut encoder = chunk::XorEncoder::new();
+    encoder.append(Timestamp::from_millis(5), 1.5);
+    let mut samples = Samples::new();
+    StatsDecoder::new()
+        .decode(&encoder.finish(), &mut samples)
+        .unwrap();
+    assert_eq!(samples.values(), [1.5]);
+    assert!(samples.is_float_only());
 }
