@@ -1,7 +1,7 @@
 //! What a query costs for each series and step, over data in memory: the data shape `req-6h` and query shapes of
 //! the promql-engine benchmarks. The text of results is measured in `json`.
 //!
-//! One thread, or as many as `ENGINE_THREADS` says. The peers' numbers are in ns per series-step: 47 for Thanos' promql-engine, 64 for Prometheus.
+//! One thread, and its processor time. The peers' numbers are in ns per series-step: 47 for Thanos' promql-engine, 64 for Prometheus.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::executor::block_on;
+use thanos_benches::cpu_time::CpuTime;
 use thanos_benches::queries::{
     Case, FLOAT_CASES, NATIVE_CASES, SAMPLES, SCRAPE_MS, native_histograms, req_6h,
 };
@@ -23,11 +24,9 @@ use thanos_promql::{Engine, EngineOptions, Value, parser};
 /// Two hours at 30 seconds, the last two of the six.
 const STEPS: usize = 241;
 
-fn run(c: &mut Criterion, group: &str, data: &Arc<dyn Queryable>, cases: &[Case]) {
-    let threads = std::env::var("ENGINE_THREADS").ok();
-    let threads = threads.and_then(|threads| threads.parse().ok());
+fn run(c: &mut Criterion<CpuTime>, group: &str, data: &Arc<dyn Queryable>, cases: &[Case]) {
     let engine = Engine::new(EngineOptions {
-        threads: threads.unwrap_or(NonZeroUsize::MIN),
+        threads: NonZeroUsize::MIN,
         parser: parser::Options::all(),
         ..EngineOptions::default()
     });
@@ -48,11 +47,11 @@ fn run(c: &mut Criterion, group: &str, data: &Arc<dyn Queryable>, cases: &[Case]
     group.finish();
 }
 
-fn floats(c: &mut Criterion) {
+fn floats(c: &mut Criterion<CpuTime>) {
     run(c, "engine", &req_6h(), &FLOAT_CASES);
 }
 
-fn native(c: &mut Criterion) {
+fn native(c: &mut Criterion<CpuTime>) {
     run(c, "engine_native", &native_histograms(), &NATIVE_CASES);
 }
 
@@ -75,7 +74,7 @@ fn matrix() -> Value {
     )
 }
 
-fn json(c: &mut Criterion) {
+fn json(c: &mut Criterion<CpuTime>) {
     let value = matrix();
     let mut group = c.benchmark_group("json");
     group.throughput(Throughput::Elements(1000 * 2100));
@@ -95,7 +94,7 @@ fn json(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(10);
+    config = Criterion::default().with_measurement(CpuTime).sample_size(10);
     targets = floats, native, json
 }
 criterion_main!(benches);

@@ -1,3 +1,4 @@
 //! Seeded data shapes shared by the benches.
 
+pub mod cpu_time;
 pub mod queries;
