@@ -33,7 +33,8 @@ impl DatePart {
 
     /// Returns this part of the time `secs`, a sample value.
     pub(crate) fn of(self, secs: f64) -> f64 {
-        let civil = Civil::from_unix_secs(whole_secs(secs));
+        let (secs, years) = wrapped(whole_secs(secs));
+        let civil = Civil::from_unix_secs(secs);
         match self {
             Self::Minute => f64::from(civil.minute),
             Self::Hour => f64::from(civil.hour),
@@ -46,8 +47,26 @@ impl DatePart {
                 clippy::cast_precision_loss,
                 reason = "the years of 2^63 seconds stay below 2^53"
             )]
-            Self::Year => civil.year as f64,
+            Self::Year => (civil.year + years) as f64,
         }
+    }
+}
+
+/// Returns a time on which Go's calendar shows the same but for the year, and the years that are missing.
+///
+/// COMPAT: Go counts seconds without sign from the year -292277022400, so what lies before comes out 2^64 seconds
+/// later; every value that is no time, NaN among them, does (package time, `Time.abs`).
+fn wrapped(secs: i64) -> (i64, i64) {
+    /// The first second that Go's calendar knows.
+    const FIRST: i64 = -9_223_372_028_741_760_000;
+    /// The calendar repeats after 400 years; 2^64 seconds are so many of these and a rest.
+    const PERIOD_SECS: u128 = 146_097 * 86_400;
+    const REST_SECS: i64 = ((1 << 64) % PERIOD_SECS) as i64;
+    const YEARS: i64 = ((1 << 64) / PERIOD_SECS) as i64 * 400;
+    if secs < FIRST {
+        (secs + REST_SECS, YEARS)
+    } else {
+        (secs, 0)
     }
 }
 
@@ -94,10 +113,25 @@ mod tests {
         }
     }
 
+    /// The values are those of Prometheus on amd64.
     #[test]
-    fn times_beyond_the_range_do_not_panic() {
-        for secs in [f64::NAN, f64::INFINITY, -1e300, 9e18] {
-            assert!(DatePart::Year.of(secs).is_finite());
+    fn what_is_no_time_has_the_parts_that_go_gives_it() {
+        for secs in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            for (name, value) in [
+                ("minute", 30.0),
+                ("hour", 15.0),
+                ("day_of_week", 0.0),
+                ("day_of_month", 4.0),
+                ("day_of_year", 339.0),
+                ("days_in_month", 31.0),
+                ("month", 12.0),
+                ("year", 292_277_026_596.0),
+            ] {
+                let part = DatePart::from_name(name).unwrap();
+                assert_eq!(part.of(secs), value, "{name} of {secs}");
+            }
         }
+        assert_eq!(DatePart::Year.of(-9.223_371_999_9e18), -292_277_021_486.0);
+        assert_eq!(DatePart::Year.of(9.223_372e18), 292_277_025_429.0);
     }
 }
