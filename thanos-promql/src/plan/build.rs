@@ -153,13 +153,28 @@ fn call(node: &ast::Call, times: &QueryTimes) -> Result<Kind> {
         FunctionId::Step if range_ms == 0 => 0.0,
         FunctionId::Step => millis_to_secs(times.step_ms),
         _ => {
-            let args: Result<Vec<Plan>> = node.args.iter().map(|arg| build(arg, times)).collect();
+            let args = node.args.iter().map(|arg| argument(node, arg, times));
+            let args: Result<Vec<Plan>> = args.collect();
             return Ok(Kind::Call(Call {
                 func: node.func,
                 args: args?,
             }));
         }
     }))
+}
+
+/// Returns the plan of an argument.
+fn argument(call: &ast::Call, argument: &Expr, times: &QueryTimes) -> Result<Plan> {
+    let id = call.func.id;
+    let asks_for_samples = matches!(id, FunctionId::Timestamp | FunctionId::StartTimestamp);
+    match argument.without_parens() {
+        // The sign makes it the time of the step, not of the sample. The value does not matter, so any sign does.
+        Expr::Unary(signed) if asks_for_samples => {
+            let inner = build(&signed.expr, times)?;
+            Ok(Node::new(Kind::Negate(inner), signed.span))
+        }
+        _ => build(argument, times),
+    }
 }
 
 fn subquery(node: &ast::SubqueryExpr, times: &QueryTimes) -> Result<Subquery> {

@@ -11,7 +11,7 @@ use crate::parser::FunctionId;
 pub(crate) fn mark(plan: &Plan) -> Plan {
     let is_wrapped = is_invariant(plan) && needs_mark(plan);
     if is_wrapped {
-        return Node::new(Kind::Invariant(Plan::clone(plan)), plan.span);
+        return Node::new(Kind::Invariant(mark_in_subqueries(plan)), plan.span);
     }
     let kind = match &plan.kind {
         // COMPAT: the parameter of an aggregation is not looked at.
@@ -27,6 +27,26 @@ pub(crate) fn mark(plan: &Plan) -> Plan {
         | Kind::Invariant(_) => plan.kind.clone(),
     };
     Node::new(kind, plan.span)
+}
+
+/// Marks what is inside of subqueries: it has steps of its own, whatever is around.
+fn mark_in_subqueries(plan: &Plan) -> Plan {
+    let mark_child = match plan.kind {
+        Kind::Subquery(_) => mark,
+        Kind::Number(_)
+        | Kind::Text(_)
+        | Kind::Select(_)
+        | Kind::Window(..)
+        | Kind::Aggregate(_)
+        | Kind::Call(_)
+        | Kind::Binary(_)
+        | Kind::Negate(_)
+        | Kind::Invariant(_) => mark_in_subqueries,
+    };
+    Node::new(
+        map_children(&plan.kind, &mut |child| mark_child(child)),
+        plan.span,
+    )
 }
 
 fn needs_mark(plan: &Plan) -> bool {
