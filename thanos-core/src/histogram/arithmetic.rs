@@ -275,6 +275,8 @@ pub(super) fn merge_bounds(
     }
     let layout = BucketLayout {
         positive_spans: builder.finish(),
+        // A valid histogram with custom bounds has no negative side.
+        negative_spans: Vec::new(),
         custom_values: bounds,
         ..BucketLayout::clone(own)
     };

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Returns the index of the bucket of schema `to` that holds bucket `index` of schema `from`.
 fn target_index(index: i32, from: i32, to: i32) -> i32 {
     // A bucket ends at the bound of its index, so index 1 of two halves belongs to bucket 1 with index 2.
-    let shift = (from - to).min(31);
+    let shift = from.saturating_sub(to).clamp(0, 31);
     ((index - 1) >> shift) + 1
 }
 
