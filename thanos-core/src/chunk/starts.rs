@@ -82,7 +82,13 @@ impl StartDecoder {
         self.first_known || self.index > 0
     }
 
+    /// Returns the start of the last sample.
+    pub(super) fn last(&self) -> i64 {
+        self.start
+    }
+
     /// Returns the number of samples whose bits have no start, from the sample at `index`, above 0, on.
+    #[inline]
     pub(super) fn absent_from(&self, index: usize) -> usize {
         match self.index {
             0 => usize::MAX,

@@ -252,7 +252,7 @@ fn zero_bits(data: &[u8], position: usize) -> usize {
 ///
 /// Not inlined: what the fast loops for it prepare would be prepared for every sample.
 #[inline(never)]
-fn fill_same(
+pub(super) fn fill_same(
     (times, values): (&mut [i64], &mut [f64]),
     same: usize,
     (time, delta): (i64, i64),
@@ -328,7 +328,7 @@ fn bad_window(position: usize) -> Error {
 
 /// Returns at least 57 bits from bit `position` at the top of a word, if eight bytes are left.
 #[inline(always)]
-fn load(data: &[u8], position: usize) -> Option<u64> {
+pub(super) fn load(data: &[u8], position: usize) -> Option<u64> {
     let byte = position / 8;
     let bytes = data.get(byte..byte + 8)?;
     Some(be_word(bytes) << (position % 8))
@@ -336,7 +336,7 @@ fn load(data: &[u8], position: usize) -> Option<u64> {
 
 /// Returns the 64 bits from bit `position`, if nine bytes are left.
 #[inline(always)]
-fn load_64(data: &[u8], position: usize) -> Option<u64> {
+pub(super) fn load_64(data: &[u8], position: usize) -> Option<u64> {
     let byte = position / 8;
     let shift = position % 8;
     let bytes = data.get(byte..byte + 9)?;

@@ -19,9 +19,10 @@
 
 use super::samples::Samples;
 use super::starts::{StartDecoder, StartEncoder};
-use super::xor_value::XorValue;
+use super::xor::{fill_same, load, load_64};
+use super::xor_value::{XorValue, split_window};
 use super::{Chunk, Encoding};
-use crate::encoding::bits::{BitReader, BitWriter, PEEK_BITS};
+use crate::encoding::bits::{BitReader, BitWriter};
 use crate::encoding::varint::{encode_uvarint, read_uvarint, read_varint, zigzag};
 use crate::error::{Error, Result};
 use crate::histogram::{STALE_NAN, is_stale_nan};
@@ -50,13 +51,6 @@ pub fn decode_into(data: &[u8], out: &mut Samples) -> Result<()> {
     out.times.resize(before + count, 0);
     out.values.resize(before + count, 0.0);
     out.pad_starts();
-    let mut decoder = Decoder {
-        data,
-        reader: BitReader::new(data, HEADER_BYTES),
-        time: 0,
-        delta: 0,
-        value: XorValue::NONE,
-    };
     let columns = Out {
         times: &mut out.times[before..],
         values: &mut out.values[before..],
@@ -66,7 +60,16 @@ pub fn decode_into(data: &[u8], out: &mut Samples) -> Result<()> {
             &mut []
         },
     };
-    let decoded = decoder.read_all(starts, columns);
+    let mut decoder = Decoder {
+        out: columns,
+        starts,
+        done: 0,
+        position: HEADER_BYTES * 8,
+        time: 0,
+        delta: 0,
+        value: XorValue::NONE,
+    };
+    let decoded = decoder.read_all(data);
     if decoded.is_err() {
         out.truncate(before);
     }
@@ -99,6 +102,9 @@ pub fn sample_count(data: &[u8]) -> Result<usize> {
     Ok(count)
 }
 
+/// The size of a window in the stream.
+const WINDOW_BITS: usize = 11;
+
 /// The columns of a chunk's samples; that of the starts is empty when there are none.
 struct Out<'a> {
     times: &'a mut [i64],
@@ -106,149 +112,234 @@ struct Out<'a> {
     starts: &'a mut [i64],
 }
 
+/// The state between two samples.
 struct Decoder<'a> {
-    data: &'a [u8],
-    reader: BitReader<'a>,
+    out: Out<'a>,
+    starts: StartDecoder,
+    /// How many samples are decoded.
+    done: usize,
+    /// Where the next one starts, in bits.
+    position: usize,
     time: i64,
     delta: i64,
     /// The last value that was no stale marker.
     value: XorValue,
 }
 
+/// How a value is written.
+#[derive(Clone, Copy)]
+enum Form {
+    Same,
+    WithinWindow,
+    WithWindow,
+    Stale,
+}
+
 impl Decoder<'_> {
-    fn read_all(&mut self, mut starts: StartDecoder, out: Out<'_>) -> Result<()> {
-        let count = out.times.len();
-        let mut index = 0;
-        while index < count {
-            let before = self.time;
-            let same = self.same_ahead(&starts, index).min(count - index);
-            if same > 0 {
-                self.fill(&mut out.times[index..index + same]);
-                out.values[index..index + same].fill(self.value.value());
-                if let Some(column) = out.starts.get_mut(index..index + same) {
-                    column.fill(starts.read(&mut self.reader, index, (before, self.time))?);
-                }
-                self.reader
-                    .skip(u32::try_from(same).expect("no more than one word shows"))?;
-                index += same;
-                continue;
-            }
-            out.values[index] = match index {
-                0 => self.read_first()?,
-                1 => self.read_second()?,
-                _ => self.read_next()?,
-            };
-            out.times[index] = self.time;
-            if let Some(start) = out.starts.get_mut(index) {
-                *start = starts.read(&mut self.reader, index, (before, self.time))?;
-            }
-            index += 1;
+    fn read_all(&mut self, data: &[u8]) -> Result<()> {
+        let count = self.out.times.len();
+        self.read_first(data)?;
+        if count > 1 {
+            self.read_second(data)?;
+        }
+        self.run(data)?;
+        if self.done < count {
+            self.run_tail(data)?;
+        }
+        // The samples must not have ended in the padding.
+        if self.done < count || self.position > data.len() * 8 {
+            return Err(Error::corrupt("XOR2 chunk is cut short").at(data.len() as u64));
         }
         Ok(())
     }
 
-    /// Returns how many samples follow of one zero bit each: the same delta, the same value and no start.
-    #[inline]
-    fn same_ahead(&self, starts: &StartDecoder, index: usize) -> usize {
-        if index < 2 {
-            return 0;
-        }
-        let zeros = self.reader.peek().leading_zeros().min(PEEK_BITS) as usize;
-        zeros.min(starts.absent_from(index))
-    }
-
-    fn fill(&mut self, times: &mut [i64]) {
-        for slot in times {
-            self.time = self.time.wrapping_add(self.delta);
-            *slot = self.time;
-        }
-    }
-
-    fn read_first(&mut self) -> Result<f64> {
+    fn read_first(&mut self, data: &[u8]) -> Result<()> {
         let offset = HEADER_BYTES as u64;
-        let (time, len) = read_varint(&self.data[HEADER_BYTES..]).map_err(|e| e.shifted(offset))?;
-        self.time = time;
-        self.reader = BitReader::new(self.data, HEADER_BYTES + len);
-        let value = f64::from_bits(self.reader.read(64)?);
+        let (time, len) = read_varint(&data[HEADER_BYTES..]).map_err(|e| e.shifted(offset))?;
+        let mut reader = BitReader::new(data, HEADER_BYTES + len);
+        let value = f64::from_bits(reader.read(64)?);
         let base = if is_stale_nan(value) { 0.0 } else { value };
         self.value = XorValue::first(base.to_bits());
-        Ok(value)
+        self.time = time;
+        self.end_sample(reader, 0, value)
     }
 
-    fn read_second(&mut self) -> Result<f64> {
+    fn read_second(&mut self, data: &[u8]) -> Result<()> {
         // The sample before ends at the end of a byte.
-        let byte = self.reader.position() / 8;
-        let (delta, len) = read_uvarint(&self.data[byte..]).map_err(|e| e.shifted(byte as u64))?;
-        self.reader = BitReader::new(self.data, byte + len);
-        self.delta = delta.cast_signed();
-        self.time = self.time.wrapping_add(self.delta);
-        self.read_value()
-    }
-
-    #[inline]
-    fn read_next(&mut self) -> Result<f64> {
-        let head = self.reader.peek();
-        let delta_of_delta = match head.leading_ones() {
-            0 => {
-                self.reader.skip(1)?;
-                self.time = self.time.wrapping_add(self.delta);
-                return Ok(self.value.value());
-            }
-            1 => {
-                self.reader.skip(2)?;
-                self.time = self.time.wrapping_add(self.delta);
-                return self.read_changed_value();
-            }
-            2 => {
-                self.reader.skip(3 + 13)?;
-                (head << 3).cast_signed() >> (64 - 13)
-            }
-            3 => {
-                self.reader.skip(4 + 20)?;
-                (head << 4).cast_signed() >> (64 - 20)
-            }
-            4 => {
-                self.reader.skip(5)?;
-                self.reader.read(64)?.cast_signed()
-            }
-            _ => {
-                self.reader.skip(5)?;
-                self.time = self.time.wrapping_add(self.delta);
-                return Ok(STALE_NAN);
-            }
+        let byte = self.position / 8;
+        let (delta, len) = read_uvarint(&data[byte..]).map_err(|e| e.shifted(byte as u64))?;
+        let mut reader = BitReader::new(data, byte + len);
+        let head = reader.peek();
+        let (form, prefix) = value_form(head);
+        reader.skip(prefix)?;
+        match form {
+            Form::Same | Form::Stale => {}
+            Form::WithinWindow => self.value.read_in_window(&mut reader)?,
+            Form::WithWindow => self.value.read_with_window(&mut reader)?,
+        }
+        let value = match form {
+            Form::Stale => STALE_NAN,
+            _ => self.value.value(),
         };
-        self.delta = self.delta.wrapping_add(delta_of_delta);
-        self.time = self.time.wrapping_add(self.delta);
-        self.read_value()
+        let before = self.time;
+        self.delta = delta.cast_signed();
+        self.time = before.wrapping_add(self.delta);
+        self.end_sample(reader, before, value)
     }
 
-    fn read_value(&mut self) -> Result<f64> {
-        match self.reader.peek().leading_ones() {
-            0 => self.reader.skip(1)?,
-            1 => {
-                self.reader.skip(2)?;
-                self.value.read_in_window(&mut self.reader)?;
-            }
-            2 => {
-                self.reader.skip(3)?;
-                self.value.read_with_window(&mut self.reader)?;
-            }
-            _ => {
-                self.reader.skip(3)?;
-                return Ok(STALE_NAN);
-            }
+    /// Reads the start of one of the first two samples and stores the sample.
+    fn end_sample(&mut self, mut reader: BitReader<'_>, before: i64, value: f64) -> Result<()> {
+        self.out.times[self.done] = self.time;
+        self.out.values[self.done] = value;
+        if let Some(start) = self.out.starts.get_mut(self.done) {
+            let times = (before, self.time);
+            *start = self.starts.read(&mut reader, self.done, times)?;
         }
-        Ok(self.value.value())
+        self.position = reader.position();
+        self.done += 1;
+        Ok(())
     }
 
-    fn read_changed_value(&mut self) -> Result<f64> {
-        if self.reader.read(1)? == 0 {
-            self.value.read_in_window(&mut self.reader)?;
-        } else {
-            self.value.read_with_window(&mut self.reader)?;
+    /// Decodes samples until all are done or the next one is too close to the end of `data` for a word load.
+    ///
+    /// The loop keeps its state in locals and stores a sample only when all of it was readable, so that the caller
+    /// can go on with a padded copy of the tail.
+    fn run(&mut self, data: &[u8]) -> Result<()> {
+        let (mut done, mut position) = (self.done, self.position);
+        let (mut time, mut delta) = (self.time, self.delta);
+        let (mut bits, mut trailing, mut window) = self.value.parts();
+        let count = self.out.times.len();
+        let times = &mut self.out.times[..count];
+        let values = &mut self.out.values[..count];
+        while done < count {
+            let Some(word) = load(data, position) else {
+                break;
+            };
+            let absent = self.starts.absent_from(done);
+            if word >> 63 == 0 && absent > 0 {
+                // Samples of one zero bit each; the loaded word has 57 stream bits.
+                let zeros = (word | 1 << 6).leading_zeros() as usize;
+                let same = zeros.min(count - done).min(absent);
+                let columns = (&mut times[done..], &mut values[done..]);
+                fill_same(columns, same, (time, delta), f64::from_bits(bits));
+                if let Some(column) = self.out.starts.get_mut(done..done + same) {
+                    column.fill(self.starts.last());
+                }
+                time = time.wrapping_add(delta.wrapping_mul(same as i64));
+                done += same;
+                position += same;
+                continue;
+            }
+            let Some((delta_of_delta, time_bits)) = read_control(data, position, word) else {
+                break;
+            };
+            let mut at = position + time_bits;
+            let head = if time_bits < 64 {
+                word << time_bits
+            } else if let Some(word) = load(data, at) {
+                word
+            } else {
+                break;
+            };
+            let (form, prefix) = match time_bits {
+                1 => (Form::Same, 0),
+                2 if head >> 63 == 0 => (Form::WithinWindow, 1),
+                2 => (Form::WithWindow, 1),
+                5 => (Form::Stale, 0),
+                _ => value_form(head),
+            };
+            at += prefix as usize;
+            let (mut next_trailing, mut next_window) = (trailing, window);
+            if let Form::WithWindow = form {
+                // The window lies where it does behind a prefix of two bits.
+                (next_trailing, next_window) =
+                    split_window(head << prefix >> 2).ok_or_else(|| bad_window(position))?;
+                at += WINDOW_BITS;
+            }
+            let mut next_bits = bits;
+            if let Form::WithWindow | Form::WithinWindow = form {
+                let Some(raw) = load_64(data, at) else {
+                    break;
+                };
+                next_bits ^= raw >> (64 - next_window) << next_trailing;
+                at += next_window as usize;
+            }
+            let next_delta = delta.wrapping_add(delta_of_delta);
+            let next_time = time.wrapping_add(next_delta);
+            if let Some(start) = self.out.starts.get_mut(done) {
+                let mut reader = BitReader::at_bit(data, at);
+                // Before the tail there are bytes for the longest start, and in it there is padding.
+                let Ok(read) = self.starts.read(&mut reader, done, (time, next_time)) else {
+                    break;
+                };
+                *start = read;
+                at = reader.position();
+            }
+            (bits, trailing, window) = (next_bits, next_trailing, next_window);
+            (time, delta, position) = (next_time, next_delta, at);
+            times[done] = time;
+            values[done] = match form {
+                Form::Stale => STALE_NAN,
+                _ => f64::from_bits(bits),
+            };
+            done += 1;
         }
-        Ok(self.value.value())
+        (self.done, self.position) = (done, position);
+        (self.time, self.delta) = (time, delta);
+        self.value = XorValue::from_parts(bits, trailing, window);
+        Ok(())
     }
+
+    /// Decodes the last samples from a copy of their bytes with zeros behind, so that the same loop can load words.
+    #[cold]
+    fn run_tail(&mut self, data: &[u8]) -> Result<()> {
+        // A sample takes at most 219 bits and a load 9 bytes, so `run` stops at most 37 bytes before the end, and
+        // from there a second sample of that size still finds 9 readable bytes.
+        let mut padded = [0; 96];
+        let from = self.position / 8;
+        let rest = data.get(from..).unwrap_or_default();
+        let room = padded.get_mut(..rest.len());
+        room.expect("the tail is shorter than 37 bytes")
+            .copy_from_slice(rest);
+        self.position -= from * 8;
+        let read = self.run(&padded);
+        self.position += from * 8;
+        read.map_err(|e| e.shifted(from as u64))
+    }
+}
+
+/// Returns the delta of the delta and its bits; the stale marker with its five is one with the same delta.
+#[inline(always)]
+fn read_control(data: &[u8], position: usize, word: u64) -> Option<(i64, usize)> {
+    Some(if word >> 63 == 0 {
+        (0, 1)
+    } else if word >> 62 == 0b10 {
+        (0, 2)
+    } else if word >> 61 == 0b110 {
+        ((word << 3).cast_signed() >> (64 - 13), 3 + 13)
+    } else if word >> 60 == 0b1110 {
+        ((word << 4).cast_signed() >> (64 - 20), 4 + 20)
+    } else if word >> 59 == 0b11110 {
+        (load_64(data, position + 5)?.cast_signed(), 5 + 64)
+    } else {
+        (0, 5)
+    })
+}
+
+/// Returns how a value behind a delta of delta is written, and the bits that say so.
+#[inline(always)]
+fn value_form(head: u64) -> (Form, u32) {
+    match head >> 61 {
+        0..=3 => (Form::Same, 1),
+        4 | 5 => (Form::WithinWindow, 2),
+        6 => (Form::WithWindow, 3),
+        _ => (Form::Stale, 3),
+    }
+}
+
+#[cold]
+fn bad_window(position: usize) -> Error {
+    Error::corrupt("XOR2 window is wider than 64 bits").at((position / 8) as u64)
 }
 
 /// Writes XOR2 chunks bit for bit as Prometheus does.

@@ -26,6 +26,15 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// Returns a reader that stands at the bit `position` of `data`.
+    #[inline]
+    pub(crate) fn at_bit(data: &'a [u8], position: usize) -> Self {
+        Self {
+            position,
+            ..Self::new(data, 0)
+        }
+    }
+
     /// Returns the position in bits from the start of the slice.
     pub fn position(&self) -> usize {
         self.position
