@@ -6,6 +6,12 @@ use super::order::nan_first;
 ///
 /// Source: Prometheus `promql/quantile.go`, `quantile`.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(|a, b| nan_first(*a, *b));
+    quantile_of_sorted(q, values)
+}
+
+/// Returns the `q`-quantile of values that ascend, NaN before all others.
+pub(crate) fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -15,7 +21,6 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| nan_first(*a, *b));
     #[expect(
         clippy::cast_precision_loss,
         reason = "a count of values in memory is far below 2^53"

@@ -50,49 +50,6 @@ pub(super) fn sum(window: &Window<'_>) -> Option<f64> {
     })
 }
 
-pub(super) fn max(window: &Window<'_>) -> Option<f64> {
-    let values = window.samples().values;
-    let pick = |best: f64, value: f64| {
-        if value > best || best.is_nan() {
-            value
-        } else {
-            best
-        }
-    };
-    values.iter().copied().reduce(pick)
-}
-
-pub(super) fn min(window: &Window<'_>) -> Option<f64> {
-    let values = window.samples().values;
-    let pick = |best: f64, value: f64| {
-        if value < best || best.is_nan() {
-            value
-        } else {
-            best
-        }
-    };
-    values.iter().copied().reduce(pick)
-}
-
-pub(super) fn ts_of_max(window: &Window<'_>) -> Option<f64> {
-    ts_of(window, |value, best| value >= best)
-}
-
-pub(super) fn ts_of_min(window: &Window<'_>) -> Option<f64> {
-    ts_of(window, |value, best| value <= best)
-}
-
-/// Returns the time of the best value, the last one among equals.
-fn ts_of(window: &Window<'_>, is_better: impl Fn(f64, f64) -> bool) -> Option<f64> {
-    let mut best: Option<(i64, f64)> = None;
-    for (time, value) in window.samples().iter() {
-        if best.is_none_or(|(_, best)| is_better(value, best) || best.is_nan()) {
-            best = Some((time, value));
-        }
-    }
-    best.map(|(time, _)| secs(time))
-}
-
 pub(super) fn stddev(window: &Window<'_>) -> Option<f64> {
     stdvar(window).map(f64::sqrt)
 }

@@ -6,6 +6,7 @@ use thanos_core::histogram::{FloatHistogram, HistogramMean, HistogramSum};
 
 use super::columns::{Columns, HistogramCounts, Kinds, Window};
 use super::remarks::{Remark, Remarks};
+use super::total::TotalKind;
 use super::{Kernel, fold};
 use crate::error::Result;
 use crate::value::SampleValue;
@@ -18,12 +19,6 @@ pub(super) fn first(window: &Window<'_>) -> Option<SampleValue> {
 /// `last_over_time`.
 pub(super) fn last(window: &Window<'_>) -> Option<SampleValue> {
     Some(window.series.cell(window.to - 1).to_value())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TotalKind {
-    Sum,
-    Mean,
 }
 
 /// `sum_over_time` and `avg_over_time`.

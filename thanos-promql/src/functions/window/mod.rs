@@ -11,6 +11,7 @@ mod columns;
 mod combine;
 mod extended;
 mod extended_histogram;
+mod extreme;
 mod fold;
 mod histogram_rate;
 mod mixed;
@@ -19,6 +20,7 @@ mod pairs;
 mod rate;
 mod remarks;
 mod starts;
+mod total;
 mod trend;
 mod xrate;
 
@@ -33,11 +35,13 @@ pub(crate) use remarks::{Remark, Remarks};
 use columns::{HistogramCounts, Kinds, Window};
 use extended::ExtendedRate;
 use extended_histogram::{MixedExtendedRate, Smoothed};
+use extreme::{Extreme, Wanted};
 use histogram_rate::MixedRate;
-use mixed::{FloatsOnly, Total, TotalKind};
+use mixed::{FloatsOnly, Total};
 use order::{MedianDeviation, Quantile};
 use pairs::{InstantKind, LastTwo, PairCount, is_change, is_reset};
 use rate::{Rate, RateKind};
+use total::{FloatTotal, TotalKind};
 use trend::Smoothing;
 use xrate::ExtraRate;
 
@@ -227,7 +231,7 @@ impl WindowFn {
         let extension = runner.sweep.extension;
         // One call for each kernel, so that the loop is compiled for each.
         match self {
-            Self::AvgOverTime => runner.run(Each(fold::avg)),
+            Self::AvgOverTime => runner.run(FloatTotal::new(TotalKind::Mean)),
             Self::Changes => runner.run(PairCount::new(is_change, extension.is_some())),
             Self::CountOverTime => runner.run(Each(fold::count)),
             Self::Delta => runner.run_rate(RateKind::Delta),
@@ -239,8 +243,8 @@ impl WindowFn {
             Self::Irate => runner.run(LastTwo::new(InstantKind::Irate)),
             Self::LastOverTime => runner.run(Each(fold::last)),
             Self::MadOverTime => runner.run(MedianDeviation::default()),
-            Self::MaxOverTime => runner.run(Each(fold::max)),
-            Self::MinOverTime => runner.run(Each(fold::min)),
+            Self::MaxOverTime => runner.run(Extreme::new(|new, old| new > old, Wanted::Value)),
+            Self::MinOverTime => runner.run(Extreme::new(|new, old| new < old, Wanted::Value)),
             Self::PredictLinear => runner.run(Each(trend::predict_linear)),
             Self::PresentOverTime => runner.run(Each(fold::present)),
             Self::QuantileOverTime => runner.run(Quantile::default()),
@@ -249,11 +253,11 @@ impl WindowFn {
             Self::Smoothed => runner.run(Smoothed::default()),
             Self::StddevOverTime => runner.run(Each(fold::stddev)),
             Self::StdvarOverTime => runner.run(Each(fold::stdvar)),
-            Self::SumOverTime => runner.run(Each(fold::sum)),
+            Self::SumOverTime => runner.run(FloatTotal::new(TotalKind::Sum)),
             Self::TsOfFirstOverTime => runner.run(Each(fold::ts_of_first)),
             Self::TsOfLastOverTime => runner.run(Each(fold::ts_of_last)),
-            Self::TsOfMaxOverTime => runner.run(Each(fold::ts_of_max)),
-            Self::TsOfMinOverTime => runner.run(Each(fold::ts_of_min)),
+            Self::TsOfMaxOverTime => runner.run(Extreme::new(|new, old| new >= old, Wanted::Time)),
+            Self::TsOfMinOverTime => runner.run(Extreme::new(|new, old| new <= old, Wanted::Time)),
             Self::Xdelta => runner.run_extra_rate(RateKind::Delta),
             Self::Xincrease => runner.run_extra_rate(RateKind::Increase),
             Self::Xrate => runner.run_extra_rate(RateKind::Rate),

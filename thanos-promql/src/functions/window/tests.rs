@@ -4,6 +4,7 @@ use crate::error::Error;
 mod extended;
 mod extra;
 mod histograms;
+mod sliding;
 mod starts;
 
 /// Evaluates `name` over one window and returns the result, and what there is to say.
