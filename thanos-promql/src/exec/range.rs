@@ -93,6 +93,9 @@ impl Ready {
             params: [self.params[0].as_slice(), self.params[1].as_slice()],
         };
         let (mut floats, mut histograms) = (0, 0);
+        // A row of histograms can be far larger than what it is computed from.
+        let mut lease = call.cx.lease(0)?;
+        let mut leased = Ok(());
         let set = |step, value| match value {
             SampleValue::Float(value) => {
                 floats += 1;
@@ -100,7 +103,10 @@ impl Ready {
             }
             SampleValue::Histogram(histogram) => {
                 histograms += 1;
-                row.set_histogram(step, histogram);
+                if leased.is_ok() {
+                    leased = lease.grow(histogram.size_bytes() as u64);
+                    row.set_histogram(step, histogram);
+                }
             }
         };
         let mut remarks = Remarks::default();
@@ -108,6 +114,7 @@ impl Ready {
         let touched = call
             .function
             .sweep(series, sweep, set, check, &mut remarks)?;
+        leased?;
         if !remarks.is_empty() {
             self.annotate(&metric_of(id), &remarks);
         }

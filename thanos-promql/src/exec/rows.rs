@@ -24,6 +24,9 @@ use super::source::{ChunkedSeries, Popped, SeriesSource};
 use super::tile::{TILE_CELLS, TILE_SERIES, Tile};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Up to so many bytes the samples of a series are not worth a lease: each thread holds those of one.
+const FREE_BYTES: u64 = 1 << 20;
+
 /// Makes the row of one series: everything that a selector or a function over windows computes.
 pub(crate) trait RowMaker: Debug + Send + Sync + 'static {
     /// Appends the row of `series` to `tile` when it has a value.
@@ -56,10 +59,16 @@ impl<M: RowMaker> Shared<M> {
         let started = self.meter.as_ref().map(|_| Instant::now());
         let mut buffer = self.lock().pop().unwrap_or_default();
         let mut tile = Tile::new(self.grid);
+        let mut lease = self.cx.lease(0)?;
         for series in batch {
             self.cx.check()?;
             self.cx.count_series(1);
             self.maker.add(&mut tile, series, &mut buffer)?;
+            // Of the longest series so far, whose samples the buffer has room for.
+            let bytes = buffer.memory_bytes() as u64;
+            if bytes > FREE_BYTES.max(lease.bytes()) {
+                lease.resize(bytes)?;
+            }
         }
         self.lock().push(buffer);
         if let (Some(meter), Some(started)) = (&self.meter, started) {

@@ -6,7 +6,7 @@ use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk, StatsDecoder}
 use thanos_core::histogram::{STALE_NAN, is_stale_nan};
 
 use super::source::ChunkedSeries;
-use super::tile::{HISTOGRAM_HERE, HistogramRow};
+use super::tile::{HISTOGRAM_HERE, HistogramRow, histogram_bytes};
 use crate::error::{Error, Result};
 use crate::functions::window::Columns;
 
@@ -71,6 +71,14 @@ impl SampleBuffer {
             histograms: &self.histograms,
             starts: &self.starts,
         })
+    }
+
+    /// Returns the bytes that the samples hold.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.times)
+            + size_of_val(&*self.values)
+            + size_of_val(&*self.starts)
+            + histogram_bytes(&self.histograms)
     }
 
     fn decode_chunk(
