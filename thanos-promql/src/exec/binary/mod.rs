@@ -6,3 +6,6 @@ pub(crate) mod matching;
 mod one_side;
 mod output;
 pub(crate) mod set;
+
+#[cfg(test)]
+mod tests;
