@@ -33,11 +33,13 @@ fn scripts() -> Option<Vec<(PathBuf, String)>> {
 }
 
 #[test]
-#[ignore = "parts of the language are not evaluated yet"]
 fn conformance_scripts_hold() {
+    let Some(scripts) = scripts() else {
+        return;
+    };
     let mut failures = Vec::new();
     let mut passed = 0;
-    for (path, script) in scripts().into_iter().flatten() {
+    for (path, script) in scripts {
         let report = block_on(Runner::default().run(&script));
         passed += report.passed;
         failures.extend(
@@ -49,6 +51,7 @@ fn conformance_scripts_hold() {
     }
     eprintln!("{passed} evaluations of conformance scripts passed");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(passed > 0, "the folder of conformance scripts is empty");
 }
 
 #[test]
