@@ -30,7 +30,7 @@ impl Planner {
         let place = &place.in_function(call.func.name);
         match call.func.id {
             FunctionId::AbsentOverTime => {
-                let input = self.range_call(call, WindowFn::PresentOverTime, place)?;
+                let input = self.window_call(call, WindowFn::PresentOverTime, place)?;
                 // COMPAT: in contrast to `absent` it drops a type or unit, but at the end of the query only.
                 Ok(absent(input.operator, call, true))
             }
@@ -74,6 +74,15 @@ impl Planner {
     }
 
     fn range_call(&mut self, call: &Call, function: WindowFn, place: &Place) -> Result<Built> {
+        let Built { operator, names } = self.window_call(call, function, place)?;
+        if function.keeps_name() {
+            return Ok(Built { operator, names });
+        }
+        Ok(self.without_names(operator, names, Overlap::Anywhere))
+    }
+
+    /// Builds a function over ranges whose results may be series with the same labels.
+    fn window_call(&mut self, call: &Call, function: WindowFn, place: &Place) -> Result<Built> {
         let is_matrix = |arg: &&Plan| arg.value_type() == ValueType::Matrix;
         let window = call
             .args
@@ -129,10 +138,7 @@ impl Planner {
             }
             _ => return Err(wrong_arguments(call)),
         };
-        if function.keeps_name() {
-            return Ok(Built { operator, names });
-        }
-        Ok(self.without_names(operator, names, Overlap::Anywhere))
+        Ok(Built { operator, names })
     }
 
     /// Returns an instant selector whose values are interpolated.
