@@ -37,4 +37,16 @@ fn the_engine_agrees_with_the_naive_evaluator() {
         report.broken.len()
     );
     assert_eq!(report.cases(), seeds.end - seeds.start);
+    // What says nothing must stay rare, and answers must have something in them.
+    let silent = report.undefined + report.statistics;
+    assert!(
+        silent * 100 <= report.cases() + 100,
+        "{silent} cases say nothing"
+    );
+    let has_values = seeds.end - seeds.start < 100 || report.with_values * 3 > report.cases();
+    assert!(has_values, "only {} cases have values", report.with_values);
+    assert!(
+        report.unimplemented.is_empty(),
+        "parts of the language are unknown"
+    );
 }

@@ -354,7 +354,7 @@ fn summed(
     }
     let remark = told.bounds_differ.then_some(Remark::Bounds);
     (
-        Some((Cell::Histogram(finish(sum).compacted()), true)),
+        Some((Cell::Histogram(finish(sum.settled()).compacted()), true)),
         remark,
     )
 }

@@ -81,8 +81,8 @@ impl Evaluator<'_> {
 
     /// Returns when the samples were taken that a selector finds, or when their counters began.
     ///
-    /// COMPAT: with `@` the offset is left out (Prometheus `promql/engine.go`,
-    /// `rangeEvalTimestampFunctionOverVectorSelector`).
+    /// Upstream an `@` beside an offset hides the offset, but not when series are loaded, so that the answer depends
+    /// on the other selectors of the query; that is left out here.
     fn sample_times(
         &mut self,
         id: Id,
@@ -92,11 +92,7 @@ impl Evaluator<'_> {
         if id == Id::StartTimestamp && !self.options.start_timestamps {
             return Ok(Vec::new());
         }
-        let mut selector = selector.clone();
-        if selector.shift.at.is_some() {
-            selector.shift.offset = None;
-        }
-        let mut lines = self.selected(&selector, steps, |time, dot| {
+        let mut lines = self.selected(selector, steps, |time, dot| {
             let shown = if id == Id::Timestamp {
                 dot.time
             } else {

@@ -193,7 +193,7 @@ impl<'a> Evaluator<'a> {
 ///
 /// COMPAT: the parameter of an aggregation is not looked at (Prometheus `promql/engine.go`,
 /// `preprocessExprHelper`).
-fn is_invariant(expr: &Expr) -> bool {
+pub(in crate::testkit) fn is_invariant(expr: &Expr) -> bool {
     match expr {
         Expr::Number(_) | Expr::String(_) => true,
         Expr::Vector(node) => node.shift.at.is_some(),

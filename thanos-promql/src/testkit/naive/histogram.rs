@@ -183,6 +183,12 @@ impl Hist {
         self
     }
 
+    /// Returns the histogram with what rounding has lost so far given back, or lost for good.
+    pub(super) fn settled(mut self) -> Self {
+        self.change(|sum| Sum::of(sum.total()));
+        self
+    }
+
     pub(super) fn plus(&self, other: &Self) -> Result<(Self, Told), Incompatible> {
         self.combined(other, 1.0)
     }

@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::parser::{self, Expr, ValueType};
 use crate::value::{HistogramPoint, Point, Sample, SampleValue, Series, Value};
 use evaluate::Evaluator;
+pub(super) use evaluate::is_invariant;
 use histogram::Hist;
 use series::{Cell, Dot, Line, Steps};
 

@@ -93,8 +93,17 @@ pub(super) fn quantile(q: f64, histogram: &Hist) -> (f64, bool) {
     } else {
         rank = count - rank;
     }
-    let counted = count + rest.map(|bucket| bucket.count).sum::<f64>();
-    let is_skewed = has_nan && counted < total;
+    let mut is_skewed = false;
+    if has_nan {
+        // COMPAT: counting the rest forgets the bucket that was found (Prometheus `promql/quantile.go`,
+        // `HistogramQuantile`), so that the last one is interpolated in.
+        let mut counted = count;
+        for next in rest {
+            bucket = next;
+            counted += next.count;
+        }
+        is_skewed = counted < total;
+    }
     let share = rank / bucket.count;
     let is_linear = histogram.is_custom() || (bucket.lower <= 0.0 && bucket.upper >= 0.0);
     if is_linear {

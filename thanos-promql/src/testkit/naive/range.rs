@@ -7,7 +7,7 @@ use super::series::{Cell, Dot, Line, Steps, check_unique, metric_name, without_n
 use super::sums;
 use crate::error::{Error, Result};
 use crate::parser::ast::{Call, RangeExtension};
-use crate::parser::{FunctionId as Id, ValueType};
+use crate::parser::{Expr, FunctionId as Id, ValueType};
 
 /// The samples of one series that a function sees at one step.
 #[derive(Debug, Clone)]
@@ -99,7 +99,10 @@ impl Evaluator<'_> {
     pub(super) fn range_call(&mut self, call: &Call, steps: Steps) -> Result<Vec<Line>> {
         let is_matrix = |place: &usize| call.args[*place].value_type() == ValueType::Matrix;
         let place = (0..call.args.len()).find(is_matrix).unwrap_or(0);
-        let ranges = self.ranges(&call.args[place], steps)?;
+        let mut ranges = self.ranges(&call.args[place], steps)?;
+        if matches!(call.args[place].without_parens(), Expr::Subquery(_)) {
+            Self::forget_hints(&mut ranges.lines);
+        }
         let mut params = Vec::new();
         for (other, arg) in call.args.iter().enumerate() {
             if other != place {

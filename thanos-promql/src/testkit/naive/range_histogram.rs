@@ -25,7 +25,7 @@ impl Evaluator<'_> {
         match result {
             Ok((sum, told)) => {
                 self.told(told);
-                Some(sum)
+                Some(sum.settled())
             }
             Err(_) => {
                 self.warn("exponential and custom buckets");
@@ -443,13 +443,14 @@ fn extended_increase(id: Id, window: &Window, smoothed: bool) -> Option<f64> {
         let inner = floats[first..=last]
             .iter()
             .filter(|(time, _)| *time > window.start && *time < window.end);
-        let mut before = left;
+        let (mut before, mut lost) = (left, 0.0);
         for value in inner.map(|(_, value)| *value).chain([right]) {
             if value < before {
-                increase += before;
+                lost += before;
             }
             before = value;
         }
+        increase += lost;
     }
     Some(increase)
 }

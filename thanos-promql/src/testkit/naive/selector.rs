@@ -144,15 +144,7 @@ impl Evaluator<'_> {
             end: place.of(last),
             step,
         };
-        let mut lines = self.eval(&node.expr, inner)?;
-        for dot in lines.iter_mut().flat_map(|line| &mut line.dots) {
-            // Hints speak of the sample before, which the subquery may have left out.
-            if let Cell::Histogram(histogram) = &mut dot.cell
-                && !histogram.is_gauge()
-            {
-                histogram.hint = CounterResetHint::Unknown;
-            }
-        }
+        let lines = self.eval(&node.expr, inner)?;
         Ok(Ranges {
             lines,
             place,
@@ -160,6 +152,17 @@ impl Evaluator<'_> {
             extension: None,
             absent: Labels::empty(),
         })
+    }
+
+    /// Forgets what hints say about the sample before, which a subquery may have left out.
+    pub(super) fn forget_hints(lines: &mut [Line]) {
+        for dot in lines.iter_mut().flat_map(|line| &mut line.dots) {
+            if let Cell::Histogram(histogram) = &mut dot.cell
+                && !histogram.is_gauge()
+            {
+                histogram.hint = CounterResetHint::Unknown;
+            }
+        }
     }
 
     /// Evaluates a matrix that is the whole query.

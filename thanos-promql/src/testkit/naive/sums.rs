@@ -27,16 +27,22 @@ impl Sum {
     }
 
     pub(super) fn times(self, factor: f64) -> Self {
-        Self {
-            value: self.value * factor,
-            lost: self.lost * factor,
-        }
+        self.changed(|part| part * factor)
     }
 
     pub(super) fn over(self, divisor: f64) -> Self {
+        self.changed(|part| part / divisor)
+    }
+
+    fn changed(self, change: impl Fn(f64) -> f64) -> Self {
         Self {
-            value: self.value / divisor,
-            lost: self.lost / divisor,
+            value: change(self.value),
+            // Nothing lost stays nothing lost, even times infinity.
+            lost: if self.lost == 0.0 {
+                0.0
+            } else {
+                change(self.lost)
+            },
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Report {
     pub failing: u64,
     /// Cases whose answer the language does not define.
     pub undefined: u64,
+    /// Cases whose answer shows that count and sum of histograms are read without their buckets.
+    pub statistics: u64,
     /// Cases with a part of the language that the engine does not know, by what the engine says.
     pub unimplemented: BTreeMap<String, u64>,
     /// What is wrong, ready to be printed, the lowest seeds first.
@@ -49,7 +51,8 @@ impl Report {
     pub fn cases(&self) -> u64 {
         let unimplemented: u64 = self.unimplemented.values().sum();
         let broken = u64::try_from(self.broken.len()).unwrap_or(u64::MAX);
-        self.with_values + self.empty + self.failing + self.undefined + unimplemented + broken
+        let agreeing = self.with_values + self.empty + self.failing;
+        agreeing + self.undefined + self.statistics + unimplemented + broken
     }
 
     fn add(&mut self, case: &Case, engines: &Engines, verdict: Verdict) {
@@ -58,6 +61,7 @@ impl Report {
             Verdict::Empty => self.empty += 1,
             Verdict::Fails => self.failing += 1,
             Verdict::Undefined => self.undefined += 1,
+            Verdict::Statistics => self.statistics += 1,
             Verdict::Unimplemented(text) => *self.unimplemented.entry(text).or_default() += 1,
             Verdict::Broken(promise, text) => {
                 let described = if self.broken.len() < SHRUNK_MAX {
@@ -76,6 +80,7 @@ impl Report {
         self.empty += other.empty;
         self.failing += other.failing;
         self.undefined += other.undefined;
+        self.statistics += other.statistics;
         for (text, count) in other.unimplemented {
             *self.unimplemented.entry(text).or_default() += count;
         }
@@ -93,12 +98,14 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "{} cases: {} with values, {} empty, {} failing, {} undefined, {} broken",
+            "{} cases: {} with values, {} empty, {} failing, {} undefined, {} without buckets, \
+             {} broken",
             self.cases(),
             self.with_values,
             self.empty,
             self.failing,
             self.undefined,
+            self.statistics,
             self.broken.len()
         )
     }
@@ -155,7 +162,8 @@ fn describe(case: &Case, small: &Case, promise: &str, text: &str) -> String {
     let _ = writeln!(out, "  found in: {}", case.text);
     let _ = writeln!(
         out,
-        "  from {} to {} ms by {} ms{}, lookback {:?}, subquery step {:?}, delayed name removal {}",
+        "  from {} to {} ms by {} ms{}, lookback {:?}, subquery step {:?}, delayed name removal {}, \
+         start timestamps {}",
         times.start_ms,
         times.end_ms(),
         times.step_ms,
@@ -163,6 +171,7 @@ fn describe(case: &Case, small: &Case, promise: &str, text: &str) -> String {
         options.lookback,
         options.subquery_step,
         options.delayed_name_removal,
+        options.start_timestamps,
     );
     for series in small.series.iter() {
         let _ = write!(out, "  {}", series.labels);
@@ -170,8 +179,15 @@ fn describe(case: &Case, small: &Case, promise: &str, text: &str) -> String {
             let time = sample.time.as_millis();
             let _ = match &sample.value {
                 SampleValue::Float(value) => write!(out, " {time}:{value:?}"),
-                SampleValue::Histogram(histogram) => write!(out, " {time}:{histogram}"),
+                SampleValue::Histogram(histogram) => {
+                    let schema = histogram.layout().schema;
+                    let hint = histogram.counter_reset_hint;
+                    write!(out, " {time}:{histogram}(schema {schema}, {hint:?})")
+                }
             };
+            if let Some(start) = sample.start {
+                let _ = write!(out, "@{}", start.as_millis());
+            }
         }
         out.push('\n');
     }

@@ -11,6 +11,10 @@ const METRICS: &[&str] = &[
     "limits",
     "target_info",
     "latency_bucket",
+    "size",
+    "size_total",
+    "sized",
+    "mixed",
 ];
 const LABELS: &[&str] = &["job", "instance", "code", "zone", "le"];
 const RANGES: &[&str] = &["30s", "45s", "1m", "1m30s", "2m", "5m"];
@@ -74,6 +78,7 @@ impl Writer<'_> {
                 "requests_total|errors_total",
                 "load|temp",
                 "limits|load",
+                "size|sized",
                 ".*_total",
                 ".+",
             ]);
@@ -99,7 +104,11 @@ impl Writer<'_> {
     fn selector(&mut self) -> String {
         let selector = self.bare_selector();
         let modifiers = self.modifiers();
-        selector + &modifiers
+        match self.choice.below(30) {
+            0 => format!("{selector} smoothed{modifiers}"),
+            1 => format!("{selector} anchored{modifiers}"),
+            _ => selector + &modifiers,
+        }
     }
 
     fn modifiers(&mut self) -> String {
@@ -125,7 +134,28 @@ impl Writer<'_> {
         format!("{}[{range}]{}", self.bare_selector(), self.modifiers())
     }
 
+    /// Returns a range selector whose samples are extended to the edges, in a function that can cope with it.
+    fn extended_range(&mut self) -> String {
+        let range = self.choice.of(RANGES);
+        let selector = self.bare_selector();
+        let modifiers = self.modifiers();
+        let extended = |extension: &str| format!("{selector}[{range}] {extension}{modifiers}");
+        if self.choice.chance(50) {
+            let name = self
+                .choice
+                .of(&["rate", "increase", "delta", "changes", "resets"]);
+            return format!("{name}({})", extended("anchored"));
+        }
+        let name = self
+            .choice
+            .of(&["rate", "increase", "delta", "rate", "deriv"]);
+        format!("{name}({})", extended("smoothed"))
+    }
+
     fn over_range(&mut self, depth: usize) -> String {
+        if self.choice.chance(12) {
+            return self.extended_range();
+        }
         let matrix = self.matrix(depth);
         match self.choice.below(16) {
             0..5 => {
@@ -146,11 +176,7 @@ impl Writer<'_> {
                 let factors = self.choice.of(&["0.5, 0.5", "0.1, 0.9", "0.3, 0.2"]);
                 format!("double_exponential_smoothing({matrix}, {factors})")
             }
-            8 => {
-                let metric = self.metrics[self.choice.below(self.metrics.len())].clone();
-                let range = self.choice.of(RANGES);
-                format!("absent_over_time({metric}{{job=\"a\"}}[{range}])")
-            }
+            8 => format!("absent_over_time({matrix})"),
             _ => {
                 let name = self.choice.of(&[
                     "avg_over_time",
@@ -195,7 +221,7 @@ impl Writer<'_> {
         let grouping = self.grouping();
         let body = match self.choice.below(14) {
             0 => {
-                let q = self.parameter(&["0.5", "0.9", "0", "1", "0.25"]);
+                let q = self.parameter(&["0.5", "0.9", "0", "1", "0.25", "2", "NaN"]);
                 return format!("quantile{grouping}({q}, {inner})");
             }
             1 | 2 => {
@@ -204,12 +230,11 @@ impl Writer<'_> {
                 return format!("{name}{grouping}({k}, {inner})");
             }
             3 => {
-                let ratio = self.parameter(&["0.5", "-0.5", "0.2", "1", "0", "-1"]);
+                let ratio = self.parameter(&["0.5", "-0.5", "0.2", "1", "0", "-1.5"]);
                 return format!("limit_ratio{grouping}({ratio}, {inner})");
             }
             4 => {
                 let label = self.choice.of(&["value", "job"]);
-                let grouping = grouping.replace("__name__, ", "");
                 return format!("count_values{grouping}(\"{label}\", {inner})");
             }
             _ => self.choice.of(&[
@@ -222,8 +247,9 @@ impl Writer<'_> {
     /// Returns a constant, or now and then a number that changes from step to step.
     fn parameter(&mut self, constants: &[&'static str]) -> String {
         match self.choice.below(12) {
-            0 => "(time() / 4000)".to_owned(),
-            1 => "(0.5 + time() / 4000)".to_owned(),
+            0 => "scalar(limits)".to_owned(),
+            1 => "(time() % 4)".to_owned(),
+            2 => "(time() / 600)".to_owned(),
             _ => self.choice.of(constants).to_owned(),
         }
     }
@@ -307,6 +333,14 @@ impl Writer<'_> {
     }
 
     fn with_scalar(&mut self, depth: usize) -> String {
+        if self.choice.chance(15) {
+            let vector = self.histograms(depth);
+            let op = self.choice.of(&["</", ">/"]);
+            let limit = self
+                .choice
+                .of(&["0", "1", "1.5", "-0.3", "4", "Inf", "-Inf", "NaN"]);
+            return format!("({vector}) {op} {limit}");
+        }
         let vector = self.operand(depth);
         let scalar = self.scalar(depth.min(1));
         let op = self.operator();
@@ -365,11 +399,17 @@ impl Writer<'_> {
     }
 
     fn classic(&mut self, depth: usize) -> String {
-        let inner = match self.choice.below(4) {
+        let inner = match self.choice.below(6) {
             0 => self.vector(depth),
+            4 | 5 => self.histograms(depth),
             1 => "latency_bucket".to_owned(),
             2 => "sum by (le, job) (rate(latency_bucket[1m]))".to_owned(),
-            _ => "rate(latency_bucket[2m])".to_owned(),
+            _ => {
+                let metric = self
+                    .choice
+                    .of(&["latency_bucket", "size", "sized", "size_total"]);
+                format!("rate({metric}[2m])")
+            }
         };
         match self.choice.below(4) {
             0 => {
@@ -381,14 +421,47 @@ impl Writer<'_> {
             }
             1 => format!("histogram_quantiles({inner}, \"q\", 0.5, 0.9, 1)"),
             _ => {
-                let q = self.parameter(&["0.5", "0.9", "0", "1", "0.99"]);
+                let q = self.parameter(&["0.5", "0.9", "0", "1", "0.99", "-1", "2", "NaN"]);
                 format!("histogram_quantile({q}, {inner})")
             }
         }
     }
 
+    /// Returns a vector that has native histograms, if there are any.
+    fn histograms(&mut self, depth: usize) -> String {
+        let names: Vec<String> = self
+            .metrics
+            .iter()
+            .filter(|name| name.starts_with("size") || *name == "mixed")
+            .cloned()
+            .collect();
+        if names.is_empty() || self.choice.chance(20) {
+            return self.vector(depth);
+        }
+        let name = names[self.choice.below(names.len())].clone();
+        let range = self.choice.of(RANGES);
+        match self.choice.below(8) {
+            0..3 => name,
+            3 => format!("rate({name}[{range}])"),
+            4 => format!("increase({name}[{range}])"),
+            5 => format!("avg_over_time({name}[{range}])"),
+            6 => format!("sum by (job) ({name})"),
+            _ => format!("avg by (job) (rate({name}[{range}]))"),
+        }
+    }
+
     fn function(&mut self, depth: usize) -> String {
-        match self.choice.below(14) {
+        match self.choice.below(18) {
+            14..18 => {
+                let name = self.choice.of(&[
+                    "histogram_avg",
+                    "histogram_count",
+                    "histogram_stddev",
+                    "histogram_stdvar",
+                    "histogram_sum",
+                ]);
+                format!("{name}({})", self.histograms(depth))
+            }
             0 => format!("clamp({}, -2, {})", self.vector(depth), self.scalar(0)),
             1 => format!("clamp_min({}, {})", self.vector(depth), self.scalar(1)),
             2 => format!("clamp_max({}, {})", self.vector(depth), self.scalar(1)),
@@ -399,13 +472,8 @@ impl Writer<'_> {
             ),
             4 => format!("absent({})", self.vector(depth)),
             5 => format!("vector({})", self.scalar(depth.min(1))),
-            6 | 7 => {
-                let mut vector = self.vector(depth.min(1));
-                if vector.contains('@') && vector.contains("offset") {
-                    vector = self.bare_selector();
-                }
-                format!("timestamp({vector})")
-            }
+            6 => format!("timestamp({})", self.vector(depth.min(1))),
+            7 => format!("start_timestamp({})", self.selector()),
             8 => {
                 let name = self.choice.of(&[
                     "minute",

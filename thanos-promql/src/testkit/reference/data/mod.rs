@@ -1,9 +1,15 @@
-//! Random series: counters, gauges, classic buckets, with all that makes real data unpleasant.
+//! Random series: counters, gauges, classic buckets, native histograms, with all that makes real data unpleasant.
 
-use thanos_core::histogram::STALE_NAN;
+mod histograms;
+
+use std::sync::Arc;
+
+use thanos_core::chunk::{self, Aggregate, SampleRef, Samples};
+use thanos_core::histogram::{FloatHistogram, STALE_NAN, is_stale_nan};
 use thanos_core::labels::Labels;
 use thanos_core::time::Timestamp;
 
+use self::histograms::{Growing, Kind};
 use super::choice::Choice;
 use crate::testkit::MemoryQueryable;
 use crate::testkit::naive::{StoredSample, StoredSeries};
@@ -22,6 +28,9 @@ enum Shape {
     Gauge,
     Bucket(usize),
     One,
+    Histogram(Kind),
+    /// Floats and histograms.
+    Mixed,
 }
 
 /// Returns random series, sorted by labels and unique.
@@ -44,9 +53,9 @@ pub(super) fn series(seed: u64) -> Vec<StoredSeries> {
             add(&mut choice, &pairs, Shape::Gauge);
         }
     }
-    for _ in 0..choice.between(4, 9) {
+    for _ in 0..choice.between(5, 10) {
         let pairs = target(&mut choice);
-        match choice.below(7) {
+        match choice.below(10) {
             0 | 1 => {
                 let code = choice.of(&["200", "500"]);
                 let name = choice.of(&["requests_total", "errors_total"]);
@@ -63,6 +72,26 @@ pub(super) fn series(seed: u64) -> Vec<StoredSeries> {
                 let name = choice.of(&["limits", "target_info"]);
                 let pairs = [("__name__", name), ("zone", zone), pairs[0]];
                 let shape = choice.value(&[Shape::Gauge, Shape::One]);
+                add(&mut choice, &pairs, shape);
+            }
+            6 => {
+                let kind = choice.value(&[Kind::Counter, Kind::Counter, Kind::Gauge]);
+                let name = choice.of(&["size", "size_total"]);
+                let pairs = [("__name__", name), pairs[0], pairs[1]];
+                add(&mut choice, &pairs, Shape::Histogram(kind));
+            }
+            7 => {
+                let pairs = [("__name__", "sized"), pairs[0], pairs[1]];
+                add(&mut choice, &pairs, Shape::Histogram(Kind::Custom));
+            }
+            8 => {
+                let kinds = [Kind::Counter, Kind::Gauge, Kind::Custom];
+                let shape = match choice.below(3) {
+                    0 => Shape::Mixed,
+                    1 => Shape::Histogram(choice.value(&kinds)),
+                    _ => Shape::Gauge,
+                };
+                let pairs = [("__name__", "mixed"), pairs[0], pairs[1]];
                 add(&mut choice, &pairs, shape);
             }
             _ => {
@@ -111,7 +140,9 @@ fn samples(choice: &mut Choice, shape: Shape) -> Vec<StoredSample> {
         choice.between(END_MS / 3, END_MS)
     };
     let (gaps, stale) = (choice.value(&[0, 0, 5, 20]), choice.value(&[0, 2, 5]));
-    let mut value = first_value(choice, shape);
+    let starts = choice.value(&[0, 0, 60, 95]);
+    let mut source = Source::new(choice, shape);
+    let mut since = at - interval;
     let mut all = Vec::new();
     while at < end {
         let time = Timestamp::from_millis(at + choice.between(0, jitter));
@@ -120,27 +151,71 @@ fn samples(choice: &mut Choice, shape: Shape) -> Vec<StoredSample> {
             at += interval * choice.between(0, 8);
             continue;
         }
-        value = next_value(choice, shape, value);
-        let stored = if choice.chance(stale) {
-            STALE_NAN
-        } else {
-            value
-        };
+        let mut value = source.next(choice);
+        if choice.chance(stale) {
+            value = stale_marker(&value);
+        }
+        if choice.chance(6) {
+            since = time.as_millis() - choice.between(0, 2 * interval);
+        }
+        let start = Timestamp::from_millis(since);
         all.push(StoredSample {
             time,
-            start: None,
-            value: SampleValue::Float(stored),
+            start: (since > 0 && choice.chance(starts)).then_some(start),
+            value,
         });
     }
     all
+}
+
+fn stale_marker(value: &SampleValue) -> SampleValue {
+    match value {
+        SampleValue::Float(_) => SampleValue::Float(STALE_NAN),
+        SampleValue::Histogram(_) => SampleValue::Histogram(Arc::new(FloatHistogram::stale())),
+    }
+}
+
+/// Where the values of a series come from.
+#[derive(Debug)]
+struct Source {
+    shape: Shape,
+    float: f64,
+    histograms: Growing,
+}
+
+impl Source {
+    fn new(choice: &mut Choice, shape: Shape) -> Self {
+        let kind = match shape {
+            Shape::Histogram(kind) => kind,
+            _ => choice.value(&[Kind::Counter, Kind::Custom]),
+        };
+        Self {
+            shape,
+            float: first_value(choice, shape),
+            histograms: Growing::new(choice, kind),
+        }
+    }
+
+    fn next(&mut self, choice: &mut Choice) -> SampleValue {
+        let is_histogram = match self.shape {
+            Shape::Histogram(_) => true,
+            Shape::Mixed => choice.chance(50),
+            _ => false,
+        };
+        if is_histogram {
+            return SampleValue::Histogram(Arc::new(self.histograms.next(choice)));
+        }
+        self.float = next_value(choice, self.shape, self.float);
+        SampleValue::Float(self.float)
+    }
 }
 
 fn first_value(choice: &mut Choice, shape: Shape) -> f64 {
     match shape {
         Shape::Counter => choice.value(&[0.0, 0.0, 3.0, 1000.0, 1e9]),
         Shape::Gauge => choice.between(-20, 20) as f64 / 4.0,
-        Shape::Bucket(_) => 0.0,
         Shape::One => 1.0,
+        Shape::Bucket(_) | Shape::Histogram(_) | Shape::Mixed => 0.0,
     }
 }
 
@@ -148,7 +223,7 @@ fn next_value(choice: &mut Choice, shape: Shape, value: f64) -> f64 {
     match shape {
         Shape::Counter if choice.chance(4) => choice.value(&[0.0, 1.0]),
         Shape::Counter => value + choice.value(&[0.0, 1.0, 2.0, 2.5, 10.0]),
-        Shape::Gauge => match choice.below(12) {
+        Shape::Gauge | Shape::Histogram(_) | Shape::Mixed => match choice.below(12) {
             0 => choice.between(-4, 4) as f64,
             1..4 => value,
             _ => choice.between(-40, 40) as f64 / 4.0,
@@ -179,27 +254,50 @@ fn make_wild(choice: &mut Choice, all: &mut [StoredSeries]) {
     for series in all {
         let share = choice.value(&[0, 0, 5, 30]);
         for sample in &mut series.samples {
-            let is_stale = |value: &SampleValue| {
-                value
-                    .as_float()
-                    .is_some_and(thanos_core::histogram::is_stale_nan)
-            };
-            if choice.chance(share) && !is_stale(&sample.value) {
+            let is_float =
+                |value: &SampleValue| value.as_float().is_some_and(|value| !is_stale_nan(value));
+            if choice.chance(share) && is_float(&sample.value) {
                 sample.value = SampleValue::Float(choice.value(&hard));
             }
         }
     }
 }
 
-/// Returns the series as the engine reads them.
-pub(super) fn stored(series: &[StoredSeries]) -> MemoryQueryable {
+/// Returns the series as the engine reads them, and the same as samples: in chunks histograms have other hints.
+pub(super) fn stored(series: &[StoredSeries]) -> (MemoryQueryable, Vec<StoredSeries>) {
     let mut data = MemoryQueryable::default();
+    let mut read = Vec::new();
     for one in series {
-        let samples = one
-            .samples
-            .iter()
-            .filter_map(|sample| Some((sample.time.as_millis(), sample.value.as_float()?)));
-        data.push(one.labels.clone(), samples);
+        let mut samples = Samples::new();
+        for sample in &one.samples {
+            let value = match &sample.value {
+                SampleValue::Float(value) => SampleRef::Float(*value),
+                SampleValue::Histogram(histogram) => SampleRef::Histogram((&**histogram).into()),
+            };
+            let start = sample.start.unwrap_or(Timestamp::from_millis(0));
+            samples.push_with_start(start, sample.time, value);
+        }
+        let chunks = chunk::encode(&samples);
+        let mut again = Samples::new();
+        for chunk in chunks.iter().filter_map(|part| part.get(Aggregate::Raw)) {
+            chunk::decode(chunk, &mut again).expect("it was encoded a moment ago");
+        }
+        let samples = again.iter().enumerate().map(|(index, (time, sample))| {
+            let start = again.start(index);
+            StoredSample {
+                time,
+                start: (start.as_millis() != 0).then_some(start),
+                value: match sample {
+                    SampleRef::Float(value) => SampleValue::Float(value),
+                    SampleRef::Histogram(view) => SampleValue::Histogram(Arc::new(view.to_float())),
+                },
+            }
+        });
+        read.push(StoredSeries {
+            labels: one.labels.clone(),
+            samples: samples.collect(),
+        });
+        data.push_chunks(one.labels.clone(), chunks);
     }
-    data
+    (data, read)
 }
