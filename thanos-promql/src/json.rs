@@ -10,7 +10,7 @@ use thanos_core::labels::LabelsRef;
 use thanos_core::text::{FloatFormat, push_float};
 use thanos_core::time::Timestamp;
 
-use crate::value::{HistogramPoint, Point, Sample, SampleValue, Series, Value};
+use crate::value::{Point, Sample, SampleValue, Series, Value};
 
 /// The bytes after which a piece is handed on.
 const PIECE_BYTES: usize = 32 << 10;
@@ -116,11 +116,67 @@ pub(crate) fn write_time(out: &mut Vec<u8>, time: Timestamp) {
 
 /// Writes `[time,"value"]`.
 fn write_point(out: &mut Vec<u8>, point: &Point) {
-    out.put("[");
-    write_time(out, point.time);
-    out.put(",\"");
+    write_point_start(out, point.time);
     push_float(out, point.value, FloatFormat::Json);
-    out.put("\"]");
+    out.extend_from_slice(b"\"]");
+}
+
+/// Writes `[time,"`.
+fn write_point_start(out: &mut Vec<u8>, time: Timestamp) {
+    out.put("[");
+    write_time(out, time);
+    out.put(",\"");
+}
+
+/// The bytes that the start of a point takes at most: a 64-bit time with sign and point, and four more.
+const POINT_START_BYTES: usize = 32;
+/// The most times that are remembered; with more steps the later ones are written anew.
+const TIMES_MAX: usize = 16 << 10;
+
+/// The starts of points, by time: the series of a result share their steps.
+#[derive(Debug, Default)]
+struct PointStarts {
+    /// Ascending in time, the text filled up with spaces.
+    known: Vec<(Timestamp, [u8; POINT_START_BYTES], usize)>,
+    /// Where the next time is expected.
+    next: usize,
+}
+
+impl PointStarts {
+    /// Goes back to the first step: another series begins.
+    fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    /// Writes the start of a point.
+    fn write(&mut self, out: &mut Vec<u8>, time: Timestamp) {
+        while self.known.get(self.next).is_some_and(|one| one.0 < time) {
+            self.next += 1;
+        }
+        let Some((known, text, len)) = self.known.get(self.next) else {
+            return self.learn(out, time);
+        };
+        if *known != time {
+            return write_point_start(out, time);
+        }
+        // A copy of known length is a few instructions, one of the exact length is a call.
+        out.extend_from_slice(text);
+        out.truncate(out.len() - (POINT_START_BYTES - len));
+        self.next += 1;
+    }
+
+    /// Writes the start of a point that is later than all known ones, and remembers it.
+    fn learn(&mut self, out: &mut Vec<u8>, time: Timestamp) {
+        let from = out.len();
+        write_point_start(out, time);
+        let text = &out[from..];
+        if self.known.len() < TIMES_MAX && text.len() <= POINT_START_BYTES {
+            let mut filled = [b' '; POINT_START_BYTES];
+            filled[..text.len()].copy_from_slice(text);
+            self.known.push((time, filled, text.len()));
+            self.next = self.known.len();
+        }
+    }
 }
 
 /// Writes the time of a scalar or a string, which Prometheus writes as a float: without trailing zeros.
@@ -138,6 +194,7 @@ pub struct ResultJson {
     state: State,
     /// What follows the result inside the object, each member with a comma before it.
     members: Vec<u8>,
+    starts: PointStarts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +212,7 @@ impl ResultJson {
             next: (0, 0),
             state: State::Start,
             members: Vec::new(),
+            starts: PointStarts::default(),
         }
     }
 
@@ -218,7 +276,7 @@ impl ResultJson {
                 (series + 1, 0)
             }
             Value::Matrix(all) => {
-                let next = write_points(out, &all[series], point);
+                let next = write_points(out, &mut self.starts, &all[series], point);
                 if next == all[series].points.len() + all[series].histograms.len() {
                     (series + 1, 0)
                 } else {
@@ -272,39 +330,48 @@ fn write_sample(out: &mut Vec<u8>, sample: &Sample) {
 }
 
 /// Writes floats and then histograms of `series` from `from` on until the piece is full and returns where it
-/// stopped.
-fn write_points(out: &mut Vec<u8>, series: &Series, from: usize) -> usize {
+/// stopped. At least one point follows the labels, so that they are not written again.
+fn write_points(
+    out: &mut Vec<u8>,
+    starts: &mut PointStarts,
+    series: &Series,
+    from: usize,
+) -> usize {
     if from == 0 {
+        starts.rewind();
         out.put("{\"metric\":");
         write_labels(out, series.labels.as_ref());
     }
     let floats = series.points.len();
-    let all = floats + series.histograms.len();
-    for next in from..all {
-        // At least one point follows the labels, so that they are not written again.
+    let mut next = from;
+    for point in series.points.get(from..).unwrap_or_default() {
         if next > from && out.len() >= PIECE_BYTES {
             return next;
         }
-        match next.checked_sub(floats) {
-            None => {
-                out.put(if next == 0 { ",\"values\":[" } else { "," });
-                write_point(out, &series.points[next]);
-                if next + 1 == floats {
-                    out.put("]");
-                }
-            }
-            Some(next) => {
-                out.put(if next == 0 { ",\"histograms\":[" } else { "," });
-                let HistogramPoint { time, histogram } = &series.histograms[next];
-                write_histogram_point(out, *time, histogram);
-                if next + 1 == series.histograms.len() {
-                    out.put("]");
-                }
-            }
-        }
+        out.put(if next == 0 { ",\"values\":[" } else { "," });
+        starts.write(out, point.time);
+        push_float(out, point.value, FloatFormat::Json);
+        out.put("\"]");
+        next += 1;
     }
-    out.put("}");
-    all
+    if floats > 0 && from < floats {
+        out.put("]");
+    }
+    for point in &series.histograms[next - floats..] {
+        if next > from && out.len() >= PIECE_BYTES {
+            return next;
+        }
+        let is_first = next == floats;
+        out.put(if is_first { ",\"histograms\":[" } else { "," });
+        write_histogram_point(out, point.time, &point.histogram);
+        next += 1;
+    }
+    out.put(if series.histograms.is_empty() {
+        "}"
+    } else {
+        "]}"
+    });
+    next
 }
 
 /// Writes `[time,{histogram}]`; buckets without observations are left out.
@@ -472,6 +539,33 @@ mod tests {
                 r#"{{"resultType":"vector","result":[{{"metric":{{}},"histogram":[1.500,{expected}]}}]}}"#
             );
             assert_eq!(*json, whole);
+        }
+    }
+
+    #[test]
+    fn series_may_have_other_times_than_those_before() {
+        let times: [&[i64]; 5] = [
+            &[1000, 2000, 3000],
+            &[500, 2000, 2500, 4000],
+            &[],
+            &[-1, 3123],
+            &[1000, 2000, 3000, 4000, 5000],
+        ];
+        let series = times.map(|times| Series {
+            points: times.iter().map(|ms| point(*ms, 1.5)).collect(),
+            ..Series::default()
+        });
+        let json = text(Value::Matrix(series.to_vec()));
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        for (i, times) in times.into_iter().enumerate() {
+            let values = json["result"][i]["values"].as_array();
+            let found: Vec<f64> = values
+                .into_iter()
+                .flatten()
+                .map(|one| one[0].as_f64().unwrap() * 1000.0)
+                .collect();
+            let expected: Vec<f64> = times.iter().map(|ms| *ms as f64).collect();
+            assert_eq!(found, expected, "{json}");
         }
     }
 

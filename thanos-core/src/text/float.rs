@@ -25,6 +25,14 @@ impl FloatFormat {
             Self::Json => abs == 0.0 || (1e-6..1e21).contains(&abs),
         }
     }
+
+    /// Whether a number of this size, which is no integer, is written as `zmij` writes it: without an exponent.
+    fn is_plain(self, abs: f64) -> bool {
+        match self {
+            Self::Fixed | Self::Json => (1e-4..1e15).contains(&abs),
+            Self::General => (1e-4..1e6).contains(&abs),
+        }
+    }
 }
 
 /// Displays a float as Go does.
@@ -49,7 +57,51 @@ impl fmt::Display for GoFloat {
 
 /// Appends `value` to `out` in `format`.
 pub fn push_float(out: &mut Vec<u8>, value: f64, format: FloatFormat) {
-    write_float(&mut Bytes(out), value, format).expect("writing to memory cannot fail");
+    if let Some(integer) = small_integer(value).filter(|_| format.is_fixed(value.abs())) {
+        return push_integer(out, integer);
+    }
+    if !format.is_plain(value.abs()) {
+        return write_float(&mut Bytes(out), value, format).expect("writing to memory cannot fail");
+    }
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    // An integer beyond those above.
+    let text = text.strip_suffix(".0").unwrap_or(text);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn push_integer(out: &mut Vec<u8>, integer: i64) {
+    if integer < 0 {
+        out.push(b'-');
+    }
+    let mut rest = integer.unsigned_abs();
+    // Pairs of digits from the right, in a buffer whose length the copy knows.
+    let mut digits = [b'0'; 16];
+    let mut at = digits.len();
+    while rest >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(pair(rest % 100));
+        rest /= 100;
+    }
+    at -= 2;
+    digits[at..at + 2].copy_from_slice(pair(rest));
+    at += usize::from(rest < 10);
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Returns the two digits of a number below 100.
+fn pair(number: u64) -> &'static [u8] {
+    const PAIRS: [[u8; 2]; 100] = {
+        let mut pairs = [[0; 2]; 100];
+        let mut number = 0_u8;
+        while number < 100 {
+            pairs[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+            number += 1;
+        }
+        pairs
+    };
+    let index = usize::try_from(number).expect("below 100");
+    &PAIRS[index]
 }
 
 /// Writes `value` to `out` in `format`.
@@ -279,6 +331,23 @@ mod tests {
                     prop_assert!(
                         back.to_bits() == value.to_bits() || (back.is_nan() && value.is_nan())
                     );
+                }
+            }
+        }
+
+        #[test]
+        fn bytes_and_text_are_the_same_for_all(bits in any::<u64>(), whole in any::<i64>(), scale in -30i32..30) {
+            let whole = whole >> (bits % 64);
+            for value in [
+                f64::from_bits(bits),
+                whole as f64,
+                whole as f64 / 1000.0,
+                whole as f64 * 10f64.powi(scale),
+            ] {
+                for format in [FloatFormat::Fixed, FloatFormat::General, FloatFormat::Json] {
+                    let mut bytes = Vec::new();
+                    push_float(&mut bytes, value, format);
+                    prop_assert_eq!(String::from_utf8(bytes).unwrap(), text(value, format));
                 }
             }
         }
