@@ -66,6 +66,16 @@ struct Asked {
     texts: Vec<(String, Vec<u64>)>,
 }
 
+impl Asked {
+    /// Reports whether the answer at `step` needs a look at the buckets.
+    fn looks_at_buckets(&self, step: usize) -> bool {
+        match &self.ask {
+            Ask::Quantile(q) => is_quantile(q.get(step)),
+            Ask::Fraction(..) => true,
+        }
+    }
+}
+
 /// The answers of a native histogram at all steps.
 struct Answers {
     values: Vec<f64>,
@@ -165,10 +175,10 @@ impl OverBuckets {
         }
         let mut cutter = TileCutter::new(self.input.grid());
         let mut lease = self.cx.lease(0)?;
-        for (number, asked) in asked.iter().enumerate() {
+        for number in 0..asked.len() {
             for histogram in &mut histograms.all {
-                let answers = self.answer(&histograms.tiles, histogram, (number, &asked.ask));
-                self.hand_on(histogram, asked, &answers, &mut cutter, &mut lease)?;
+                let answers = self.answer(&histograms.tiles, histogram, &asked[..=number]);
+                self.hand_on(histogram, &asked[number], &answers, &mut cutter, &mut lease)?;
             }
         }
         Ok(HeldTiles::new(cutter.finish(), Some(lease)))
@@ -232,15 +242,10 @@ impl OverBuckets {
         labels.get(METRIC_NAME).unwrap_or_default().into_owned()
     }
 
-    /// Returns the answers of a histogram to question `number`: native ones, classic ones, none where both exist.
-    fn answer(
-        &self,
-        tiles: &[Tile],
-        histogram: &mut Histogram,
-        (number, ask): (usize, &Ask),
-    ) -> Answers {
+    /// Returns the answers of a histogram to the last question: native ones, classic ones, none where both exist.
+    fn answer(&self, tiles: &[Tile], histogram: &mut Histogram, asked: &[Asked]) -> Answers {
         let grid = self.input.grid();
-        let mut answers = match histogram.native.get_mut(number) {
+        let mut answers = match histogram.native.get_mut(asked.len() - 1) {
             Some(native) => std::mem::replace(native, Answers::new(Grid::none_at(0))),
             None => Answers::new(grid),
         };
@@ -273,7 +278,7 @@ impl OverBuckets {
                 continue;
             }
             bits::set(&mut answers.valid, step);
-            answers.values[step] = self.classic_answer(&mut buckets, histogram, ask, step);
+            answers.values[step] = self.classic_answer(&mut buckets, histogram, asked, step);
         }
         answers
     }
@@ -282,17 +287,21 @@ impl OverBuckets {
         &self,
         buckets: &mut Vec<Bucket>,
         histogram: &Histogram,
-        ask: &Ask,
+        asked: &[Asked],
         step: usize,
     ) -> f64 {
-        let q = match ask {
+        let (last, before) = asked.split_last().expect("something is asked");
+        let q = match &last.ask {
             Ask::Fraction(lower, upper) => {
                 return bucket_fraction(lower.get(step), upper.get(step), buckets);
             }
             Ask::Quantile(q) => q.get(step),
         };
         let (value, forced) = bucket_quantile(q, buckets);
-        if let Some(forced) = forced {
+        // Buckets are told about once, however many quantiles are asked of them.
+        if let Some(forced) = forced
+            && !before.iter().any(|earlier| earlier.looks_at_buckets(step))
+        {
             let time_ms = self.input.grid().time_ms(step);
             let details = Monotonicity {
                 times_ms: (time_ms, time_ms),

@@ -16,7 +16,7 @@ use thanos_core::labels::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use thanos_core::query::{Queryable, Select, SelectHints};
 use thanos_core::time::TimeRange;
 
-use self::matched::{InfoSeries, NOBODY};
+use self::matched::{Conflict, InfoSeries, NOBODY};
 use super::bits;
 use super::collect::{HeldTiles, MergingCollector};
 use super::context::Context;
@@ -114,6 +114,7 @@ impl Info {
     async fn run(&mut self) -> Result<HeldTiles> {
         let mut base = self.base().await?;
         let info = self.info_series(&base).await?;
+        let mut conflict = info.conflict();
         let grid = self.input.grid();
         let mut out = MergingCollector::new(Arc::clone(&self.cx), grid, Overlap::AtStep);
         for tile in std::mem::take(&mut base.tiles) {
@@ -122,13 +123,16 @@ impl Info {
                 if self.selection.is_info(&id.labels) {
                     out.add_row(id, row)?;
                 } else {
-                    self.enrich(id, row, &info, &mut out)?;
+                    self.enrich(id, row, (&info, &mut conflict), &mut out)?;
                 }
             }
             let left = base.lease.bytes().saturating_sub(tile.memory_bytes());
             base.lease.resize(left)?;
         }
-        Ok(out.finish())
+        match conflict {
+            None => Ok(out.finish()),
+            Some(conflict) => Err(Error::execution(conflict.text)),
+        }
     }
 
     async fn base(&mut self) -> Result<Base> {
@@ -189,7 +193,6 @@ impl Info {
                 Popped::End => break,
             }
         }
-        info.check()?;
         Ok(info)
     }
 
@@ -223,7 +226,7 @@ impl Info {
         &self,
         id: &SeriesId,
         row: Row<'_>,
-        info: &InfoSeries,
+        (info, conflict): (&InfoSeries, &mut Option<Conflict>),
         out: &mut MergingCollector,
     ) -> Result<()> {
         let slots = info.slots_of(&id.labels);
@@ -246,8 +249,13 @@ impl Info {
         }
         let mut valid = vec![0; row.valid.len()];
         for (holders, steps) in steps_of {
-            let Some(labels) = self.enriched(&id.labels, &holders, info)? else {
-                continue;
+            let labels = match self.enriched(&id.labels, &holders, info) {
+                Ok(Some(labels)) => labels,
+                Ok(None) => continue,
+                Err(text) => {
+                    Conflict::keep_first(conflict, steps[0], || text);
+                    continue;
+                }
             };
             valid.fill(0);
             steps.iter().for_each(|step| bits::set(&mut valid, *step));
@@ -261,13 +269,14 @@ impl Info {
         Ok(())
     }
 
-    /// Returns `base` with the labels of the info series `holders`; nothing when a wanted label is missing.
+    /// Returns `base` with the labels of the info series `holders`; nothing when a wanted label is missing, and
+    /// what is wrong when they contradict each other.
     fn enriched(
         &self,
         base: &Labels,
         holders: &[u32],
         info: &InfoSeries,
-    ) -> Result<Option<Labels>> {
+    ) -> Result<Option<Labels>, String> {
         let mut added: HashMap<String, String> = HashMap::new();
         let mut builder = LabelsBuilder::from_labels(base.as_ref());
         let mut is_found = false;
@@ -278,7 +287,7 @@ impl Info {
                     continue;
                 }
                 if added.get(&*name).is_some_and(|other| *other != *value) {
-                    return Err(Error::execution(format!("conflicting label: {name}")));
+                    return Err(format!("conflicting label: {name}"));
                 }
                 if base.get(&name).is_none() {
                     builder.set(&name, &value);

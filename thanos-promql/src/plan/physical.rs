@@ -279,10 +279,10 @@ impl Planner {
     }
 
     fn invariant(&mut self, inner: &Plan, place: &Place) -> Result<Built> {
-        if place.grid.len() == 1 {
-            return self.vector(inner, place);
-        }
         let mut first = place.over(place.grid.first());
+        if place.grid.len() == 1 {
+            return self.vector(inner, &first);
+        }
         first.tally = place.tally.repeated(place.grid.len());
         let input = self.vector(inner, &first)?;
         Ok(Built {

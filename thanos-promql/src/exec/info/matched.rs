@@ -32,6 +32,22 @@ impl Slot {
     }
 }
 
+/// What is wrong at a step. Prometheus goes step by step, so that the first one is told.
+#[derive(Debug, Clone)]
+pub(super) struct Conflict {
+    step: usize,
+    pub(super) text: String,
+}
+
+impl Conflict {
+    /// Replaces `known` when `step` comes before it.
+    pub(super) fn keep_first(known: &mut Option<Self>, step: usize, text: impl FnOnce() -> String) {
+        if known.as_ref().is_none_or(|known| step < known.step) {
+            *known = Some(Self { step, text: text() });
+        }
+    }
+}
+
 /// All info series that were read.
 #[derive(Debug)]
 pub(super) struct InfoSeries {
@@ -44,8 +60,8 @@ pub(super) struct InfoSeries {
     choice: LabelChoice,
     index: LabelIndex,
     slots: Vec<Slot>,
-    /// The first step at which two series hold at once, with what is wrong.
-    conflict: Option<(usize, String)>,
+    /// Two series that hold at once.
+    conflict: Option<Conflict>,
     lease: Lease,
 }
 
@@ -139,27 +155,22 @@ impl InfoSeries {
             *known = new;
             return;
         }
-        let is_first = self
-            .conflict
-            .as_ref()
-            .is_none_or(|(first, _)| step < *first);
-        if known.1 == new.1 && is_first {
-            let [known_labels, new_labels] =
-                [known.0, new.0].map(|number| &self.series[number as usize]);
-            let text = format!(
-                "found duplicate series for info metric: existing {known_labels} @ {}, new {new_labels} @ {}",
-                known.1, new.1
-            );
-            self.conflict = Some((step, text));
+        if known.1 > new.1 {
+            return;
         }
+        let [known_labels, new_labels] =
+            [known.0, new.0].map(|number| &self.series[number as usize]);
+        let time_ms = new.1;
+        Conflict::keep_first(&mut self.conflict, step, || {
+            format!(
+                "found duplicate series for info metric: existing {known_labels} @ {time_ms}, new {new_labels} @ {time_ms}"
+            )
+        });
     }
 
-    /// Fails when two info series hold at once.
-    pub(super) fn check(&mut self) -> Result<()> {
-        match self.conflict.take() {
-            None => Ok(()),
-            Some((_, text)) => Err(Error::execution(text)),
-        }
+    /// Returns the first conflict of two info series.
+    pub(super) fn conflict(&self) -> Option<Conflict> {
+        self.conflict.clone()
     }
 
     /// Returns what could speak of a series with the labels `base`.
