@@ -1,6 +1,7 @@
 //! The runner on scripts that hold, scripts that do not, and texts that are no scripts.
 
 use futures::executor::block_on;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -262,4 +263,61 @@ nothing
     assert_eq!(report.passed, 2);
     let lines: Vec<usize> = report.failures.iter().map(|failure| failure.line).collect();
     assert_eq!(lines, [4, 5, 6, 7, 8], "{report:?}");
+}
+
+/// Pieces of the language, so that many texts are nearly scripts.
+const PIECES: &[&str] = &[
+    "load 1m\n",
+    "load_with_nhcb 30s\n",
+    "clear\n",
+    "eval instant at 1m x\n",
+    "eval instant at 0 ",
+    "eval range from 0 to 2m step 1m ",
+    "eval_fail instant at 1m ",
+    "rate(x[5m])",
+    "h",
+    "x{a=\"b\"} ",
+    "{} ",
+    "h_bucket{le=\"1\"} ",
+    "h_count ",
+    "x@st ",
+    "-1m",
+    "-30s-1mx3 ",
+    "1+2x3 ",
+    "_x2 ",
+    "stale ",
+    "NaN ",
+    "-Inf ",
+    "{{count:1 buckets:[1]}} ",
+    "{{schema:1}}+{{sum:1}}x2 ",
+    "{{schema:-53 custom_values:[1] buckets:[1 2]}} ",
+    "expect fail\n",
+    "expect warn msg: a\n",
+    "expect info regex: (\n",
+    "expect no_warn\n",
+    "expect ordered\n",
+    "expect string \"a\"\n",
+    "expect range vector from 0 to 1m step 30s\n",
+    "expected_fail_regexp a\n",
+    "# a\n",
+    "\n",
+    "\n\n",
+    "5",
+    "\u{e9}",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_makes_the_runner_panic(
+        pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..20),
+    ) {
+        let script = pieces.concat();
+        let lines = script.lines().count();
+        for failure in run(&script).failures {
+            prop_assert!((1..=lines).contains(&failure.line), "{}\n{:?}", script, failure);
+            prop_assert!(!failure.what.contains("panicked"), "{}\n{:?}", script, failure);
+        }
+    }
 }
