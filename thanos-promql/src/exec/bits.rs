@@ -48,9 +48,11 @@ pub(crate) fn end(bits: &[u64]) -> usize {
     last.map_or(0, |at| (at + 1) * 64 - bits[at].leading_zeros() as usize)
 }
 
-/// Reports whether both have a bit in common.
-pub(crate) fn intersects(a: &[u64], b: &[u64]) -> bool {
-    a.iter().zip(b).any(|(a, b)| a & b != 0)
+/// Returns the index of the first bit that both have.
+pub(crate) fn first_common(a: &[u64], b: &[u64]) -> Option<usize> {
+    let words = a.iter().zip(b).map(|(a, b)| a & b);
+    let (index, word) = words.enumerate().find(|(_, word)| *word != 0)?;
+    Some(index * 64 + word.trailing_zeros() as usize)
 }
 
 /// Sets the bits that are set in `other`.
@@ -110,6 +112,7 @@ mod tests {
         assert_eq!(count(&bits), 4);
         clear(&mut bits, 64);
         assert!(get(&bits, 63) && !get(&bits, 64));
+        assert_eq!(first_common(&bits, &[1 << 5, 3 | 2, u64::MAX]), Some(129));
         assert_eq!((end(&bits), end(&bits[..2]), end(&[0])), (130, 64, 0));
     }
 

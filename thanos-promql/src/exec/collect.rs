@@ -104,7 +104,8 @@ pub(crate) struct MergingCollector {
     overlap: Overlap,
     index: LabelIndex,
     tiles: Vec<Tile>,
-    places: Vec<(usize, usize)>,
+    /// Of each numbered series that has values.
+    places: Vec<Option<(usize, usize)>>,
     lease: Option<Lease>,
 }
 
@@ -135,42 +136,59 @@ impl MergingCollector {
     ///
     /// When an equal series overlaps.
     pub(crate) fn add_row(&mut self, id: &SeriesId, row: Row<'_>) -> Result<()> {
+        let (number, is_new) = self.enter(id)?;
+        let is_error = !is_new && self.overlap == Overlap::Anywhere;
+        if is_error || self.put(number, id, row)?.is_some() {
+            return Err(Error::same_labelset());
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the series with the labels of `id`, which has no values yet if it is new.
+    pub(crate) fn enter(&mut self, id: &SeriesId) -> Result<(usize, bool)> {
         // With delayed removal a marked and an unmarked series stay apart until the end.
         let (number, is_new) = self.index.insert(&id.labels);
         if is_new {
-            return self.append(id, row);
+            self.places.push(None);
+            // The labels, and three times a few numbers.
+            let entry = size_of::<(SeriesId, usize, usize)>() + id.labels.key().len();
+            self.grow_lease(2 * entry)?;
         }
-        let (tile, at) = self.places[number];
+        Ok((number, is_new))
+    }
+
+    /// Adds values to series `number`; returns the first step at which it has a value already.
+    pub(crate) fn put(
+        &mut self,
+        number: usize,
+        id: &SeriesId,
+        row: Row<'_>,
+    ) -> Result<Option<usize>> {
+        let Some((tile, at)) = self.places[number] else {
+            self.places[number] = Some(self.append(id, row)?);
+            return Ok(None);
+        };
         let mut target = self.tiles[tile].row_mut(at);
-        if self.overlap == Overlap::Anywhere || bits::intersects(target.valid, row.valid) {
-            return Err(Error::same_labelset());
+        if let Some(step) = bits::first_common(target.valid, row.valid) {
+            return Ok(Some(step));
         }
         target.merge(row);
-        self.grow_lease(histogram_bytes(row.histograms))
+        self.grow_lease(histogram_bytes(row.histograms))?;
+        Ok(None)
     }
 
-    /// Returns the first step at which an equal series has a value already.
-    pub(crate) fn overlap(&self, id: &SeriesId, row: Row<'_>) -> Option<usize> {
-        let (tile, at) = self.places[self.index.get(&id.labels)?];
-        let known = self.tiles[tile].row(at);
-        let mut common = known.valid.to_vec();
-        bits::and(&mut common, row.valid);
-        bits::ones(&common).next()
-    }
-
-    /// Takes over one series without looking for equal ones.
-    pub(crate) fn append(&mut self, id: &SeriesId, row: Row<'_>) -> Result<()> {
+    /// Takes over one series without looking for equal ones; returns its place.
+    pub(crate) fn append(&mut self, id: &SeriesId, row: Row<'_>) -> Result<(usize, usize)> {
         if self.tiles.last().is_none_or(Tile::is_full) {
             self.tiles.push(Tile::new(self.grid));
         }
         let number = self.tiles.len() - 1;
         let tile = &mut self.tiles[number];
-        self.places.push((number, tile.len()));
+        let place = (number, tile.len());
         tile.push_row(id.clone(), row);
-        // The row; the labels here and in the index.
-        let bytes = (row.values.len() + row.valid.len()) * 8
-            + 2 * (size_of::<(SeriesId, usize, usize)>() + id.labels.key().len());
-        self.grow_lease(bytes + histogram_bytes(row.histograms))
+        let bytes = (row.values.len() + row.valid.len()) * 8 + id.labels.key().len();
+        self.grow_lease(bytes + histogram_bytes(row.histograms))?;
+        Ok(place)
     }
 
     fn grow_lease(&mut self, bytes: usize) -> Result<()> {

@@ -1,6 +1,8 @@
 //! Label sets derived from label sets: without metadata, for grouping, for matching.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 use thanos_core::labels::{Labels, LabelsRef, METRIC_NAME};
 
 /// Reports whether a label says what the metric is rather than whose it is.
@@ -86,24 +88,28 @@ impl LabelChoice {
 /// Numbers label sets in the order in which they are first seen.
 #[derive(Debug, Default)]
 pub(crate) struct LabelIndex {
-    numbers: HashMap<Labels, usize>,
+    /// Hashed by the labels with the number.
+    numbers: HashTable<usize>,
+    labels: Vec<Labels>,
+    hasher: DefaultHashBuilder,
     scratch: Vec<u8>,
 }
 
 impl LabelIndex {
     /// Returns the number of `labels` when it is known.
     pub(crate) fn get(&self, labels: &Labels) -> Option<usize> {
-        self.numbers.get(labels).copied()
+        let key = &labels.key()[..];
+        self.find(self.hasher.hash_one(key), key)
     }
 
     /// Returns the number of `labels` and whether it is new.
     pub(crate) fn insert(&mut self, labels: &Labels) -> (usize, bool) {
-        if let Some(number) = self.numbers.get(labels) {
-            return (*number, false);
+        let hash = self.hasher.hash_one(&labels.key()[..]);
+        match self.find(hash, &labels.key()[..]) {
+            Some(number) => (number, false),
+            // A copy, because what is looked at may be a part of something large.
+            None => (self.push(hash, labels.as_ref().to_labels()), true),
         }
-        let number = self.numbers.len();
-        self.numbers.insert(labels.as_ref().to_labels(), number);
-        (number, true)
     }
 
     /// Returns the number of the chosen part of `labels`, and that part when it is new.
@@ -113,13 +119,12 @@ impl LabelIndex {
         labels: LabelsRef<'_>,
     ) -> (usize, Option<Labels>) {
         choice.write_key(&mut self.scratch, labels);
-        if let Some(number) = self.numbers.get(&LookupKey(&self.scratch)) {
-            return (*number, None);
+        let hash = self.hasher.hash_one(&self.scratch[..]);
+        if let Some(number) = self.find(hash, &self.scratch) {
+            return (number, None);
         }
-        let number = self.numbers.len();
         let chosen = LabelsRef::from_trusted_key(&self.scratch).to_labels();
-        self.numbers.insert(chosen.clone(), number);
-        (number, Some(chosen))
+        (self.push(hash, chosen.clone()), Some(chosen))
     }
 
     /// Returns the number of the chosen part of `labels` when it is known.
@@ -129,27 +134,26 @@ impl LabelIndex {
         labels: LabelsRef<'_>,
     ) -> Option<usize> {
         choice.write_key(&mut self.scratch, labels);
-        self.numbers.get(&LookupKey(&self.scratch)).copied()
+        self.find(self.hasher.hash_one(&self.scratch[..]), &self.scratch)
+    }
+
+    fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        let is_equal = |number: &usize| self.labels[*number].key()[..] == *key;
+        self.numbers.find(hash, is_equal).copied()
+    }
+
+    fn push(&mut self, hash: u64, labels: Labels) -> usize {
+        let number = self.labels.len();
+        self.labels.push(labels);
+        let (labels, hasher) = (&self.labels, &self.hasher);
+        let hash_of = |number: &usize| hasher.hash_one(&labels[*number].key()[..]);
+        self.numbers.insert_unique(hash, number, hash_of);
+        number
     }
 
     /// Returns the number of label sets.
     pub(crate) fn len(&self) -> usize {
-        self.numbers.len()
-    }
-}
-
-/// A key in a scratch buffer, hashed and compared as the [`Labels`] with that key.
-struct LookupKey<'a>(&'a [u8]);
-
-impl std::hash::Hash for LookupKey<'_> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl hashbrown::Equivalent<Labels> for LookupKey<'_> {
-    fn equivalent(&self, labels: &Labels) -> bool {
-        self.0 == &labels.key()[..]
+        self.labels.len()
     }
 }
 

@@ -153,7 +153,7 @@ fn note_first(known: &mut Option<usize>, step: Option<usize>) {
 }
 
 /// Returns the first bit that is set in all three.
-pub(crate) fn first_common(a: &[u64], b: &[u64], c: &[u64]) -> Option<usize> {
+fn first_common(a: &[u64], b: &[u64], c: &[u64]) -> Option<usize> {
     let words = a.iter().zip(b).zip(c).map(|((a, b), c)| a & b & c);
     let (index, word) = words.enumerate().find(|(_, word)| *word != 0)?;
     Some(index * 64 + word.trailing_zeros() as usize)

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use thanos_core::budget::Lease;
 use thanos_core::labels::Labels;
 
 use super::element::{Operation, Remarks};
 use super::matching::{ManySide, Matching};
-use super::one_side::first_common;
 use crate::error::{Error, Result};
 use crate::exec::arith::Side;
 use crate::exec::bits;
@@ -53,8 +51,10 @@ pub(crate) struct Output<'a> {
     words: usize,
     /// The steps at which matches were made, by match group; empty when nobody asks.
     matched: Vec<u64>,
-    /// By the labels of the result, when several series may match one: the group, and the steps of matches.
-    by_labels: HashMap<Labels, (usize, Vec<u64>)>,
+    /// The same by result, when several series may match one.
+    matched_results: Vec<u64>,
+    /// The first match group of each result.
+    first_groups: Vec<usize>,
     rows: MergingCollector,
     scratch: Scratch,
     remarks: Remarks,
@@ -77,7 +77,8 @@ impl<'a> Output<'a> {
             matching,
             words,
             matched: Vec::new(),
-            by_labels: HashMap::new(),
+            matched_results: Vec::new(),
+            first_groups: Vec::new(),
             rows: MergingCollector::new(Arc::clone(cx), grid, Overlap::AtStep),
             scratch: Scratch {
                 values: vec![0.0; grid.len()],
@@ -136,8 +137,34 @@ impl<'a> Output<'a> {
             }
         }
         let id = self.result_id(pair);
-        self.mark_matched(pair.group, &id.labels, &matched)?;
-        self.push(&id)
+        self.mark_group(pair.group, &matched);
+        // COMPAT: with delayed name removal, Prometheus looks at a single step for equal results only at the end.
+        let keeps_equal = self.cx.delayed_name_removal && self.scratch.values.len() == 1;
+        if keeps_equal && self.matching.is_one_to_one() {
+            return self.append(&id);
+        }
+        let (number, is_new) = self.rows.enter(&id)?;
+        if !self.matching.is_one_to_one() {
+            let group = is_new.then_some(pair.group);
+            self.mark_result(number, (pair.group, group), &matched)?;
+            if keeps_equal {
+                return self.append(&id);
+            }
+        }
+        if bits::is_empty(&self.scratch.valid) {
+            return Ok(());
+        }
+        if let Some(step) = self.rows.put(number, &id, self.scratch.row())? {
+            self.fail((step, Stage::Result), Error::same_labelset);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, id: &SeriesId) -> Result<()> {
+        if !bits::is_empty(&self.scratch.valid) {
+            self.rows.append(id, self.scratch.row())?;
+        }
+        Ok(())
     }
 
     fn result_id(&self, pair: &Pair<'_>) -> SeriesId {
@@ -151,58 +178,45 @@ impl<'a> Output<'a> {
         }
     }
 
-    fn push(&mut self, id: &SeriesId) -> Result<()> {
-        if bits::is_empty(&self.scratch.valid) {
-            return Ok(());
+    /// Notes matches, and fails where one series of each side was matched before.
+    fn mark_group(&mut self, group: usize, steps: &[u64]) {
+        if self.matched.is_empty() {
+            return;
         }
-        // COMPAT: with delayed name removal, Prometheus looks at a single step for equal results only at the end.
-        if self.cx.delayed_name_removal && self.scratch.values.len() == 1 {
-            return self.rows.append(id, self.scratch.row());
+        let known = &mut self.matched[group * self.words..][..self.words];
+        let again = bits::first_common(known, steps);
+        bits::or(known, steps);
+        if let Some(step) = again.filter(|_| self.matching.is_one_to_one()) {
+            self.fail((step, Stage::Matching), || {
+                Error::execution(
+                    "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+                )
+            });
         }
-        if let Some(step) = self.rows.overlap(id, self.scratch.row()) {
-            self.fail((step, Stage::Result), Error::same_labelset);
-            return Ok(());
-        }
-        self.rows.add_row(id, self.scratch.row())
     }
 
-    /// Notes matches, and fails where they were made before.
-    fn mark_matched(&mut self, group: usize, labels: &Labels, steps: &[u64]) -> Result<()> {
-        let is_one_to_one = self.matching.is_one_to_one();
-        if !self.matched.is_empty() {
-            let known = &mut self.matched[group * self.words..][..self.words];
-            let again = first_common(known, steps, steps);
-            bits::or(known, steps);
-            if let Some(step) = again.filter(|_| is_one_to_one) {
-                self.fail((step, Stage::Matching), || {
-                    Error::execution(
-                        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
-                    )
-                });
-            }
-        }
-        if !is_one_to_one {
-            self.mark_result(group, labels, steps)?;
-        }
-        Ok(())
-    }
-
-    /// Notes matches by the labels of the result, which the grouping labels must make unique in a group.
-    fn mark_result(&mut self, group: usize, labels: &Labels, steps: &[u64]) -> Result<()> {
-        let Some((first, known)) = self.by_labels.get_mut(labels) else {
-            let bytes = 2 * (size_of::<(Labels, usize, Vec<u64>)>() + size_of_val(steps));
+    /// Notes matches with result `number`, whose labels must be unique in a match group.
+    fn mark_result(
+        &mut self,
+        number: usize,
+        (group, first): (usize, Option<usize>),
+        steps: &[u64],
+    ) -> Result<()> {
+        if let Some(first) = first {
+            let bytes = 2 * (size_of_val(&first) + size_of_val(steps));
             match &mut self.lease {
                 Some(lease) => lease.grow(bytes as u64)?,
                 none => *none = Some(self.cx.lease(bytes as u64)?),
             }
-            self.by_labels
-                .insert(labels.clone(), (group, steps.to_vec()));
+            self.first_groups.push(first);
+            self.matched_results.extend_from_slice(steps);
             return Ok(());
-        };
-        // Two groups can have equal results only by dropping a name; that fails later in the step.
-        let again = first_common(known, steps, steps).filter(|_| *first == group);
+        }
+        let known = &mut self.matched_results[number * self.words..][..self.words];
+        let again = bits::first_common(known, steps);
         bits::or(known, steps);
-        if let Some(step) = again {
+        // Two groups can have equal results only by dropping a name; that fails later in the step.
+        if let Some(step) = again.filter(|_| self.first_groups[number] == group) {
             self.fail((step, Stage::Matching), || {
                 Error::execution(
                     "multiple matches for labels: grouping labels must ensure unique matches",
