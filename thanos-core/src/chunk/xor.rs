@@ -252,7 +252,7 @@ fn zero_bits(data: &[u8], position: usize) -> usize {
 ///
 /// Not inlined: what the fast loops for it prepare would be prepared for every sample.
 #[inline(never)]
-pub(super) fn fill_same(
+fn fill_same(
     (times, values): (&mut [i64], &mut [f64]),
     same: usize,
     (time, delta): (i64, i64),
@@ -266,7 +266,13 @@ pub(super) fn fill_same(
 
 /// Writes the samples of a run.
 #[inline(always)]
-fn fill_run(times: &mut [i64], values: &mut [f64], mut time: i64, delta: i64, value: f64) {
+pub(super) fn fill_run(
+    times: &mut [i64],
+    values: &mut [f64],
+    mut time: i64,
+    delta: i64,
+    value: f64,
+) {
     for slot in times {
         time = time.wrapping_add(delta);
         *slot = time;

@@ -19,7 +19,7 @@
 
 use super::samples::Samples;
 use super::starts::{StartDecoder, StartEncoder};
-use super::xor::{fill_same, load, load_64};
+use super::xor::{fill_run, load, load_64};
 use super::xor_value::{XorValue, split_window};
 use super::{Chunk, Encoding};
 use crate::encoding::bits::{BitReader, BitWriter};
@@ -220,8 +220,12 @@ impl Decoder<'_> {
                 // Samples of one zero bit each; the loaded word has 57 stream bits.
                 let zeros = (word | 1 << 6).leading_zeros() as usize;
                 let same = zeros.min(count - done).min(absent);
-                let columns = (&mut times[done..], &mut values[done..]);
-                fill_same(columns, same, (time, delta), f64::from_bits(bits));
+                fill_same(
+                    &mut times[done..done + same],
+                    &mut values[done..done + same],
+                    (time, delta),
+                    f64::from_bits(bits),
+                );
                 if let Some(column) = self.out.starts.get_mut(done..done + same) {
                     column.fill(self.starts.last());
                 }
@@ -306,6 +310,12 @@ impl Decoder<'_> {
         self.position += from * 8;
         read.map_err(|e| e.shifted(from as u64))
     }
+}
+
+/// Writes a run of samples; what the loops prepare must not be prepared for every sample.
+#[inline(never)]
+fn fill_same(times: &mut [i64], values: &mut [f64], (time, delta): (i64, i64), value: f64) {
+    fill_run(times, values, time, delta, value);
 }
 
 /// Returns the delta of the delta and its bits; the stale marker with its five is one with the same delta.
