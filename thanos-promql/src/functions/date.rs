@@ -59,10 +59,14 @@ impl DatePart {
 fn wrapped(secs: i64) -> (i64, i64) {
     /// The first second that Go's calendar knows.
     const FIRST: i64 = -9_223_372_028_741_760_000;
-    /// The calendar repeats after 400 years; 2^64 seconds are so many of these and a rest.
-    const PERIOD_SECS: u128 = 146_097 * 86_400;
-    const REST_SECS: i64 = ((1 << 64) % PERIOD_SECS) as i64;
-    const YEARS: i64 = ((1 << 64) / PERIOD_SECS) as i64 * 400;
+    /// The calendar repeats after 400 years; 2^64 seconds are so many years and a rest.
+    const PERIOD_SECS: i64 = 146_097 * 86_400;
+    const YEARS: i64 = 584_554_049_200;
+    const REST_SECS: i64 = 1_699_513_216;
+    const {
+        let periods = (YEARS / 400) as i128;
+        assert!(periods * PERIOD_SECS as i128 + REST_SECS as i128 == 1 << 64);
+    }
     if secs < FIRST {
         (secs + REST_SECS, YEARS)
     } else {
