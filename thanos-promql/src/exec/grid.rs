@@ -67,7 +67,10 @@ impl Grid {
     /// Returns the first step alone.
     pub(crate) fn first(self) -> Self {
         if self.len <= 1 {
-            return self;
+            return Self {
+                spans_time: false,
+                ..self
+            };
         }
         Self {
             step_ms: 1,

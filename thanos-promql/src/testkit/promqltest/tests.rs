@@ -21,15 +21,32 @@ const LOAD: &str = "load 1m\n  x{a=\"1\"} 0 1 2 3\n  x{a=\"2\"} 0 10 20 _ 40\n\n
 
 #[test]
 fn our_scripts_hold() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/promqltest");
+    let count = hold("promqltest", &Runner::default());
+    assert!(count > 200, "only {count} evaluations were found");
+}
+
+#[test]
+fn our_scripts_hold_when_names_are_dropped_at_once() {
+    let runner = Runner::new(Engine::new(EngineOptions {
+        delayed_name_removal: false,
+        type_and_unit_labels: true,
+        ..engine_options()
+    }));
+    let count = hold("promqltest_early_names", &runner);
+    assert!(count > 60, "only {count} evaluations were found");
+}
+
+/// Runs all scripts of a folder and returns the number of evaluations.
+fn hold(folder: &str, runner: &Runner) -> usize {
+    let folder = format!("{}/testdata/{folder}", env!("CARGO_MANIFEST_DIR"));
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let report = run(&std::fs::read_to_string(&path).unwrap());
+        let report = block_on(runner.run(&std::fs::read_to_string(&path).unwrap()));
         assert_eq!(report.failures, [], "{}", path.display());
         count += report.passed;
     }
-    assert!(count > 40, "only {count} evaluations were found");
+    count
 }
 
 #[test]
