@@ -18,7 +18,7 @@ use super::samples::{Detail, SampleBuffer, StaleMarkers};
 use super::scalar::{Scalar, Scalars};
 use super::select::Shift;
 use super::source::{ChunkedSeries, SeriesSource};
-use super::tally::{Tally, Windows};
+use super::tally::{Tally, Windows, weights};
 use super::tile::{HistogramRow, Row, SeriesId, Tile};
 use crate::annotations::{Annotation, HistogramOperation};
 use crate::error::Result;
@@ -122,13 +122,30 @@ impl Ready {
             self.doubt_counter(id);
         }
         tile.pop_if_empty();
+        self.count(series, sweep.reach_ms, touched);
+        call.cx.count_points(floats + histograms)
+    }
+
+    fn count(&self, series: Columns<'_>, reach_ms: (i64, i64), touched: usize) {
+        let call = &self.call;
+        let weights = if series.is_float_only() {
+            Vec::new()
+        } else {
+            weights(series)
+        };
         let windows = Windows {
             steps: &self.steps,
-            range_ms: call.range_ms,
+            range_ms: call.range_ms.saturating_add(reach_ms.0),
+            after_ms: reach_ms.1,
+            weights: &weights,
+        };
+        let used = if series.is_float_only() {
+            touched as u64
+        } else {
+            windows.used(series.times)
         };
         let counts = &call.cx.counts;
-        counts.add_windows(call.tally, series.times, windows, touched);
-        call.cx.count_points(floats + histograms)
+        counts.add_windows(call.tally, series.times, windows, used);
     }
 
     fn annotate(&self, metric: &str, remarks: &Remarks) {

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bits;
+use crate::functions::window::Columns;
 
 /// How the samples of a part count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,30 +82,68 @@ struct StepCounts {
 pub(crate) struct Windows<'a> {
     /// Pairs of the time of the step and the end of its window.
     pub(crate) steps: &'a [(i64, i64)],
+    /// How far a window reaches back from its end.
     pub(crate) range_ms: i64,
+    /// How far it reaches beyond.
+    pub(crate) after_ms: i64,
+    /// How much the samples before each index count, for the end too; empty when all are floats and count one.
+    pub(crate) weights: &'a [u64],
+}
+
+/// Returns how much a series counts up to each sample: a float counts one, a histogram as many as have its size.
+///
+/// Source: Prometheus `promql/value.go`, `HPoint.size`.
+pub(crate) fn weights(series: Columns<'_>) -> Vec<u64> {
+    let mut sum = 0;
+    let mut weights = vec![0];
+    for histogram in series.histograms {
+        sum += histogram
+            .as_ref()
+            .map_or(1, |one| (one.size_bytes() as u64 + 8) / 16);
+        weights.push(sum);
+    }
+    weights
 }
 
 impl Windows<'_> {
     /// Returns the range of `times` in the window of `step`, from `after` on.
     fn count(&self, times: &[i64], step: usize, after: i64) -> u64 {
-        let end = self.steps[step].1;
-        let start = end.saturating_sub(self.range_ms).max(after);
-        let before = |bound: i64| times.partition_point(|time| *time <= bound);
-        before(end).saturating_sub(before(start)) as u64
+        let start = self.steps[step].1.saturating_sub(self.range_ms);
+        let end = self.end(step);
+        self.between(times, start.max(after), end)
+    }
+
+    fn end(&self, step: usize) -> i64 {
+        self.steps[step].1.saturating_add(self.after_ms)
+    }
+
+    /// Returns how much the samples after `start` and up to `end` count.
+    fn between(&self, times: &[i64], start: i64, end: i64) -> u64 {
+        let before = |bound: i64| {
+            let index = times.partition_point(|time| *time <= bound);
+            self.weights.get(index).copied().unwrap_or(index as u64)
+        };
+        before(end).saturating_sub(before(start))
+    }
+
+    /// Returns how much the samples of all windows count together.
+    pub(crate) fn used(&self, times: &[i64]) -> u64 {
+        (0..self.steps.len())
+            .map(|step| self.count(times, step, i64::MIN))
+            .sum()
     }
 
     /// Returns how many of `times` lie in some window; `used` are those of all windows added up.
-    fn union(&self, times: &[i64], used: usize) -> u64 {
+    fn union(&self, times: &[i64], used: u64) -> u64 {
         let [(_, first), .., (_, last)] = self.steps else {
-            return used as u64;
+            return used;
         };
         let step_ms = self.steps[1].1.saturating_sub(*first);
-        if step_ms >= self.range_ms {
-            return used as u64;
+        if step_ms >= self.range_ms.saturating_add(self.after_ms) {
+            return used;
         }
-        let before = |bound: i64| times.partition_point(|time| *time <= bound);
         let start = first.saturating_sub(self.range_ms);
-        before(*last).saturating_sub(before(start)) as u64
+        self.between(times, start, last.saturating_add(self.after_ms))
     }
 }
 
@@ -123,7 +162,7 @@ impl Counts {
 
     /// Counts one sample at every step whose bit is set; `found` are set.
     pub(crate) fn add_row(&self, tally: Tally, valid: &[u64], found: usize) {
-        self.add(tally, found, found as u64);
+        self.add(tally, found as u64, found as u64);
         let Some(steps) = self.steps.as_ref().filter(|_| tally.is_stepwise()) else {
             return;
         };
@@ -133,14 +172,8 @@ impl Counts {
         }
     }
 
-    /// Counts the samples of a series, at `times`, in the windows of all steps, `used` in all.
-    pub(crate) fn add_windows(
-        &self,
-        tally: Tally,
-        times: &[i64],
-        windows: Windows<'_>,
-        used: usize,
-    ) {
+    /// Counts the samples of a series, at `times`, in the windows of all steps; together they count `used`.
+    pub(crate) fn add_windows(&self, tally: Tally, times: &[i64], windows: Windows<'_>, used: u64) {
         let read = match tally.reads {
             true => windows.union(times, used),
             false => 0,
@@ -154,17 +187,16 @@ impl Counts {
             if tally.reads {
                 let known = match step.checked_sub(1) {
                     None => i64::MIN,
-                    Some(before) => windows.steps[before].1,
+                    Some(before) => windows.end(before),
                 };
                 add(&steps.read, step, windows.count(times, step, known));
             }
         }
     }
 
-    fn add(&self, tally: Tally, used: usize, read: u64) {
+    fn add(&self, tally: Tally, used: u64, read: u64) {
         let read = if tally.reads { read } else { 0 };
         self.read.fetch_add(read, Ordering::Relaxed);
-        let used = used as u64;
         let total = match tally.used {
             Used::AtTheirSteps => used,
             Used::AtAllSteps(steps) => used.saturating_mul(steps as u64),
@@ -221,12 +253,13 @@ mod tests {
 
     fn windows_of(steps: &[(i64, i64)], range_ms: i64, tally: Tally) -> Counts {
         let counts = Counts::with_steps(steps.len());
-        let windows = Windows { steps, range_ms };
-        let used = (0..steps.len())
-            .map(|step| windows.count(&TIMES, step, i64::MIN))
-            .sum::<u64>();
-        let used = usize::try_from(used).unwrap();
-        counts.add_windows(tally, &TIMES, windows, used);
+        let windows = Windows {
+            steps,
+            range_ms,
+            after_ms: 0,
+            weights: &[],
+        };
+        counts.add_windows(tally, &TIMES, windows, windows.used(&TIMES));
         counts
     }
 
@@ -236,6 +269,22 @@ mod tests {
         let counts = windows_of(&steps, 20, Tally::of_query());
         assert_eq!(counts.totals(), (6, 5));
         assert_eq!(counts.steps(), Some((vec![2, 2, 2], vec![2, 1, 2])));
+    }
+
+    #[test]
+    fn windows_count_what_is_around_them_and_histograms_by_their_size() {
+        let weights: Vec<u64> = (0..=6).map(|index| index * 11).collect();
+        let windows = Windows {
+            steps: &[(20, 20), (30, 30)],
+            range_ms: 20,
+            after_ms: 10,
+            weights: &weights,
+        };
+        assert_eq!(windows.used(&TIMES), 66);
+        let counts = Counts::with_steps(2);
+        counts.add_windows(Tally::of_query(), &TIMES, windows, 66);
+        assert_eq!(counts.totals(), (66, 44));
+        assert_eq!(counts.steps(), Some((vec![33, 33], vec![33, 11])));
     }
 
     #[test]

@@ -45,8 +45,10 @@ use total::{FloatTotal, TotalKind};
 use trend::Smoothing;
 use xrate::ExtraRate;
 
-/// The samples that windows may fold between two looks at the deadline: some milliseconds of work.
-const CHECK_SAMPLES: usize = 1 << 20;
+/// The samples and steps between two looks at the deadline: some milliseconds of work.
+const CHECK_WORK: usize = 1 << 20;
+/// How much more work a histogram is than a float.
+const HISTOGRAM_WORK: usize = 1 << 6;
 
 /// A function over windows.
 trait Kernel: Sized {
@@ -397,7 +399,12 @@ fn for_each_window(
     mut each: impl FnMut(usize, &Window<'_>),
 ) -> Result<usize> {
     let (before_ms, after_ms) = sweep.reach_ms;
-    let (mut from, mut to, mut seen, mut checked) = (0, 0, 0, 0);
+    let (mut from, mut to, mut seen, mut work) = (0, 0, 0, 0);
+    let sample_work = if series.is_float_only() {
+        1
+    } else {
+        HISTOGRAM_WORK
+    };
     for (step, &(step_ms, end_ms)) in sweep.steps.iter().enumerate() {
         let start_ms = end_ms.saturating_sub(sweep.range_ms);
         let open_ms = start_ms.saturating_sub(before_ms);
@@ -408,14 +415,15 @@ fn for_each_window(
         while from < to && series.times[from] <= open_ms {
             from += 1;
         }
+        work += 1 + (to - from) * sample_work;
+        if work >= CHECK_WORK {
+            check()?;
+            work = 0;
+        }
         if from == to {
             continue;
         }
         seen += to - from;
-        if seen - checked >= CHECK_SAMPLES {
-            check()?;
-            checked = seen;
-        }
         let window = Window {
             series,
             from,
