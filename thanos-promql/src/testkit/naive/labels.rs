@@ -41,7 +41,7 @@ impl Evaluator<'_> {
         let [name, template, source, pattern] = [1, 2, 3, 4].map(|place| text(&call.args[place]));
         let replacer = GoReplacer::new(pattern)
             .map_err(|_| Error::execution(format!("invalid regular expression: {pattern}")))?;
-        check_name(name)?;
+        check_name(&call.args[1])?;
         let mut lines = self.eval(&call.args[0], steps)?;
         for line in &mut lines {
             let found = line.labels.get(source).unwrap_or_default().into_owned();
@@ -55,9 +55,8 @@ impl Evaluator<'_> {
     pub(super) fn label_join(&mut self, call: &Call, steps: Steps) -> Result<Vec<Line>> {
         let (name, separator) = (text(&call.args[1]), text(&call.args[2]));
         let sources: Vec<&str> = call.args[3..].iter().map(text).collect();
-        for name in sources.iter().chain([&name]) {
-            check_name(name)?;
-        }
+        check_name(&call.args[1])?;
+        call.args[3..].iter().try_for_each(check_name)?;
         let mut lines = self.eval(&call.args[0], steps)?;
         for line in &mut lines {
             let values = sources
@@ -70,11 +69,13 @@ impl Evaluator<'_> {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
-    if name.is_empty() {
-        return Err(Error::execution("a label has no name"));
+/// Checks that a text can be the name of a label.
+fn check_name(expr: &Expr) -> Result<()> {
+    let is_utf8 = !matches!(expr.without_parens(), Expr::String(text) if text.bytes.is_some());
+    if is_utf8 && !text(expr).is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::execution("the text is no name of a label"))
 }
 
 /// Sets a label; a name that is set so stays to the end.

@@ -19,6 +19,7 @@ mod range;
 mod range_histogram;
 mod selector;
 mod series;
+mod stored;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thanos_core::labels::Labels;
 use thanos_core::time::Timestamp;
 
 use crate::annotations::Severity;
@@ -39,26 +39,7 @@ use evaluate::Evaluator;
 pub(super) use evaluate::is_invariant;
 use histogram::Hist;
 use series::{Cell, Dot, Line, Steps};
-
-/// A sample of stored data.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredSample {
-    /// When.
-    pub time: Timestamp,
-    /// When the counter began, if that is known.
-    pub start: Option<Timestamp>,
-    /// What.
-    pub value: SampleValue,
-}
-
-/// A stored series.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct StoredSeries {
-    /// The labels.
-    pub labels: Labels,
-    /// The samples, ascending in time.
-    pub samples: Vec<StoredSample>,
-}
+pub use stored::{StoredSample, StoredSeries};
 
 /// The times of a query: the first and last, and the distance of the steps; none for an instant query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +66,7 @@ pub struct NaiveResult {
 /// # Example
 ///
 /// ```
-/// use thanos_core::labels::Labels;
-/// use thanos_core::time::Timestamp;
+/// /// use thanos_core::time::Timestamp;
 /// use thanos_promql::EngineOptions;
 /// use thanos_promql::testkit::naive::{Naive, NaiveTimes, StoredSample, StoredSeries};
 /// use thanos_promql::value::{SampleValue, Value};

@@ -1,5 +1,7 @@
 //! The naive evaluator on cases that were worked out by hand.
 
+use thanos_core::labels::Labels;
+
 use super::*;
 
 /// A counter with a reset and a gap, two gauges, a classic histogram; a sample each minute from 0.

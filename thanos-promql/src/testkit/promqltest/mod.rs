@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, EngineOptions};
 use crate::parser;
+use run::Evaluator;
 
 /// What became of the evaluations of a script.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,7 +99,14 @@ impl Runner {
 
     /// Runs a script from its first to its last line, over data that is empty at the start.
     pub async fn run(&self, script: &str) -> Report {
-        run::run(&self.engine, script).await
+        run::run(&self.engine, script, Evaluator::Engine).await
+    }
+
+    /// Runs a script on the naive evaluator with the engine's options, to check that one.
+    ///
+    /// It tells neither the texts of errors and annotations nor an order, so these are not compared.
+    pub async fn run_naive(&self, script: &str) -> Report {
+        run::run(&self.engine, script, Evaluator::Naive).await
     }
 }
 

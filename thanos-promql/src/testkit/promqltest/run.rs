@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use thanos_core::query::Queryable;
+use thanos_core::query::{Completeness, Queryable};
 use thanos_core::time::Timestamp;
 
 use super::annotations;
@@ -13,17 +13,27 @@ use super::eval::{Eval, Expected, ExpectedValue, Steps, Times};
 use super::script::{self, Command};
 use super::storage::Storage;
 use super::{Report, describe, pin, result};
+use crate::annotations::{Annotation, Annotations, Severity};
 use crate::engine::{Engine, Query};
 use crate::error::{Error, ErrorKind};
-use crate::value::{QueryResult, Sample, Value};
+use crate::parser::Span;
+use crate::testkit::naive::{Naive, NaiveTimes};
+use crate::value::{QueryResult, QueryStats, Sample, Value};
 
 /// The distance of the steps when an instant query is evaluated as a range.
 const STEP: Duration = Duration::from_secs(60);
 /// The most differences of one evaluation that are told.
 const DIFFERENCES_MAX: usize = 10;
 
+/// Who answers the queries of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evaluator {
+    Engine,
+    Naive,
+}
+
 /// Runs a script.
-pub(super) async fn run(engine: &Engine, script: &str) -> Report {
+pub(super) async fn run(engine: &Engine, script: &str, evaluator: Evaluator) -> Report {
     let mut report = Report::default();
     let mut storage = Storage::default();
     let mut queryable = storage.queryable();
@@ -40,9 +50,15 @@ pub(super) async fn run(engine: &Engine, script: &str) -> Report {
                 }
                 queryable = storage.queryable();
             }
-            Command::Eval(eval) => {
+            Command::Eval(mut eval) => {
+                let mut naive = None;
+                if evaluator == Evaluator::Naive {
+                    naive = Some(Naive::new(engine.options().clone(), storage.stored()));
+                    eval.expected = eval.expected.without_texts();
+                }
                 let evaluation = Evaluation {
                     engine,
+                    naive,
                     queryable: &queryable,
                     eval: &eval,
                 };
@@ -59,6 +75,8 @@ pub(super) async fn run(engine: &Engine, script: &str) -> Report {
 /// An evaluation and what it is evaluated over.
 struct Evaluation<'a> {
     engine: &'a Engine,
+    /// Answers in place of the engine.
+    naive: Option<Naive>,
     queryable: &'a Arc<dyn Queryable>,
     eval: &'a Eval,
 }
@@ -120,6 +138,9 @@ impl Evaluation<'_> {
 
     /// Evaluates a query; a panic is an error of the engine, not the end of the run.
     async fn evaluate(&self, query: Query) -> Result<QueryResult, Error> {
+        if let Some(naive) = &self.naive {
+            return answer_of(naive, &query);
+        }
         let future = self.engine.query(self.queryable, query);
         AssertUnwindSafe(future)
             .catch_unwind()
@@ -181,6 +202,31 @@ impl Evaluation<'_> {
         };
         told(result::differences(self.eval, &middle))
     }
+}
+
+fn answer_of(naive: &Naive, query: &Query) -> Result<QueryResult, Error> {
+    let times = NaiveTimes {
+        start: query.start,
+        end: query.end,
+        step: query.step,
+    };
+    let answer = naive.query(&query.text, times)?;
+    let mut annotations = Annotations::default();
+    for (severity, text) in answer.notes {
+        annotations.add(match severity {
+            Severity::Warning => Annotation::storage(text),
+            // Any remark of this severity will do.
+            Severity::Info => Annotation::possible_non_counter(&text, Span::default()),
+        });
+    }
+    Ok(QueryResult {
+        value: answer.value,
+        annotations,
+        completeness: Completeness::default(),
+        stats: QueryStats::default(),
+        analysis: None,
+        lease: None,
+    })
 }
 
 fn check_error(expected: &Expected, error: &Error) -> Result<(), String> {

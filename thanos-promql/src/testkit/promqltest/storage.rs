@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use thanos_core::chunk::{SampleRef, Samples};
+use thanos_core::chunk::{self, SampleRef, Samples};
 use thanos_core::labels::Labels;
 use thanos_core::query::Queryable;
 use thanos_core::time::Timestamp;
 
 use super::load::{Load, LoadedSample};
 use crate::testkit::MemoryQueryable;
+use crate::testkit::naive::StoredSeries;
 use crate::value::SampleValue;
 
 /// Samples by series, in time order.
@@ -58,6 +59,15 @@ impl Storage {
             memory.push_samples(labels.clone(), &columns(samples));
         }
         memory.into_queryable()
+    }
+
+    /// Returns the data for the naive evaluator.
+    pub(super) fn stored(&self) -> Vec<StoredSeries> {
+        let series = self.series.iter().map(|(labels, samples)| {
+            let chunks = chunk::encode(&columns(samples));
+            StoredSeries::from_chunks(labels.clone(), &chunks).expect("it was encoded a moment ago")
+        });
+        series.collect()
     }
 }
 

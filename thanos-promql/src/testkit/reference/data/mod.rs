@@ -4,7 +4,6 @@ mod histograms;
 
 use std::sync::Arc;
 
-use thanos_core::chunk::{self, Aggregate, SampleRef, Samples};
 use thanos_core::histogram::{FloatHistogram, STALE_NAN, is_stale_nan};
 use thanos_core::labels::Labels;
 use thanos_core::time::Timestamp;
@@ -268,35 +267,9 @@ pub(super) fn stored(series: &[StoredSeries]) -> (MemoryQueryable, Vec<StoredSer
     let mut data = MemoryQueryable::default();
     let mut read = Vec::new();
     for one in series {
-        let mut samples = Samples::new();
-        for sample in &one.samples {
-            let value = match &sample.value {
-                SampleValue::Float(value) => SampleRef::Float(*value),
-                SampleValue::Histogram(histogram) => SampleRef::Histogram((&**histogram).into()),
-            };
-            let start = sample.start.unwrap_or(Timestamp::from_millis(0));
-            samples.push_with_start(start, sample.time, value);
-        }
-        let chunks = chunk::encode(&samples);
-        let mut again = Samples::new();
-        for chunk in chunks.iter().filter_map(|part| part.get(Aggregate::Raw)) {
-            chunk::decode(chunk, &mut again).expect("it was encoded a moment ago");
-        }
-        let samples = again.iter().enumerate().map(|(index, (time, sample))| {
-            let start = again.start(index);
-            StoredSample {
-                time,
-                start: (start.as_millis() != 0).then_some(start),
-                value: match sample {
-                    SampleRef::Float(value) => SampleValue::Float(value),
-                    SampleRef::Histogram(view) => SampleValue::Histogram(Arc::new(view.to_float())),
-                },
-            }
-        });
-        read.push(StoredSeries {
-            labels: one.labels.clone(),
-            samples: samples.collect(),
-        });
+        let chunks = one.to_chunks();
+        let again = StoredSeries::from_chunks(one.labels.clone(), &chunks);
+        read.push(again.expect("it was encoded a moment ago"));
         data.push_chunks(one.labels.clone(), chunks);
     }
     (data, read)
