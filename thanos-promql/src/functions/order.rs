@@ -62,12 +62,13 @@ fn split_run(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(end)
 }
 
+/// COMPAT: what does not fit 64 bits is a text for `natsort`.
 fn compare_digits(a: &[u8], b: &[u8]) -> Ordering {
-    let [a, b] = [a, b].map(|digits| {
-        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-        &digits[zeros..]
-    });
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+    let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<i64>().ok();
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => a.cmp(b),
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +80,10 @@ mod tests {
         let mut texts = ["a10", "a9", "b", "a", "a1b2", "a1b10", "10", "9"];
         texts.sort_by(|a, b| natural(a, b));
         assert_eq!(texts, ["9", "10", "a", "a1b2", "a1b10", "a9", "a10", "b"]);
+        let long = "12345678901234567890";
+        assert_eq!(natural("9", "10"), Ordering::Less);
+        assert_eq!(natural("9", long), Ordering::Greater);
+        assert_eq!(natural("007", "8"), Ordering::Less);
     }
 
     #[test]
