@@ -6,7 +6,7 @@ use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk, StatsDecoder}
 use thanos_core::histogram::{STALE_NAN, is_stale_nan};
 
 use super::source::ChunkedSeries;
-use super::tile::{HISTOGRAM_HERE, HistogramRow, histogram_bytes};
+use super::tile::{HISTOGRAM_HERE, HistogramRow, RowMut, histogram_bytes};
 use crate::error::{Error, Result};
 use crate::functions::window::Columns;
 
@@ -219,6 +219,35 @@ pub(crate) fn look_back(
     found
 }
 
+/// Sets the floats of a fresh `row` as [`look_back`] finds them, a word of validity bits at a time.
+pub(crate) fn look_back_floats(
+    samples: Columns<'_>,
+    mut wanted_ms: impl Iterator<Item = i64>,
+    lookback_ms: i64,
+    row: &mut RowMut<'_>,
+) -> usize {
+    let (times, values) = (samples.times, samples.values);
+    let (mut end, mut found) = (0, 0);
+    for (cells, word) in row.values.chunks_mut(64).zip(row.valid.iter_mut()) {
+        let mut bits = 0;
+        for (bit, (cell, wanted)) in cells.iter_mut().zip(&mut wanted_ms).enumerate() {
+            while times.get(end).is_some_and(|time| *time <= wanted) {
+                end += 1;
+            }
+            let Some(latest) = end.checked_sub(1) else {
+                continue;
+            };
+            let value = values[latest];
+            let is_fresh = times[latest] > wanted.saturating_sub(lookback_ms);
+            *cell = value;
+            bits |= u64::from(is_fresh && !is_stale_nan(value)) << bit;
+        }
+        *word = bits;
+        found += bits.count_ones() as usize;
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -229,6 +258,8 @@ mod tests {
     use thanos_core::time::Timestamp;
 
     use super::*;
+    use crate::exec::grid::Grid;
+    use crate::exec::tile::{SeriesId, Tile};
 
     #[test]
     fn the_latest_sample_counts_until_it_is_too_old() {
@@ -244,6 +275,31 @@ mod tests {
             found.push((wanted[step], samples.values[at]));
         });
         assert_eq!(found, [(100, 1.0), (199, 1.0), (250, 2.0), (299, 2.0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn both_ways_of_looking_back_find_the_same(
+            times in proptest::collection::btree_set(0_i64..2000, 0..90),
+            step in 1_i64..40,
+            len in 1_usize..200,
+            lookback in 1_i64..300,
+        ) {
+            let times: Vec<i64> = times.into_iter().collect();
+            let value = |time: &i64| if time % 11 == 3 { STALE_NAN } else { *time as f64 };
+            let values: Vec<f64> = times.iter().map(value).collect();
+            let samples = Columns::floats(&times, &values);
+            let grid = Grid::range(7, 7 + step * (len as i64 - 1), step).unwrap();
+            let mut tile = Tile::new(grid);
+            let mut row = tile.push(SeriesId::empty());
+            let found = look_back_floats(samples, grid.times_ms(), lookback, &mut row);
+            let mut expected = Vec::new();
+            look_back(samples, grid.times_ms(), lookback, |step, at| {
+                expected.push((step, values[at]));
+            });
+            prop_assert_eq!(found, expected.len());
+            prop_assert_eq!(tile.row(0).iter_floats().collect::<Vec<_>>(), expected);
+        }
     }
 
     fn chunk(samples: &[(i64, f64)]) -> SeriesChunk {

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::grid::Grid;
 use super::names::drop_name;
 use super::rows::RowMaker;
-use super::samples::{Detail, SampleBuffer, StaleMarkers, look_back};
+use super::samples::{Detail, SampleBuffer, StaleMarkers, look_back, look_back_floats};
 use super::source::ChunkedSeries;
 use super::tally::Tally;
 use super::tile::{Cell, SeriesId, Tile};
@@ -64,6 +64,12 @@ impl RowMaker for InstantSelect {
         }
         let mut row = tile.push(id);
         let times = self.grid.times_ms().map(|ms| self.shift.apply(ms));
+        if self.wanted == Wanted::Value && samples.is_float_only() {
+            let found = look_back_floats(samples, times, self.cx.lookback_ms, &mut row);
+            self.cx.counts.add_row(self.tally, row.valid, found);
+            tile.pop_if_empty();
+            return self.cx.count_points(found);
+        }
         let found = look_back(samples, times, self.cx.lookback_ms, |step, at| {
             match (self.wanted, samples.cell(at)) {
                 (Wanted::SampleTime, _) => row.set(step, millis_to_secs(samples.times[at])),
