@@ -31,6 +31,56 @@ pub(super) struct Rate {
     resets: Vec<usize>,
     overlaps: Vec<usize>,
     windows_with_overlap: u64,
+    unclamped: Option<Unclamped>,
+}
+
+/// The factor of the last window that was not cut off at zero.
+///
+/// Scrapes come at a steady pace, so that most windows lie around their samples as the window before did: then it
+/// is the factor of this window too, and none of the divisions is needed.
+#[derive(Debug, Clone, Copy)]
+struct Unclamped {
+    /// The number of samples, and the milliseconds before, between and after them.
+    shape: (usize, [i64; 3]),
+    sampled: f64,
+    to_start: f64,
+    factor: f64,
+}
+
+impl Unclamped {
+    fn shape_of(window: &Window<'_>) -> (usize, [i64; 3]) {
+        let times = window.series.times;
+        let (first_ms, last_ms) = (times[window.from], times[window.to - 1]);
+        let gaps = [
+            first_ms - window.start_ms,
+            last_ms - first_ms,
+            window.end_ms - last_ms,
+        ];
+        (window.len(), gaps)
+    }
+
+    fn of(kind: RateKind, window: &Window<'_>, shape: (usize, [i64; 3])) -> Self {
+        let [to_start, sampled, _] = shape.1.map(secs);
+        let between = sampled / count_of(shape.0 - 1);
+        Self {
+            shape,
+            sampled,
+            to_start: if to_start >= between * 1.1 {
+                between / 2.0
+            } else {
+                to_start
+            },
+            // A difference of zero never cuts off.
+            factor: factor(kind, window, None, 0.0, 0.0),
+        }
+    }
+
+    /// Reports whether the counter was surely above zero where the window is extrapolated to.
+    fn is_above_zero(&self, first: f64, difference: f64) -> bool {
+        // Where it is close, the figures of Prometheus have to be compared.
+        const MARGIN: f64 = 1.0 + 1e-9;
+        self.sampled * first > self.to_start * difference * MARGIN
+    }
 }
 
 impl Rate {
@@ -40,7 +90,20 @@ impl Rate {
             resets: Vec::new(),
             overlaps: Vec::new(),
             windows_with_overlap: 0,
+            unclamped: None,
         }
+    }
+
+    /// Returns the extrapolated difference, or nothing where the counter may have been zero inside the window.
+    fn unclamped(&mut self, window: &Window<'_>, first: f64, difference: f64) -> Option<f64> {
+        let shape = Unclamped::shape_of(window);
+        let known = match &mut self.unclamped {
+            Some(known) if known.shape == shape => known,
+            place => place.insert(Unclamped::of(self.kind, window, shape)),
+        };
+        let may_clamp = self.kind.is_counter() && difference > 0.0 && first >= 0.0;
+        let is_plain = !may_clamp || known.is_above_zero(first, difference);
+        is_plain.then(|| difference * known.factor)
     }
 
     /// Returns the difference between the ends, resets undone when this is a counter.
@@ -94,6 +157,11 @@ impl Kernel for Rate {
         }
         let first = window.series.values[window.from];
         let difference = self.difference(window);
+        if since.is_none()
+            && let Some(total) = self.unclamped(window, first, difference)
+        {
+            return Some(total);
+        }
         let factor = factor(self.kind, window, since, first, difference);
         let total = if since.is_some() {
             difference + first
@@ -157,4 +225,56 @@ pub(super) fn factor(
         factor /= window.range_secs();
     }
     factor
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn numbers() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            Just(0.0),
+            0.0..100.0_f64,
+            0.0..1e9_f64,
+            -10.0..10.0_f64,
+            Just(f64::INFINITY),
+            Just(f64::NAN),
+            Just(1e308)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_known_factor_gives_what_a_new_one_does(
+            gap in 1_i64..40_000,
+            len in 2_usize..9,
+            windows in proptest::collection::vec((0_i64..3, 0_i64..3, numbers(), numbers()), 1..12),
+            kind in prop_oneof![Just(RateKind::Rate), Just(RateKind::Increase), Just(RateKind::Delta)],
+        ) {
+            let mut rate = Rate::new(kind);
+            for (before, after, first, difference) in windows {
+                let (before, after) = (before * gap / 2, after * gap / 2);
+                let times: Vec<i64> = (0_i64..).take(len).map(|i| before + i * gap).collect();
+                let values = vec![0.0; len];
+                let end_ms = times[len - 1] + after;
+                let window = Window {
+                    series: Columns::floats(&times, &values),
+                    from: 0,
+                    to: len,
+                    start_ms: 0,
+                    end_ms,
+                    step_ms: end_ms,
+                    params: [0.0; 2],
+                };
+                let long = difference * factor(kind, &window, None, first, difference);
+                if let Some(short) = rate.unclamped(&window, first, difference) {
+                    prop_assert_eq!(short.to_bits(), long.to_bits(), "{} but {}", short, long);
+                } else {
+                    prop_assert!(kind.is_counter() && difference > 0.0);
+                }
+            }
+        }
+    }
 }
