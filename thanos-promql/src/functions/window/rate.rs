@@ -103,7 +103,7 @@ impl Rate {
         };
         let may_clamp = self.kind.is_counter() && difference > 0.0 && first >= 0.0;
         let is_plain = !may_clamp || known.is_above_zero(first, difference);
-        is_plain.then(|| difference * known.factor)
+        is_plain.then_some(difference * known.factor)
     }
 
     /// Returns the difference between the ends, resets undone when this is a counter.
