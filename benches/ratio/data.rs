@@ -73,7 +73,10 @@ impl Shape {
         let offset =
             1 + i64::try_from(TestRandom::new(series.pod as u64).below(29_000)).unwrap_or(0);
         let offset = offset + i64::from(offset % 1000 == 0);
-        let is_gauge = series.number.is_multiple_of(9);
+        let name = series.labels.get("__name__").unwrap_or_default();
+        let is_gauge = !["_total", "_bucket", "_sum", "_count"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix));
         let mut value = random.below(1000) as f64;
         (0..self.samples()).map(move |i| {
             let time = START_MS + offset + STEP_MS * i64::try_from(i).unwrap_or(0);

@@ -96,9 +96,14 @@ pub(crate) async fn matrix(
             time: time(step),
             histogram: Arc::clone(histogram),
         };
+        let mut points = Vec::new();
+        if row.is_float_only() {
+            points.reserve_exact(bits::count(row.valid));
+        }
+        points.extend(row.iter_floats().map(point));
         all.push(Series {
             labels: id.labels.clone(),
-            points: row.iter_floats().map(point).collect(),
+            points,
             histograms: row.iter_histograms().map(histogram).collect(),
         });
         Ok(())

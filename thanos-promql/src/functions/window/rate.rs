@@ -40,28 +40,48 @@ pub(super) struct Rate {
 /// is the factor of this window too, and none of the divisions is needed.
 #[derive(Debug, Clone, Copy)]
 struct Unclamped {
-    /// The number of samples, and the milliseconds before, between and after them.
-    shape: (usize, [i64; 3]),
+    shape: Shape,
     sampled: f64,
     to_start: f64,
     factor: f64,
 }
 
-impl Unclamped {
-    fn shape_of(window: &Window<'_>) -> (usize, [i64; 3]) {
+/// How samples lie in a window; times are in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    samples: usize,
+    before: i64,
+    between: i64,
+    after: i64,
+}
+
+impl Shape {
+    #[inline]
+    fn of(window: &Window<'_>) -> Self {
         let times = window.series.times;
         let (first_ms, last_ms) = (times[window.from], times[window.to - 1]);
-        let gaps = [
-            first_ms - window.start_ms,
-            last_ms - first_ms,
-            window.end_ms - last_ms,
-        ];
-        (window.len(), gaps)
+        Self {
+            samples: window.len(),
+            before: first_ms - window.start_ms,
+            between: last_ms - first_ms,
+            after: window.end_ms - last_ms,
+        }
     }
 
-    fn of(kind: RateKind, window: &Window<'_>, shape: (usize, [i64; 3])) -> Self {
-        let [to_start, sampled, _] = shape.1.map(secs);
-        let between = sampled / count_of(shape.0 - 1);
+    /// Compares field by field: as a whole they would be loaded wider than they were stored, which stalls.
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        self.samples == other.samples
+            && self.before == other.before
+            && self.between == other.between
+            && self.after == other.after
+    }
+}
+
+impl Unclamped {
+    fn of(kind: RateKind, window: &Window<'_>, shape: Shape) -> Self {
+        let (to_start, sampled) = (secs(shape.before), secs(shape.between));
+        let between = sampled / count_of(shape.samples - 1);
         Self {
             shape,
             sampled,
@@ -95,10 +115,11 @@ impl Rate {
     }
 
     /// Returns the extrapolated difference, or nothing where the counter may have been zero inside the window.
+    #[inline]
     fn unclamped(&mut self, window: &Window<'_>, first: f64, difference: f64) -> Option<f64> {
-        let shape = Unclamped::shape_of(window);
+        let shape = Shape::of(window);
         let known = match &mut self.unclamped {
-            Some(known) if known.shape == shape => known,
+            Some(known) if known.shape.is(&shape) => known,
             place => place.insert(Unclamped::of(self.kind, window, shape)),
         };
         let may_clamp = self.kind.is_counter() && difference > 0.0 && first >= 0.0;
@@ -143,6 +164,7 @@ impl Kernel for Rate {
         self.overlaps = series.start_overlaps();
     }
 
+    #[inline]
     fn eval(&mut self, window: &Window<'_>) -> Option<f64> {
         let since = if self.kind.is_counter() {
             window.counts_since()
