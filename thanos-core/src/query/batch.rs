@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::chunk::SeriesChunk;
+use crate::chunk::{Chunk, Encoding, SeriesChunk};
 use crate::labels::{Labels, LabelsRef};
 
 /// The number of series after which producers hand a batch on.
@@ -68,6 +68,24 @@ impl SeriesBatch {
     /// When `index` is not below [`SeriesBatch::len`].
     pub fn labels(&self, index: usize) -> Labels {
         Labels::from_trusted_key(self.keys.slice(self.bounds(index).0))
+    }
+
+    /// Takes the chunks at `index` out, which saves a consumer that keeps them from cloning each; the batch then
+    /// has chunks without data in their place.
+    ///
+    /// # Panics
+    ///
+    /// When `index` is not below [`SeriesBatch::len`].
+    pub fn take_chunks(&mut self, index: usize) -> impl ExactSizeIterator<Item = SeriesChunk> {
+        let (_, chunks) = self.bounds(index);
+        self.chunks[chunks].iter_mut().map(|chunk| {
+            let nothing = Chunk {
+                encoding: Encoding::XOR,
+                data: Bytes::new(),
+            };
+            let nothing = SeriesChunk::raw(chunk.min_time, chunk.max_time, nothing);
+            std::mem::replace(chunk, nothing)
+        })
     }
 
     fn bounds(&self, index: usize) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
@@ -178,5 +196,38 @@ impl SeriesBatchBuilder {
             series: std::mem::take(&mut self.series),
             chunks: std::mem::take(&mut self.chunks),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn chunks_that_are_taken_out_leave_the_others_in_place() {
+        let chunk = |byte: u8| {
+            let chunk = Chunk {
+                encoding: Encoding::XOR,
+                data: Bytes::copy_from_slice(&[byte]),
+            };
+            SeriesChunk::raw(Timestamp::from_millis(0), Timestamp::from_millis(1), chunk)
+        };
+        let mut builder = SeriesBatchBuilder::new();
+        for (name, chunks) in [("a", vec![chunk(1), chunk(2)]), ("b", vec![chunk(3)])] {
+            let labels = Labels::from_pairs([("name", name)]);
+            builder.push(labels.as_ref(), chunks);
+        }
+        let mut batch = builder.finish();
+        let taken: Vec<SeriesChunk> = batch.take_chunks(0).collect();
+        assert_eq!(taken, [chunk(1), chunk(2)]);
+        assert!(
+            batch
+                .get(0)
+                .chunks
+                .iter()
+                .all(|chunk| chunk.data_len() == 0)
+        );
+        assert_eq!(batch.get(1).chunks, [chunk(3)]);
     }
 }

@@ -90,15 +90,15 @@ impl SeriesSource {
 
     fn pop_unwatched(&mut self) -> Popped {
         while self.next < self.batch.len() {
-            let view = self.batch.get(self.next);
+            let labels = self.batch.get(self.next).labels;
             match &mut self.open {
-                Some(open) if open.labels.as_ref() == view.labels => {
-                    open.chunks.extend_from_slice(view.chunks);
+                Some(open) if open.labels.as_ref() == labels => {
+                    open.chunks.extend(self.batch.take_chunks(self.next));
                 }
                 open => {
                     let series = ChunkedSeries {
                         labels: self.batch.labels(self.next),
-                        chunks: view.chunks.to_vec(),
+                        chunks: self.batch.take_chunks(self.next).collect(),
                     };
                     self.next += 1;
                     match open.replace(series) {
