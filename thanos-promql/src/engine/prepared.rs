@@ -66,7 +66,6 @@ impl PreparedQuery {
     }
 
     /// Returns what stops the evaluation when it is dropped, even inside a long series.
-    #[cfg_attr(not(feature = "http"), allow(dead_code))]
     pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
         StopOnDrop(Arc::clone(&self.cx))
     }
@@ -91,6 +90,8 @@ impl PreparedQuery {
     /// As [`Engine::query`](super::Engine::query).
     pub async fn run(self, queryable: Arc<dyn Queryable>) -> Result<QueryResult> {
         let evaluating = Instant::now();
+        // Rows that other threads are computing are of no use once nobody waits for them.
+        let _stop = self.stop_on_drop();
         let mut planner = self.planner();
         if self.detail.operators {
             planner = planner.with_profile();

@@ -706,6 +706,19 @@ fn an_evaluation_that_nobody_waits_for_stops() {
 }
 
 #[test]
+fn a_dropped_evaluation_stops_what_other_threads_do_for_it() {
+    let query = Query::instant("g", time(1200));
+    let prepared = Engine::default().prepare(&query).unwrap();
+    let cx = Arc::clone(&prepared.cx);
+    let mut run = Box::pin(prepared.run(data()));
+    let mut task = std::task::Context::from_waker(futures::task::noop_waker_ref());
+    assert!(run.as_mut().poll(&mut task).is_pending());
+    assert!(cx.check().is_ok());
+    drop(run);
+    assert_eq!(cx.check().unwrap_err().kind(), ErrorKind::Cancelled);
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let mut data = MemoryQueryable::default();
     for i in 0..700 {
