@@ -719,6 +719,19 @@ fn a_dropped_evaluation_stops_what_other_threads_do_for_it() {
 }
 
 #[test]
+fn all_readers_of_a_shared_part_tell_what_went_wrong_in_it() {
+    let options = EngineOptions {
+        samples_max: 15,
+        ..EngineOptions::default()
+    };
+    // The right side fails while the left one is still busy with the parameter; the left one's error is told.
+    let text = "topk(scalar(sum(g)), m_total) + m_total";
+    let query = Engine::new(options).instant(&data(), text, time(1200));
+    let error = block_on(query).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let mut data = MemoryQueryable::default();
     for i in 0..700 {

@@ -27,7 +27,8 @@ pub(crate) struct Shared {
 struct State {
     input: BoxOperator,
     is_at_end: bool,
-    has_failed: bool,
+    /// What went wrong, for readers whose error is told in place of the one of the reader that met it.
+    failure: Option<(ErrorKind, String)>,
     held: VecDeque<Held>,
     /// The number of the first tile that is held.
     first: usize,
@@ -49,7 +50,7 @@ impl Shared {
             state: Mutex::new(State {
                 input,
                 is_at_end: false,
-                has_failed: false,
+                failure: None,
                 held: VecDeque::new(),
                 first: 0,
             }),
@@ -68,9 +69,8 @@ impl Shared {
     async fn read(&self, number: usize) -> Result<Option<Tile>> {
         let mut state = self.state.lock().await;
         while state.first + state.held.len() <= number {
-            if state.has_failed {
-                let text = "a shared part of the query has failed";
-                return Err(Error::new(ErrorKind::Internal, text));
+            if let Some((kind, message)) = &state.failure {
+                return Err(Error::new(*kind, message.as_str()));
             }
             if state.is_at_end || !self.pull(&mut state).await? {
                 return Ok(None);
@@ -87,7 +87,7 @@ impl Shared {
                 return Ok(false);
             }
             Err(error) => {
-                state.has_failed = true;
+                state.failure = Some((error.kind(), error.message().to_owned()));
                 return Err(error);
             }
         };
