@@ -732,6 +732,30 @@ fn all_readers_of_a_shared_part_tell_what_went_wrong_in_it() {
 }
 
 #[test]
+fn labels_that_edits_make_long_count_against_the_memory() {
+    let double = [
+        r#"label_replace(X, "a", "$1$1", "a", "(.*)")"#,
+        r#"label_join(X, "a", "", "a", "a")"#,
+    ];
+    for double in double {
+        let run = |times| {
+            let mut text = r#"label_replace(g, "a", "x", "", "")"#.to_owned();
+            for _ in 0..times {
+                text = double.replace('X', &text);
+            }
+            let options = EngineOptions {
+                query_bytes_max: 1 << 20,
+                ..EngineOptions::default()
+            };
+            block_on(Engine::new(options).instant(&data(), &format!("count({text})"), time(1200)))
+        };
+        assert!(run(10).is_ok(), "{double}");
+        let error = run(22).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+    }
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let mut data = MemoryQueryable::default();
     for i in 0..700 {

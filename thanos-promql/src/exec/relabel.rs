@@ -12,6 +12,9 @@ use super::operator::{BoxOperator, Operator};
 use super::tile::Tile;
 use crate::error::{Error, Result};
 
+/// Up to so many bytes a value is not worth a lease: a tile holds few.
+const FREE_BYTES: usize = 4 << 10;
+
 /// How the new value is made.
 #[derive(Debug)]
 pub(crate) enum LabelEdit {
@@ -76,6 +79,27 @@ impl LabelEdit {
         }
     }
 
+    /// Returns the most bytes that [`LabelEdit::value`] can have.
+    fn value_bytes_max(&self, labels: &Labels) -> usize {
+        let len = |name: &String| labels.get(name).unwrap_or_default().len();
+        match self {
+            Self::Replace {
+                template, source, ..
+            } => {
+                let groups = template.bytes().filter(|byte| *byte == b'$').count();
+                template
+                    .len()
+                    .saturating_add(groups.saturating_mul(len(source)))
+            }
+            Self::Join {
+                separator, sources, ..
+            } => sources
+                .iter()
+                .map(|source| separator.len().saturating_add(len(source)))
+                .fold(0, usize::saturating_add),
+        }
+    }
+
     /// Returns the new value of the destination label, or nothing to leave the series as it is.
     fn value(&self, labels: &Labels) -> Option<String> {
         match self {
@@ -118,8 +142,14 @@ impl Operator for EditLabels {
             return Ok(None);
         };
         let destination = self.edit.destination();
+        // An edit of an edit can double the length again and again.
+        let mut lease = self.cx.lease(0)?;
         for index in 0..tile.len() {
             let id = tile.id_mut(index);
+            let bytes = self.edit.value_bytes_max(&id.labels);
+            if bytes > FREE_BYTES {
+                lease.grow(2 * bytes as u64)?;
+            }
             let Some(value) = self.edit.value(&id.labels) else {
                 continue;
             };
