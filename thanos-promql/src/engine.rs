@@ -289,9 +289,15 @@ impl Engine {
         let timeout = query.timeout.unwrap_or(self.options.timeout);
         let timeout = timeout.min(self.options.timeout);
         let budget = &self.options.budget;
+        let budget = budget.child("query memory", self.options.query_bytes_max);
+        let counts_lease = if query.detail.steps {
+            Some(budget.lease(Counts::bytes_of(grid.len()))?)
+        } else {
+            None
+        };
         let limits = Limits {
             deadline: started + millis(timeout),
-            budget: budget.child("query memory", self.options.query_bytes_max),
+            budget,
             pool: Arc::clone(&self.pool),
             samples_max: self.options.samples_max,
             counts: if query.detail.steps {
@@ -304,8 +310,12 @@ impl Engine {
             type_and_unit_labels: self.options.type_and_unit_labels,
             lookback_ms: millis(query.lookback.unwrap_or(self.options.lookback)),
         };
+        let cx = Context::new(Arc::clone(&self.clock), limits);
+        if let Some(lease) = counts_lease {
+            cx.keep(lease);
+        }
         Ok(PreparedQuery {
-            cx: Arc::new(Context::new(Arc::clone(&self.clock), limits)),
+            cx: Arc::new(cx),
             clock: Arc::clone(&self.clock),
             started,
             timeout,

@@ -756,6 +756,18 @@ fn labels_that_edits_make_long_count_against_the_memory() {
 }
 
 #[test]
+fn counts_of_many_steps_are_leased_before_they_are_made() {
+    let options = EngineOptions {
+        query_bytes_max: 1 << 20,
+        ..EngineOptions::default()
+    };
+    let mut query = Query::range("1", time(0), time(1_000_000), Duration::from_secs(1));
+    query.detail.steps = true;
+    let error = Engine::new(options).prepare(&query).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let mut data = MemoryQueryable::default();
     for i in 0..700 {

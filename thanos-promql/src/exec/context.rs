@@ -140,8 +140,13 @@ impl Context {
     /// Leases memory until the end of the evaluation.
     pub(crate) fn hold(&self, bytes: u64) -> Result<()> {
         let lease = self.lease(bytes)?;
-        self.notes().leases.push(lease);
+        self.keep(lease);
         Ok(())
+    }
+
+    /// Keeps a lease until the end of the evaluation.
+    pub(crate) fn keep(&self, lease: Lease) {
+        self.notes().leases.push(lease);
     }
 
     /// Counts series.

@@ -160,6 +160,11 @@ impl Counts {
         }
     }
 
+    /// Returns the bytes that counts for each of `steps` take.
+    pub(crate) fn bytes_of(steps: usize) -> u64 {
+        (2 * steps * size_of::<AtomicU64>()) as u64
+    }
+
     /// Counts one sample at every step whose bit is set; `found` are set.
     pub(crate) fn add_row(&self, tally: Tally, valid: &[u64], found: usize) {
         self.add(tally, found as u64, found as u64);
