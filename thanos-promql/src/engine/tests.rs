@@ -768,6 +768,34 @@ fn counts_of_many_steps_are_leased_before_they_are_made() {
 }
 
 #[test]
+fn windows_reach_to_the_beginning_of_time() {
+    for text in [
+        "g[106751991167d] anchored",
+        "g[106751991167d] smoothed",
+        "g[106751991167d]",
+        "rate(g[106751991167d] anchored)",
+        "rate(g[106751991167d] smoothed)",
+        "rate(g[106751991167d])",
+        "g offset 106751991167d",
+        "g offset -106751991167d",
+        "deriv(g[106751991167d] offset -106751991167d)",
+        "sum_over_time(g[106751991167d:106751991166d] offset -106751991167d)",
+        "quantile_over_time(0.5, g[1h] @ 9223372036854775)",
+        "predict_linear(g[1h] @ -9223372036854775, 1e300)",
+        "hour(vector(1e300)) + days_in_month(vector(-1e300))",
+    ] {
+        for at in [i64::MIN, -30_000_000, 0, 1_200_000, i64::MAX] {
+            let at = Timestamp::from_millis(at);
+            let result = block_on(engine().instant(&data(), text, at));
+            // Some are too far away to be queried; none may overflow.
+            if let Err(error) = result {
+                assert_ne!(error.kind(), ErrorKind::Internal, "{text}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let mut data = MemoryQueryable::default();
     for i in 0..700 {

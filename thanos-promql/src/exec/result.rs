@@ -130,7 +130,10 @@ pub(crate) async fn window(
             Popped::Series(series) => {
                 let columns = buffer.decode(&series, StaleMarkers::Drop, Detail::Buckets)?;
                 let reach = window::reach(extension, cx.lookback_ms);
-                let found = columns.between(borders.0 - reach.0, borders.1 + reach.1);
+                let found = columns.between(
+                    borders.0.saturating_sub(reach.0),
+                    borders.1.saturating_add(reach.1),
+                );
                 let extended = match extension {
                     None => None,
                     Some(extension) if found.is_float_only() => {
