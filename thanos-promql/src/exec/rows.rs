@@ -40,6 +40,8 @@ pub(crate) struct SelectRows<M> {
     shared: Arc<Shared<M>>,
     source: SeriesSource,
     batch_len: usize,
+    /// The most tiles that are computed at a time; a single one on the thread that wants it.
+    ahead: usize,
     pending: VecDeque<oneshot::Receiver<Result<Tile>>>,
     is_at_end: bool,
 }
@@ -84,6 +86,7 @@ impl<M: RowMaker> Shared<M> {
 
 impl<M: RowMaker> SelectRows<M> {
     pub(crate) fn new(cx: Arc<Context>, grid: Grid, maker: M, source: SeriesSource) -> Self {
+        let ahead = tiles_ahead(cx.pool.threads(), grid.len());
         Self {
             shared: Arc::new(Shared {
                 cx,
@@ -94,6 +97,7 @@ impl<M: RowMaker> SelectRows<M> {
             }),
             source,
             batch_len: (TILE_CELLS / grid.len().max(1)).clamp(1, TILE_SERIES),
+            ahead,
             pending: VecDeque::new(),
             is_at_end: false,
         }
@@ -114,13 +118,11 @@ impl<M: RowMaker> SelectRows<M> {
 
     /// Returns the next tile, which may be empty.
     async fn next_tile(&mut self) -> Result<Option<Tile>> {
-        let threads = self.shared.cx.pool.threads();
-        // Twice as many as there are threads, so that none idles while tiles are taken out in order.
-        while !self.is_at_end && self.pending.len() < 2 * threads {
+        while !self.is_at_end && self.pending.len() < self.ahead {
             let batch = self.batch().await?;
             // A small query is not worth the way to another thread and back.
             let is_all = self.is_at_end && self.pending.is_empty();
-            if threads == 1 || is_all {
+            if self.ahead == 1 || is_all {
                 return self.shared.tile(&batch).map(Some);
             }
             let shared = Arc::clone(&self.shared);
@@ -140,6 +142,17 @@ impl<M: RowMaker> SelectRows<M> {
     }
 }
 
+/// Returns how many tiles over `steps` may be computed at a time.
+///
+/// Twice as many as there are threads, so that none idles while tiles are taken out in order; fewer where a single
+/// row is longer than a tile, because nobody leases what waits.
+fn tiles_ahead(threads: usize, steps: usize) -> usize {
+    if threads == 1 {
+        return 1;
+    }
+    (2 * threads / (steps / TILE_CELLS).max(1)).max(1)
+}
+
 #[async_trait]
 impl<M: RowMaker> Operator for SelectRows<M> {
     fn grid(&self) -> Grid {
@@ -154,5 +167,24 @@ impl<M: RowMaker> Operator for SelectRows<M> {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rows_do_not_pile_up() {
+        for (threads, steps, expected) in [
+            (1, 1, 1),
+            (1, 50_000_000, 1),
+            (8, 0, 16),
+            (8, TILE_CELLS, 16),
+            (8, 4 * TILE_CELLS, 4),
+            (8, 50_000_000, 1),
+        ] {
+            assert_eq!(tiles_ahead(threads, steps), expected, "{threads} {steps}");
+        }
     }
 }
