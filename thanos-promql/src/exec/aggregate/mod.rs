@@ -30,6 +30,9 @@ use super::operator::{BoxOperator, Operator};
 use super::tile::{HistogramRow, Row, RowMut, SeriesId, Tile};
 use crate::error::Result;
 
+/// How many steps of a group are picked or sorted before the deadline is looked at.
+const STEPS_PER_CHECK: usize = 64;
+
 /// Groups in the order in which they are first seen.
 #[derive(Debug)]
 pub(crate) struct Groups {

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use thanos_core::labels::LabelHasher;
 use thanos_core::text::{FloatFormat, GoFloat};
 
-use super::Groups;
 use super::heap::{Member, heaped, largest, smallest};
 use super::remarks::Remarks;
+use super::{Groups, STEPS_PER_CHECK};
 use crate::annotations::Annotation;
 use crate::error::{Error, Result};
 use crate::exec::bits;
@@ -92,6 +92,9 @@ impl PickAggregate {
             self.cx.turn().await?;
             let rows = rows_of(&block, group);
             for step in 0..grid.len() {
+                if step.is_multiple_of(STEPS_PER_CHECK) {
+                    self.cx.check()?;
+                }
                 for (at, _) in picker.pick_of(step, (group, &rows), &mut self.remarks) {
                     bits::set(&mut picked[group[at] * words..][..words], step);
                 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Groups;
 use super::remarks::Remarks;
+use super::{Groups, STEPS_PER_CHECK};
 use crate::annotations::Annotation;
 use crate::error::Result;
 use crate::exec::bits;
@@ -81,12 +81,14 @@ impl QuantileAggregate {
                 self.groups.note_steps(group, id, row.valid);
                 let mut bytes = bits::count(row.valid) * 16;
                 if is_new {
-                    lists.resize_with(lists.len() + grid.len(), Vec::new);
                     // A list, and the result.
                     let step_bytes = size_of::<Vec<f64>>() + size_of::<f64>();
                     bytes += grid.len() * step_bytes + self.groups.label_bytes(group);
                 }
                 lease.grow(bytes as u64)?;
+                if is_new {
+                    lists.resize_with(lists.len() + grid.len(), Vec::new);
+                }
                 if row.iter_histograms().next().is_some() {
                     self.remarks.ignored();
                 }
@@ -104,6 +106,9 @@ impl QuantileAggregate {
             let mut values = vec![0.0; grid.len()];
             let mut valid = vec![0; bits::words(grid.len())];
             for (step, list) in lists.iter_mut().enumerate().filter(|(_, l)| !l.is_empty()) {
+                if step.is_multiple_of(STEPS_PER_CHECK) {
+                    self.cx.check()?;
+                }
                 values[step] = quantile(q.get(step), list);
                 bits::set(&mut valid, step);
             }
