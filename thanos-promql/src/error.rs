@@ -5,6 +5,8 @@ use std::fmt;
 
 use thanos_core::error::ErrorKind as DataErrorKind;
 
+use crate::parser::BinaryOp;
+
 /// The result of a query operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -100,6 +102,14 @@ impl Error {
     /// Returns the error of a result in which two series have the same labels.
     pub fn same_labelset() -> Self {
         Self::execution("vector cannot contain metrics with the same labelset")
+    }
+
+    /// Returns the error of a trim between two scalars, which Prometheus' parser lets pass, too.
+    /// Source: Prometheus `promql/engine.go`, `scalarBinop`.
+    pub(crate) fn trim_of_scalars(op: BinaryOp) -> Self {
+        Self::execution(format!(
+            "operator \"{op}\" not allowed for Scalar operations"
+        ))
     }
 
     /// Returns the error of a selector whose series could not be read.

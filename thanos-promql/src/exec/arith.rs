@@ -11,6 +11,11 @@ pub(crate) fn scalar_binop(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
+/// Reports whether the operator cuts histograms, which numbers do not know.
+pub(crate) fn is_trim(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+}
+
 /// Returns the result of an arithmetic operator.
 pub(crate) fn arithmetic(op: BinaryOp, a: f64, b: f64) -> f64 {
     match op {

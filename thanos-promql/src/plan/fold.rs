@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::build::number;
 use super::{Aggregate, Binary, Call, Kind, Node, Plan, Subquery};
-use crate::exec::arith::scalar_binop;
+use crate::exec::arith::{is_trim, scalar_binop};
 
 /// Returns `plan` with constant scalars computed.
 pub(crate) fn fold(plan: &Plan) -> Plan {
     let kind = map_children(&plan.kind, &mut fold);
     let constant = match &kind {
         Kind::Negate(inner) => constant_of(inner).map(|value| -value),
+        // It fails when it is planned for evaluation.
+        Kind::Binary(binary) if is_trim(binary.op) => None,
         Kind::Binary(binary) => constant_of(&binary.lhs)
             .zip(constant_of(&binary.rhs))
             .map(|(a, b)| scalar_binop(binary.op, a, b)),

@@ -19,7 +19,7 @@ use super::profile::{Profile, ProfileNode};
 use super::share::Uses;
 use super::{Kind, Node, Plan, Selector, Subquery};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::arith::drops_name;
+use crate::exec::arith::{drops_name, is_trim};
 use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::map::{Negate, Repeat};
@@ -240,6 +240,9 @@ impl Planner {
                 let around = place.in_binary();
                 let lhs = self.scalar(&binary.lhs, &around)?;
                 let rhs = self.scalar(&binary.rhs, &around)?;
+                if is_trim(binary.op) {
+                    return Err(Error::trim_of_scalars(binary.op));
+                }
                 Ok(Scalar::Binary(binary.op, Box::new([lhs, rhs])))
             }
             Kind::Call(call) => {

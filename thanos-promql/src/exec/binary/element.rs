@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thanos_core::histogram::{Combined, CounterResetHint, FloatHistogram, Keep};
 
 use crate::annotations::{Annotation, HistogramOperation};
-use crate::exec::arith::{Side, arithmetic, combine_rows, compare};
+use crate::exec::arith::{Side, arithmetic, combine_rows, compare, is_trim};
 use crate::exec::bits;
 use crate::exec::context::Context;
 use crate::exec::tile::{Cell, Row, RowMut};
@@ -163,10 +163,6 @@ impl Operation {
         }
         None
     }
-}
-
-fn is_trim(op: BinaryOp) -> bool {
-    matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
 }
 
 /// What an operator makes of two values.

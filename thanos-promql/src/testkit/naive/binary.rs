@@ -33,7 +33,7 @@ impl Evaluator<'_> {
             let (lhs, rhs) = (&sides[0], &sides[1]);
             match is_vector {
                 [false, false] => {
-                    let value = between_scalars(node.op, number(lhs), number(rhs));
+                    let value = between_scalars(node.op, number(lhs), number(rhs))?;
                     Ok(vec![Member::of_float(Labels::empty(), value)])
                 }
                 [true, false] => Ok(evaluator.with_scalar(node, lhs, number(rhs), false)),
@@ -276,14 +276,11 @@ fn changes_meaning(op: Op) -> bool {
     )
 }
 
-fn between_scalars(op: Op, lhs: f64, rhs: f64) -> f64 {
+fn between_scalars(op: Op, lhs: f64, rhs: f64) -> Result<f64> {
     match floats(op, lhs, rhs) {
-        Some((value, is_kept)) if op.is_comparison() => {
-            let _ = value;
-            f64::from(u8::from(is_kept))
-        }
-        Some((value, _)) => value,
-        None => f64::NAN,
+        Some((_, is_kept)) if op.is_comparison() => Ok(f64::from(u8::from(is_kept))),
+        Some((value, _)) => Ok(value),
+        None => Err(Error::trim_of_scalars(op)),
     }
 }
 
