@@ -1,5 +1,5 @@
 //! What tests of queries need: data in memory, a runner of test scripts, a naive evaluator and the check against
-//! it, an entry for fuzzers.
+//! it, entries for fuzzers.
 
 mod fuzz;
 mod meaning;
@@ -11,3 +11,4 @@ pub mod reference;
 pub use fuzz::fuzz_parse;
 pub use meaning::meaning;
 pub use memory::MemoryQueryable;
+pub use reference::fuzz_query;
