@@ -125,6 +125,9 @@ impl Api {
         let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
         Router::new()
             .nest("/api/v1", routes())
+            .method_not_allowed_fallback(|| async {
+                (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+            })
             .layer(middleware::map_response(move |response| async move {
                 in_dialect(dialect, response)
             }))

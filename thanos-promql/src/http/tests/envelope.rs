@@ -155,6 +155,13 @@ async fn other_paths_and_methods_are_refused() {
     ] {
         let response = ask(ApiOptions::default(), request(method.clone(), target, &[])).await;
         assert_eq!(response.status().as_u16(), status, "{method} {target}");
+        if status == 405 {
+            assert!(
+                response.headers().contains_key("allow"),
+                "{method} {target}"
+            );
+            assert_eq!(body_of(response).await, b"Method Not Allowed\n");
+        }
     }
 }
 
