@@ -2,6 +2,7 @@
 //!
 //! They are not part of the repository; the tests say so and pass where they are absent.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use futures::executor::block_on;
@@ -11,12 +12,17 @@ use super::expressions::{self, check_round_trip};
 use super::script::{self, Command};
 use crate::parser::{Options, parse};
 
+/// Prints a line also when the test passes, unlike `eprintln!`.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Returns the scripts, unless there are none.
 fn scripts() -> Option<Vec<(PathBuf, String)>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance/promql");
     let folder = std::env::var_os("PROMQL_CONFORMANCE").map_or_else(beside, PathBuf::from);
     if !folder.exists() {
-        eprintln!("SKIPPED: {} does not exist", folder.display());
+        say(&format!("SKIPPED: {} does not exist", folder.display()));
         return None;
     }
     let files = std::fs::read_dir(folder).unwrap();
@@ -49,7 +55,9 @@ fn conformance_scripts_hold() {
                 .map(|failure| format!("{}:{}: {}", path.display(), failure.line, failure.what)),
         );
     }
-    eprintln!("{passed} evaluations of conformance scripts passed");
+    say(&format!(
+        "{passed} evaluations of conformance scripts passed"
+    ));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(passed > 0, "the folder of conformance scripts is empty");
 }
@@ -70,7 +78,9 @@ fn conformance_scripts_hold_for_the_naive_evaluator() {
         });
         failures.extend(known.map(|one| format!("{}:{}: {}", path.display(), one.line, one.what)));
     }
-    eprintln!("{passed} evaluations of conformance scripts passed on the naive evaluator");
+    say(&format!(
+        "{passed} evaluations of conformance scripts passed on the naive evaluator"
+    ));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -94,7 +104,7 @@ fn valid_expressions_of_the_table_print_as_text_that_means_the_same() {
     let Ok(table) =
         std::fs::read_to_string(beside.join("../../shared/conformance/parser/expressions.jsonl"))
     else {
-        eprintln!("SKIPPED: there is no table of expressions beside the repository");
+        say("SKIPPED: there is no table of expressions beside the repository");
         return;
     };
     let options = expressions::parser_options();
