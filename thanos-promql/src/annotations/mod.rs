@@ -171,6 +171,15 @@ pub struct Annotations {
 }
 
 impl Annotations {
+    /// Returns the bytes that `annotation` takes here, none when there is an equal one.
+    pub(crate) fn more_bytes(&self, annotation: &Annotation) -> usize {
+        let key = (annotation.severity, annotation.text.clone());
+        if self.by_text.contains_key(&key) {
+            return 0;
+        }
+        size_of_val(&key) + size_of_val(annotation) + 2 * annotation.text.len()
+    }
+
     /// Adds `annotation`, merging it with an equal one.
     pub fn add(&mut self, annotation: Annotation) {
         let key = (annotation.severity, annotation.text.clone());

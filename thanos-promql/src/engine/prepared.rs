@@ -100,7 +100,7 @@ impl PreparedQuery {
         let profile = planner.take_profile(&self.plan);
         open(&queryable, planner).await?;
         let (value, lease) = self.evaluate(root).await?;
-        let (mut annotations, completeness) = self.cx.take_notes();
+        let (mut annotations, completeness) = self.cx.take_notes()?;
         if !completeness.is_complete() && self.on_partial == OnPartial::Fail {
             return Err(partial_error(&completeness));
         }

@@ -768,6 +768,34 @@ fn counts_of_many_steps_are_leased_before_they_are_made() {
 }
 
 #[test]
+fn annotations_count_against_the_memory() {
+    let run = |query_bytes_max| {
+        let options = EngineOptions {
+            query_bytes_max,
+            ..EngineOptions::default()
+        };
+        let query = Query::range(
+            "histogram_quantile(time() + 2, nothing)",
+            time(0),
+            time(9_999),
+            Duration::from_secs(1),
+        );
+        block_on(Engine::new(options).query(&data(), query))
+    };
+    assert_eq!(
+        run(16 << 20)
+            .unwrap()
+            .annotations
+            .iter()
+            .filter(|one| one.text().contains("quantile value"))
+            .count(),
+        10_000
+    );
+    let error = run(1 << 20).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+}
+
+#[test]
 fn windows_reach_to_the_beginning_of_time() {
     for text in [
         "g[106751991167d] anchored",

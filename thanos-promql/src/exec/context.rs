@@ -21,6 +21,8 @@ pub(crate) struct Context {
     clock: Arc<dyn Clock>,
     deadline: Timestamp,
     is_stopped: AtomicBool,
+    /// Whether there is no memory for what there is to say.
+    has_too_much_to_say: AtomicBool,
     budget: MemoryBudget,
     samples_max: u64,
     /// The samples used and read.
@@ -46,6 +48,21 @@ struct Notes {
     annotations: Annotations,
     completeness: Completeness,
     leases: Vec<Lease>,
+    /// Of the annotations.
+    annotations_lease: Option<Lease>,
+    /// Why no more annotations are added.
+    failure: Option<Error>,
+}
+
+impl Notes {
+    fn lease_annotation(&mut self, budget: &MemoryBudget, annotation: &Annotation) -> Result<()> {
+        let bytes = self.annotations.more_bytes(annotation) as u64;
+        match &mut self.annotations_lease {
+            Some(lease) => lease.grow(bytes)?,
+            none => *none = Some(budget.lease(bytes)?),
+        }
+        Ok(())
+    }
 }
 
 /// The parts of a [`Context`] that come from the engine's options.
@@ -68,6 +85,7 @@ impl Context {
             clock,
             deadline: limits.deadline,
             is_stopped: AtomicBool::new(false),
+            has_too_much_to_say: AtomicBool::new(false),
             budget: limits.budget,
             samples_max: limits.samples_max,
             counts: limits.counts,
@@ -105,8 +123,13 @@ impl Context {
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// Checks the deadline, and whether the result is still wanted.
+    /// Checks the deadline, and whether the result is still wanted and there is memory for the annotations.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.has_too_much_to_say.load(Ordering::Relaxed)
+            && let Some(failure) = self.notes().failure.take()
+        {
+            return Err(failure);
+        }
         if self.is_stopped.load(Ordering::Relaxed) {
             return Err(Error::cancelled("expression evaluation"));
         }
@@ -159,8 +182,18 @@ impl Context {
         Ok(self.budget.lease(bytes)?)
     }
 
+    /// Adds an annotation. When there is no memory for it, the next [`Context::check`] fails.
+    ///
+    /// A parameter that differs from step to step can be wrong in as many ways as there are steps.
     pub(crate) fn annotate(&self, annotation: Annotation) {
-        self.notes().annotations.add(annotation);
+        let mut notes = self.notes();
+        match notes.lease_annotation(&self.budget, &annotation) {
+            Ok(()) => notes.annotations.add(annotation),
+            Err(error) => {
+                notes.failure.get_or_insert(error);
+                self.has_too_much_to_say.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     pub(crate) fn note_missing(&self, missing: Missing) {
@@ -173,9 +206,16 @@ impl Context {
     }
 
     /// Takes the annotations and the completeness out.
-    pub(crate) fn take_notes(&self) -> (Annotations, Completeness) {
+    ///
+    /// # Errors
+    ///
+    /// When there was no memory for an annotation.
+    pub(crate) fn take_notes(&self) -> Result<(Annotations, Completeness)> {
         let notes = std::mem::take(&mut *self.notes());
-        (notes.annotations, notes.completeness)
+        match notes.failure {
+            Some(failure) => Err(failure),
+            None => Ok((notes.annotations, notes.completeness)),
+        }
     }
 
     pub(crate) fn series(&self) -> u64 {

@@ -126,15 +126,17 @@ impl OverBuckets {
     async fn questions(&mut self) -> Result<Vec<Asked>> {
         let (cx, grid) = (&self.cx, self.input.grid());
         let check = |q: &Scalars, span| {
-            for q in q.as_slice().iter().filter(|q| !is_quantile(**q)) {
+            let mut wrong = q.as_slice().iter().filter(|q| !is_quantile(**q));
+            wrong.try_for_each(|q| {
                 cx.annotate(Annotation::invalid_quantile(*q, span));
-            }
+                cx.check()
+            })
         };
         let mut asked = Vec::new();
         match &mut self.question {
             Question::Quantile { q, span } => {
                 let q = q.eval(cx, grid).await?;
-                check(&q, *span);
+                check(&q, *span)?;
                 asked.push(Asked {
                     ask: Ask::Quantile(q),
                     texts: Vec::new(),
@@ -143,7 +145,7 @@ impl OverBuckets {
             Question::Quantiles { qs, .. } => {
                 for (q, span) in qs {
                     let q = q.eval(cx, grid).await?;
-                    check(&q, *span);
+                    check(&q, *span)?;
                     asked.push(Asked {
                         texts: quantile_texts(cx, &q, grid)?,
                         ask: Ask::Quantile(q),
