@@ -179,6 +179,7 @@ impl OverBuckets {
         let mut lease = self.cx.lease(0)?;
         for number in 0..asked.len() {
             for histogram in &mut histograms.all {
+                self.cx.turn().await?;
                 let answers = self.answer(&histograms.tiles, histogram, &asked[..=number]);
                 self.hand_on(histogram, &asked[number], &answers, &mut cutter, &mut lease)?;
             }
