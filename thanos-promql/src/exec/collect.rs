@@ -172,7 +172,12 @@ impl MergingCollector {
         if let Some(step) = bits::first_common(target.valid, row.valid) {
             return Ok(Some(step));
         }
+        // With delayed removal the value that comes first in time says whether the name goes.
+        let is_earlier = bits::ones(row.valid).next() < bits::ones(target.valid).next();
         target.merge(row);
+        if is_earlier {
+            self.tiles[tile].id_mut(at).drop_name = id.drop_name;
+        }
         self.grow_lease(histogram_bytes(row.histograms))?;
         Ok(None)
     }

@@ -197,16 +197,21 @@ impl Planner {
     /// Samples have a start only as they are stored, and only if the engine is to look at it.
     fn start_timestamp(&mut self, call: &Call, place: &Place) -> Result<Built> {
         let input = arg(call, 0)?;
-        match &input.kind {
-            Kind::Select(selector) if self.cx.start_timestamps => {
+        let input = match &input.kind {
+            // Of the samples as they are stored, whatever the selector says of what lies between them.
+            Kind::Select(selector) => {
                 let input = self.select(selector, place, Wanted::StartTime);
-                Ok(self.without_names(input.operator, input.names, Overlap::AtStep))
+                if self.cx.start_timestamps {
+                    return Ok(self.without_names(input.operator, input.names, Overlap::AtStep));
+                }
+                input
             }
-            _ => Ok(Built {
-                operator: Box::new(Drain(self.vector(input, place)?.operator)),
-                names: Names::Gone,
-            }),
-        }
+            _ => self.vector(input, place)?,
+        };
+        Ok(Built {
+            operator: Box::new(Drain(input.operator)),
+            names: Names::Gone,
+        })
     }
 
     fn label_replace(&mut self, call: &Call, place: &Place) -> Result<Built> {

@@ -57,9 +57,14 @@ impl Evaluator<'_> {
             return Ok(Vec::new());
         }
         let members = input.len();
-        let lines = self.by_step(&[input], steps, |evaluator, time, vectors| {
+        let order: Vec<Labels> = input
+            .iter()
+            .map(|line| group_of(node, &line.labels))
+            .collect();
+        let picks = node.op.has_parameter() && node.op != Op::Quantile;
+        let mut lines = self.by_step(&[input], steps, |evaluator, time, vectors| {
             let param = number_at(&params, time);
-            if node.op.has_parameter() && node.op != Op::Quantile {
+            if picks {
                 return Ok(evaluator.pick(node, param, members, &vectors[0]));
             }
             let mut out = Vec::new();
@@ -74,6 +79,10 @@ impl Evaluator<'_> {
             }
             Ok(out)
         })?;
+        if !picks {
+            // Groups come in the order of their series, whichever of them has the first value.
+            lines.sort_by_key(|line| order.iter().position(|labels| *labels == line.labels));
+        }
         Ok(lines)
     }
 

@@ -66,7 +66,8 @@ pub struct NaiveResult {
 /// # Example
 ///
 /// ```
-/// /// use thanos_core::time::Timestamp;
+/// use thanos_core::labels::Labels;
+/// use thanos_core::time::Timestamp;
 /// use thanos_promql::EngineOptions;
 /// use thanos_promql::testkit::naive::{Naive, NaiveTimes, StoredSample, StoredSeries};
 /// use thanos_promql::value::{SampleValue, Value};

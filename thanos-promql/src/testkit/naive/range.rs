@@ -230,7 +230,16 @@ impl Evaluator<'_> {
             Id::FirstOverTime => window.samples().into_iter().next().map(|dot| dot.cell),
             Id::LastOverTime => window.samples().into_iter().next_back().map(|dot| dot.cell),
             Id::TsOfFirstOverTime => seconds(window.samples().first()),
-            Id::TsOfLastOverTime => seconds(window.samples().last()),
+            // COMPAT: the later one of the last float and the last histogram, 0 for the kind that there is none of.
+            Id::TsOfLastOverTime => window.samples().last().map(|dot| {
+                let is_one_kind = !window.is_mixed();
+                let time = if is_one_kind {
+                    dot.time.max(0)
+                } else {
+                    dot.time
+                };
+                Cell::Float(time as f64 / 1000.0)
+            }),
             Id::SumOverTime | Id::AvgOverTime if window.is_mixed() => {
                 self.warn(format!(
                     "floats and histograms in a window of {}",
