@@ -3,15 +3,22 @@
 //! This is the only place that speaks `object_store`; errors leave it as [`thanos_core::Error`] with the object's
 //! name. Any `Arc<dyn ObjectStore>` can be a bucket. Retries belong to the object store's client, below this.
 
+mod object;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use thanos_core::{Error, ErrorKind, Result};
+
+pub use object::{ObjectInfo, PutCondition, ReadOutcome, Version};
 
 /// A place in an object store that holds blocks.
 ///
@@ -42,6 +49,7 @@ struct Counters {
     heads: AtomicU64,
     lists: AtomicU64,
     puts: AtomicU64,
+    deletes: AtomicU64,
     bytes_read: AtomicU64,
 }
 
@@ -56,6 +64,8 @@ pub struct RequestCounts {
     pub lists: u64,
     /// Writes.
     pub puts: u64,
+    /// Deletions.
+    pub deletes: u64,
     /// Bytes received by reads.
     pub bytes_read: u64,
 }
@@ -82,6 +92,16 @@ impl Bucket {
         Ok(self)
     }
 
+    /// Returns the same bucket with `wrap` around its object store, outside of what counts requests: a cache, say.
+    #[must_use]
+    pub fn layered(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
+    ) -> Self {
+        self.store = wrap(self.store);
+        self
+    }
+
     fn path(&self, object: &str) -> Result<Path> {
         let name = Path::parse(object).map_err(|error| {
             Error::invalid(format!("object name {object:?}")).with_source(error)
@@ -102,6 +122,15 @@ impl Bucket {
             .get(&path)
             .await
             .map_err(|error| from_store(object, error))?;
+        self.collect_answer(object, answer, bytes_max).await
+    }
+
+    async fn collect_answer(
+        &self,
+        object: &str,
+        answer: object_store::GetResult,
+        bytes_max: u64,
+    ) -> Result<Bytes> {
         if answer.meta.size > bytes_max {
             let message = format!(
                 "object has {} bytes, at most {bytes_max} are read",
@@ -212,6 +241,89 @@ impl Bucket {
         Ok(())
     }
 
+    /// Writes the object if `condition` holds; returns its new version, or `None` when the condition does not hold.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` from a store that knows no conditional writes.
+    pub async fn put_if(
+        &self,
+        object: &str,
+        data: Bytes,
+        condition: PutCondition,
+    ) -> Result<Option<Version>> {
+        let path = self.path(object)?;
+        Counters::add(&self.counters.puts, 1);
+        let mode = match condition {
+            PutCondition::Absent => PutMode::Create,
+            PutCondition::Unchanged(version) => PutMode::Update(version.into()),
+        };
+        let options = PutOptions::from(mode);
+        match self.store.put_opts(&path, data.into(), options).await {
+            Ok(put) => Ok(Some(Version::from_put(put))),
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Ok(None),
+            Err(error) => Err(from_store(object, error)),
+        }
+    }
+
+    /// Returns the object unless it still is of version `known`.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` when it is larger than `bytes_max`, before it is read.
+    pub async fn read_if_changed(
+        &self,
+        object: &str,
+        known: Option<&Version>,
+        bytes_max: u64,
+    ) -> Result<ReadOutcome> {
+        let path = self.path(object)?;
+        Counters::add(&self.counters.gets, 1);
+        let options = GetOptions {
+            if_none_match: known.and_then(|version| version.e_tag().map(str::to_owned)),
+            ..GetOptions::default()
+        };
+        let answer = match self.store.get_opts(&path, options).await {
+            Ok(answer) => answer,
+            Err(object_store::Error::NotModified { .. }) => return Ok(ReadOutcome::Unchanged),
+            Err(error) => return Err(from_store(object, error)),
+        };
+        let version = Version::from_meta(&answer.meta);
+        let bytes = self.collect_answer(object, answer, bytes_max).await?;
+        Ok(ReadOutcome::Changed { bytes, version })
+    }
+
+    /// Removes the object; one that does not exist is no error.
+    pub async fn delete(&self, object: &str) -> Result<()> {
+        let path = self.path(object)?;
+        Counters::add(&self.counters.deletes, 1);
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(from_store(object, error)),
+        }
+    }
+
+    /// Returns all objects whose names come after `after` in byte order, in no promised order, at whatever depth; an
+    /// empty `after` means all.
+    pub fn objects_after(&self, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
+        Counters::add(&self.counters.lists, 1);
+        let prefix = Some(&self.prefix).filter(|prefix| prefix.parts().next().is_some());
+        let listing = match self.path(after) {
+            Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
+            Ok(_) if after.is_empty() => self.store.list(prefix),
+            Ok(offset) => self.store.list_with_offset(prefix, &offset),
+        };
+        let depth = self.prefix.parts().count();
+        let object = move |meta| Ok(ObjectInfo::new(meta, depth));
+        listing
+            .map_err(|error| from_store("listing", error))
+            .and_then(move |meta| futures::future::ready(object(meta)))
+            .boxed()
+    }
+
     /// Returns the names of the directories at the top of the bucket.
     pub async fn top_directories(&self) -> Result<Vec<String>> {
         Counters::add(&self.counters.lists, 1);
@@ -256,6 +368,7 @@ impl Bucket {
             heads: read(&self.counters.heads),
             lists: read(&self.counters.lists),
             puts: read(&self.counters.puts),
+            deletes: read(&self.counters.deletes),
             bytes_read: read(&self.counters.bytes_read),
         }
     }
@@ -269,7 +382,7 @@ impl Counters {
 
 /// Joins the pieces of a body; stops at the first byte over `wanted`, so that a store that sends too much costs nothing.
 async fn collect(
-    mut body: futures::stream::BoxStream<'static, object_store::Result<Bytes>>,
+    mut body: BoxStream<'static, object_store::Result<Bytes>>,
     wanted: u64,
 ) -> object_store::Result<Bytes> {
     let Some(first) = body.try_next().await? else {
@@ -306,95 +419,4 @@ fn from_store(object: &str, error: object_store::Error) -> Error {
     Error::new(kind, error.to_string())
         .in_file(object)
         .with_source(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::executor::block_on;
-    use object_store::memory::InMemory;
-
-    use super::*;
-
-    fn bucket() -> Bucket {
-        Bucket::new(Arc::new(InMemory::new()))
-            .with_prefix("tenant/a/")
-            .unwrap()
-    }
-
-    #[test]
-    fn a_range_past_the_end_is_corrupt_and_names_the_object() {
-        block_on(async {
-            let bucket = bucket();
-            bucket
-                .put("b/index", Bytes::from_static(b"0123456789"))
-                .await
-                .unwrap();
-            assert_eq!(bucket.read_range("b/index", 2..5).await.unwrap(), "234");
-            assert_eq!(
-                bucket.read_range_up_to("b/index", 8..20).await.unwrap(),
-                "89"
-            );
-            let error = bucket.read_range("b/index", 8..20).await.unwrap_err();
-            assert_eq!(
-                (error.kind(), error.file()),
-                (ErrorKind::Corrupt, Some("b/index"))
-            );
-            let error = bucket
-                .read_range_up_to("b/index", 10..20)
-                .await
-                .unwrap_err();
-            assert_eq!(
-                (error.kind(), error.offset()),
-                (ErrorKind::Corrupt, Some(10))
-            );
-        });
-    }
-
-    #[test]
-    fn names_are_relative_to_the_prefix() {
-        block_on(async {
-            let bucket = bucket();
-            bucket
-                .put("x/chunks/000001", Bytes::from_static(b"abc"))
-                .await
-                .unwrap();
-            bucket
-                .put("x/index", Bytes::from_static(b"i"))
-                .await
-                .unwrap();
-            assert_eq!(bucket.top_directories().await.unwrap(), ["x"]);
-            let objects = bucket.objects_under("x").await.unwrap();
-            assert_eq!(
-                objects,
-                [("x/chunks/000001".to_owned(), 3), ("x/index".to_owned(), 1)]
-            );
-        });
-    }
-
-    #[test]
-    fn a_large_object_is_refused_before_it_is_read() {
-        block_on(async {
-            let bucket = bucket();
-            bucket.put("big", Bytes::from(vec![0; 100])).await.unwrap();
-            let error = bucket.read("big", 99).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::LimitExceeded);
-            assert_eq!(bucket.requests().bytes_read, 0);
-        });
-    }
-
-    #[test]
-    fn a_missing_object_is_not_found() {
-        let error = block_on(bucket().size("nope")).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn a_name_that_climbs_out_is_refused() {
-        assert!(block_on(bucket().read("../secret", 10)).is_err());
-        assert!(
-            Bucket::new(Arc::new(InMemory::new()))
-                .with_prefix("a/../b")
-                .is_err()
-        );
-    }
 }

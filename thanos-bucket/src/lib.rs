@@ -2,10 +2,16 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
+//! | `azure` | buckets of Azure Blob Storage |
 //! | `filesystem` (default) | a bucket in a local directory |
+//! | `gcs` | buckets of Google Cloud Storage |
+//! | `http` | the block viewer's API as an axum router |
+//! | `memcached`, `redis` | caches in such servers |
+//! | `s3` | buckets of S3 and of the many clouds that speak its protocol |
 //! | `testkit` | fakes for tests |
 
 pub mod bucket;
+pub mod compute;
 pub mod config;
 #[cfg(feature = "filesystem")]
 pub mod directory;

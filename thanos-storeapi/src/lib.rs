@@ -7,6 +7,7 @@
 //! | [`stores`] | stores over data in this process |
 //! | [`proxy`] | one store over many |
 //! | [`label_edit`], [`join`], [`shard`], [`resolution`], [`aggregates`], [`policy`] | what stores do to the series they send |
+//! | [`tenant`] | on whose behalf a request is made |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
 //! | `client` (feature `client`) | a store that asks another one over gRPC |
 //! | `server` (feature `server`) | serves any store over gRPC |
@@ -34,6 +35,7 @@ pub mod server;
 pub mod shard;
 pub mod store;
 pub mod stores;
+pub mod tenant;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod wire;

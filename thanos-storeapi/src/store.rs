@@ -12,6 +12,8 @@ use thanos_core::chunk::Aggregate;
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::time::TimeRange;
 
+use crate::tenant::TenantId;
+
 pub use thanos_core::query::{Completeness, Missing, SeriesBatch, SeriesEvent, SeriesStream};
 
 /// What a proxy does when a store fails.
@@ -77,6 +79,8 @@ pub struct SeriesRequest {
     pub skip_chunks: bool,
     /// An opaque request to the store (a serialised `google.protobuf.Any`).
     pub hints: Option<Bytes>,
+    /// On whose behalf; travels as metadata of the call.
+    pub tenant: TenantId,
     /// The step of the query, in milliseconds (deprecated on the wire, still carried).
     pub step_ms: i64,
     /// The range of the selector, in milliseconds (deprecated on the wire, still carried).
@@ -108,6 +112,8 @@ pub struct LabelNamesRequest {
     pub limit: u64,
     /// An opaque request to the store.
     pub hints: Option<Bytes>,
+    /// On whose behalf; travels as metadata of the call.
+    pub tenant: TenantId,
 }
 
 /// A request for the values of one label.
@@ -127,6 +133,8 @@ pub struct LabelValuesRequest {
     pub limit: u64,
     /// An opaque request to the store.
     pub hints: Option<Bytes>,
+    /// On whose behalf; travels as metadata of the call.
+    pub tenant: TenantId,
 }
 
 /// Sorted label names or values, with what went wrong on the way.

@@ -3,6 +3,8 @@
 //! A top-level directory whose name is a ULID is a block when it has a readable `meta.json`. One without is
 //! partial: still being uploaded, or left by a broken upload. Nothing here decides whether a block is wanted.
 
+mod objects;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use thanos_core::{Error, ErrorKind, Result};
 
 use crate::Bucket;
 
+pub use objects::BlockObjects;
+
 /// The largest `meta.json` that is read.
 const META_BYTES_MAX: u64 = 64 << 20;
 
@@ -19,9 +23,18 @@ const META_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, Default)]
 pub struct BucketView {
     /// Blocks with a readable `meta.json`.
-    pub blocks: BTreeMap<BlockId, Arc<Meta>>,
+    pub blocks: BTreeMap<BlockId, Arc<BlockEntry>>,
     /// Directories without one, or with a damaged one: not served, and why.
     pub partial: BTreeMap<BlockId, Error>,
+}
+
+/// A block, as far as its `meta.json` and a listing tell.
+#[derive(Debug, Clone)]
+pub struct BlockEntry {
+    /// Its `meta.json`.
+    pub meta: Meta,
+    /// Its objects; `None` when the listing did not look into the block's directory.
+    pub objects: Option<BlockObjects>,
 }
 
 /// How [`fetch`] works.
@@ -53,7 +66,7 @@ pub async fn fetch(
         .iter()
         .filter_map(|name| name.parse().ok())
         .collect();
-    let found: Vec<(BlockId, Result<Arc<Meta>>)> = futures::stream::iter(ids)
+    let found: Vec<(BlockId, Result<Arc<BlockEntry>>)> = futures::stream::iter(ids)
         .map(|id| async move {
             if let Some(known) = before.blocks.get(&id) {
                 return Ok((id, Ok(Arc::clone(known))));
@@ -89,7 +102,7 @@ fn says_partial(error: &Error) -> bool {
     )
 }
 
-async fn read_meta(bucket: &Bucket, id: BlockId) -> Result<Meta> {
+async fn read_meta(bucket: &Bucket, id: BlockId) -> Result<BlockEntry> {
     let object = format!("{id}/{META_FILE}");
     let text = bucket.read(&object, META_BYTES_MAX).await?;
     let meta = Meta::parse(&text).map_err(|error| error.in_file(object.as_str()))?;
@@ -100,7 +113,10 @@ async fn read_meta(bucket: &Bucket, id: BlockId) -> Result<Meta> {
         );
         return Err(Error::corrupt(message).in_file(object));
     }
-    Ok(meta)
+    Ok(BlockEntry {
+        meta,
+        objects: None,
+    })
 }
 
 #[cfg(test)]

@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
-use thanos_core::block::{BlockId, Meta};
-use thanos_core::index::{PostingsTable, SeriesRef, Symbols};
+use thanos_core::block::BlockId;
+use thanos_core::index::{IndexVersion, SeriesRef};
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::Labels;
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 
-use super::header::load_header;
+use super::header::Headers;
 use crate::Bucket;
+use crate::compute::Compute;
+use crate::fetch::{BlockEntry, BlockObjects};
 
 /// How long a series entry is assumed to be when the block does not say.
 const ENTRY_BYTES_ASSUMED: u64 = 64 << 10;
@@ -31,69 +32,67 @@ pub(super) struct FetchLimits {
     pub(super) fetch_concurrency: usize,
 }
 
+/// What all blocks of a gateway share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) bucket: Bucket,
+    pub(super) limits: FetchLimits,
+    pub(super) headers: Headers,
+    pub(super) compute: Compute,
+}
+
 /// A block that is ready to be asked.
 pub(super) struct GatewayBlock {
-    bucket: Bucket,
-    meta: Arc<Meta>,
+    shared: Arc<Shared>,
+    entry: Arc<BlockEntry>,
+    objects: BlockObjects,
     external_labels: Labels,
-    header: IndexHeader,
+    header: Arc<IndexHeader>,
     index_object: String,
-    /// The objects of the chunk files, in the order of their numbers.
-    segments: Vec<String>,
-    limits: FetchLimits,
 }
 
 impl GatewayBlock {
-    /// Reads what is needed to plan requests: the list of objects and the index-header.
-    ///
-    /// `data_dir` is where index-headers are kept between runs.
-    pub(super) async fn open(
-        bucket: Bucket,
-        meta: Arc<Meta>,
-        limits: FetchLimits,
-        data_dir: Option<&Path>,
-    ) -> Result<Self> {
-        let id = meta.ulid;
-        let index_object = format!("{id}/index");
-        let objects = bucket.objects_under(&id.to_string()).await?;
-        let chunks_dir = format!("{id}/chunks/");
-        let segments = segments_in_sequence(&chunks_dir, objects.iter().map(|(name, _)| name))?;
-        let size = objects
-            .iter()
-            .find(|(name, _)| *name == index_object)
-            .map(|(_, size)| *size);
-        let size = size.ok_or_else(|| {
-            Error::not_found("the block has no index").in_file(index_object.as_str())
-        })?;
-        let header = load_header(
-            &bucket,
-            &index_object,
-            size,
-            data_dir.map(|dir| dir.join(id.to_string())).as_deref(),
-        )
-        .await?;
-        let external_labels = meta.external_labels();
+    /// Reads what is needed to plan requests: the list of objects, when the entry has none, and the index-header.
+    pub(super) async fn open(shared: Arc<Shared>, entry: Arc<BlockEntry>) -> Result<Self> {
+        let id = entry.meta.ulid;
+        let objects = match &entry.objects {
+            Some(objects) => objects.clone(),
+            None => BlockObjects::list(&shared.bucket, id).await?,
+        };
+        let header = shared
+            .headers
+            .load(&shared.bucket, id, objects.index_bytes)
+            .await?;
         Ok(Self {
-            bucket,
-            meta,
-            external_labels,
+            external_labels: entry.meta.external_labels(),
+            index_object: format!("{id}/index"),
+            shared,
+            entry,
+            objects,
             header,
-            index_object,
-            segments,
-            limits,
         })
     }
 
+    /// Returns the index-header, which may have to be fetched first.
+    pub(super) async fn header(&self) -> Result<Arc<IndexHeader>> {
+        Ok(Arc::clone(&self.header))
+    }
+
+    /// Returns where work for the processor is done.
+    pub(super) fn compute(&self) -> &Compute {
+        &self.shared.compute
+    }
+
     pub(super) fn id(&self) -> BlockId {
-        self.meta.ulid
+        self.entry.meta.ulid
     }
 
     pub(super) fn bucket(&self) -> &Bucket {
-        &self.bucket
+        &self.shared.bucket
     }
 
     pub(super) fn limits(&self) -> FetchLimits {
-        self.limits
+        self.shared.limits
     }
 
     pub(super) fn index_object(&self) -> &str {
@@ -105,7 +104,7 @@ impl GatewayBlock {
     }
 
     pub(super) fn time_range(&self) -> TimeRange {
-        self.meta.time_range()
+        self.entry.meta.time_range()
     }
 
     /// Returns what the store announces.
@@ -114,34 +113,27 @@ impl GatewayBlock {
     /// Thanos (row ST-31 of the specification).
     pub(super) fn announced_range(&self) -> TimeRange {
         TimeRange {
-            min: self.meta.min_time,
-            max: self.meta.max_time,
+            min: self.entry.meta.min_time,
+            max: self.entry.meta.max_time,
         }
     }
 
     pub(super) fn resolution_ms(&self) -> i64 {
-        self.meta.resolution_ms()
-    }
-
-    pub(super) fn symbols(&self) -> &Symbols {
-        self.header.symbols()
-    }
-
-    pub(super) fn postings_table(&self) -> &PostingsTable {
-        self.header.postings_table()
+        self.entry.meta.resolution_ms()
     }
 
     /// Returns the bytes of the index in which the entry of `series` is assumed to lie.
-    pub(super) fn entry_range(&self, series: SeriesRef) -> Result<Range<u64>> {
-        let start = self
-            .header
-            .index_version()
-            .series_offset(series)
-            .ok_or_else(|| {
-                let message = format!("postings name {series:?}, which lies outside of any index");
-                Error::corrupt(message).in_file(self.index_object.as_str())
-            })?;
+    pub(super) fn entry_range(
+        &self,
+        version: IndexVersion,
+        series: SeriesRef,
+    ) -> Result<Range<u64>> {
+        let start = version.series_offset(series).ok_or_else(|| {
+            let message = format!("postings name {series:?}, which lies outside of any index");
+            Error::corrupt(message).in_file(self.index_object.as_str())
+        })?;
         let known = self
+            .entry
             .meta
             .thanos
             .as_ref()
@@ -155,6 +147,7 @@ impl GatewayBlock {
     /// Returns how many bytes the record of a chunk is assumed to take.
     pub(super) fn chunk_bytes_assumed(&self) -> u64 {
         let known = self
+            .entry
             .meta
             .thanos
             .as_ref()
@@ -167,42 +160,13 @@ impl GatewayBlock {
 
     /// Returns the object of the chunk file at position `segment`.
     pub(super) fn segment_object(&self, segment: u32) -> Result<String> {
-        let known = usize::try_from(segment)
-            .ok()
-            .and_then(|segment| self.segments.get(segment));
-        known.cloned().ok_or_else(|| {
-            let message = format!(
-                "a series has chunks in file {segment} of {}",
-                self.segments.len()
-            );
-            Error::corrupt(message).in_file(self.index_object.as_str())
-        })
-    }
-}
-
-/// Returns the chunk files among `objects`, which are sorted.
-///
-/// References count files, so a gap in their numbers would give a series the chunks of another: `Corrupt`.
-fn segments_in_sequence<'a>(
-    chunks_dir: &str,
-    objects: impl Iterator<Item = &'a String>,
-) -> Result<Vec<String>> {
-    let mut segments = Vec::new();
-    for object in objects {
-        let number = object
-            .strip_prefix(chunks_dir)
-            .filter(|name| !name.is_empty());
-        let Some(number) = number.filter(|name| name.bytes().all(|c| c.is_ascii_digit())) else {
-            continue;
-        };
-        let expected = segments.len() + 1;
-        if number.parse() != Ok(expected) {
-            let message = format!("chunk file {expected} is missing: the next one is {number}");
-            return Err(Error::corrupt(message).in_file(object.as_str()));
+        let count = self.objects.segment_bytes.len();
+        if usize::try_from(segment).is_ok_and(|segment| segment < count) {
+            return Ok(format!("{}/chunks/{:06}", self.id(), segment + 1));
         }
-        segments.push(object.clone());
+        let message = format!("a series has chunks in file {segment} of {count}");
+        Err(Error::corrupt(message).in_file(self.index_object.as_str()))
     }
-    Ok(segments)
 }
 
 impl fmt::Debug for GatewayBlock {
@@ -210,7 +174,7 @@ impl fmt::Debug for GatewayBlock {
         write!(
             f,
             "GatewayBlock({} {})",
-            self.meta.ulid, self.external_labels
+            self.entry.meta.ulid, self.external_labels
         )
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! The file is the one that Thanos writes, so that the two can share a data directory (row ST-04 of the specification).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use thanos_core::block::write_file_atomic;
+use thanos_core::block::{BlockId, write_file_atomic};
 use thanos_core::indexheader::{HeaderSource, HeaderWriter, IndexHeader};
 use thanos_core::{Error, Result, mmap};
 
@@ -19,10 +20,31 @@ const PART_BYTES: u64 = 16 << 20;
 /// How many downloads of one header go on at once.
 const PARTS_AT_ONCE: usize = 4;
 
+/// Where index-headers come from and are kept.
+#[derive(Debug)]
+pub(super) struct Headers {
+    /// Each block has a folder in it; `None` keeps headers in memory.
+    pub(super) data_dir: Option<PathBuf>,
+}
+
+impl Headers {
+    /// Returns the header of the index of block `id`, which has `index_len` bytes.
+    pub(super) async fn load(
+        &self,
+        bucket: &Bucket,
+        id: BlockId,
+        index_len: u64,
+    ) -> Result<Arc<IndexHeader>> {
+        let dir = self.data_dir.as_ref().map(|dir| dir.join(id.to_string()));
+        let header = load_header(bucket, &format!("{id}/index"), index_len, dir.as_deref()).await?;
+        Ok(Arc::new(header))
+    }
+}
+
 /// Returns the header of the index `object`, which has `index_len` bytes.
 ///
 /// With a folder `dir`, a sound header found there is used, and one that is missing or damaged is built and stored.
-pub(super) async fn load_header(
+async fn load_header(
     bucket: &Bucket,
     object: &str,
     index_len: u64,

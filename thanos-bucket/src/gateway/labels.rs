@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::{LabelsRef, Matcher};
 use thanos_core::query::{Completeness, Missing, SeriesEvent};
 use thanos_core::time::TimeRange;
@@ -16,19 +15,21 @@ use thanos_storeapi::store::{
 
 use super::Loaded;
 use super::block::GatewayBlock;
+use super::query::QueryContext;
 use super::select::{Resolutions, series};
 
 /// Answers a request for label names (row ST-29 of the specification).
 pub(super) async fn label_names(
     loaded: &Loaded,
     request: LabelNamesRequest,
-    budget: &MemoryBudget,
+    query: &Arc<QueryContext>,
 ) -> Result<LabelsResponse> {
     let policy = request.partial_response;
     let mut names = BTreeSet::new();
     let missing = if request.matchers.is_empty() {
         for block in blocks_in(loaded, request.range) {
-            names.extend(block.postings_table().label_names().map(str::to_owned));
+            let header = block.header().await?;
+            names.extend(header.postings_table().label_names().map(str::to_owned));
             names.extend(
                 block
                     .external_labels()
@@ -50,7 +51,7 @@ pub(super) async fn label_names(
             request.matchers,
             request.range,
             policy,
-            budget,
+            query,
             visit,
         )
         .await?
@@ -63,7 +64,7 @@ pub(super) async fn label_names(
 pub(super) async fn label_values(
     loaded: &Loaded,
     request: LabelValuesRequest,
-    budget: &MemoryBudget,
+    query: &Arc<QueryContext>,
 ) -> Result<LabelsResponse> {
     let policy = request.partial_response;
     if request.label.is_empty() {
@@ -87,7 +88,8 @@ pub(super) async fn label_values(
                 }
                 Ok(ControlFlow::Continue(()))
             };
-            block
+            let header = block.header().await?;
+            header
                 .postings_table()
                 .visit(name, visit)
                 .map_err(in_index)?;
@@ -106,7 +108,7 @@ pub(super) async fn label_values(
             request.matchers,
             request.range,
             policy,
-            budget,
+            query,
             visit,
         )
         .await?
@@ -128,7 +130,7 @@ async fn visit_series(
     matchers: Vec<Matcher>,
     range: TimeRange,
     partial_response: PartialResponse,
-    budget: &MemoryBudget,
+    query: &Arc<QueryContext>,
     mut visit: impl FnMut(LabelsRef<'_>),
 ) -> Result<Vec<Missing>> {
     let request = SeriesRequest {
@@ -138,7 +140,7 @@ async fn visit_series(
         skip_chunks: true,
         ..Default::default()
     };
-    let mut events = series(loaded, request, Resolutions::All, budget)?;
+    let mut events = series(loaded, request, Resolutions::All, query)?;
     let mut missing = Vec::new();
     while let Some(event) = events.try_next().await? {
         match event {

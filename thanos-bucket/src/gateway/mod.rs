@@ -15,35 +15,37 @@ mod header;
 mod labels;
 mod partition;
 mod postings;
+mod query;
+mod ranges;
 mod select;
 mod stream;
+mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use parking_lot::RwLock;
-use thanos_core::block::{BlockId, Meta};
+use thanos_core::Result;
 use thanos_core::budget::MemoryBudget;
-use thanos_core::labels::Matcher;
-use thanos_core::query::Missing;
-use thanos_core::time::TimeRange;
-use thanos_core::{Error, ErrorKind, Result};
-use thanos_storeapi::label_edit::strip_matchers;
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest,
-    SeriesStream, Store, StoreInfo, TsdbInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
+    StoreInfo, TsdbInfo,
 };
+use thanos_storeapi::tenant::TenantId;
 
-use self::block::{FetchLimits, GatewayBlock};
+use self::block::{FetchLimits, Shared};
+use self::header::Headers;
+use self::query::QueryContext;
 use self::select::Resolutions;
+use self::sync::Loaded;
+pub use self::sync::SyncReport;
 use crate::Bucket;
-use crate::fetch::{BucketView, FetchOptions, fetch};
+use crate::compute::Compute;
+use crate::fetch::FetchOptions;
 
 /// Settings of a [`Gateway`]; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
@@ -60,6 +62,8 @@ pub struct GatewayOptions {
     pub data_dir: Option<PathBuf>,
     /// What requests may hold in memory.
     pub budget: MemoryBudget,
+    /// Where decoding and set operations are done.
+    pub compute: Compute,
 }
 
 impl Default for GatewayOptions {
@@ -71,17 +75,9 @@ impl Default for GatewayOptions {
             fetch_concurrency: 8,
             data_dir: None,
             budget: MemoryBudget::new("store memory", 2 << 30),
+            compute: Compute::per_core(),
         }
     }
-}
-
-/// What a sync found.
-#[derive(Debug)]
-pub struct SyncReport {
-    /// Blocks that are served.
-    pub loaded: usize,
-    /// Blocks that are not served because they are still being uploaded or damaged, with the reason.
-    pub failed: BTreeMap<BlockId, Error>,
 }
 
 /// A [`Store`] over the blocks of a bucket.
@@ -100,161 +96,40 @@ pub struct SyncReport {
 /// # }
 /// ```
 pub struct Gateway {
-    bucket: Bucket,
+    shared: Arc<Shared>,
     options: GatewayOptions,
     /// Replaced as a whole by a sync: a request keeps the blocks it started with.
     blocks: RwLock<Arc<Loaded>>,
 }
 
-#[derive(Debug, Default)]
-struct Loaded {
-    view: BucketView,
-    blocks: BTreeMap<BlockId, Arc<GatewayBlock>>,
-    /// Blocks that should be served and cannot be.
-    failed: Vec<FailedBlock>,
-}
-
-/// A block that exists and cannot be served.
-#[derive(Debug)]
-struct FailedBlock {
-    /// What it may hold; everything when not even its `meta.json` can be read.
-    tsdb: TsdbInfo,
-    /// Its resolution, 0 when unknown: a request for finer data would not have read it.
-    resolution_ms: i64,
-    /// What answers say about it.
-    missing: Missing,
-}
-
-impl Loaded {
-    /// Returns what an answer for `range` and `matchers` lacks.
-    ///
-    /// # Errors
-    ///
-    /// The first of them, when the request wants all or nothing.
-    fn missing(
-        &self,
-        range: TimeRange,
-        matchers: &[Matcher],
-        resolutions: Resolutions,
-        policy: PartialResponse,
-    ) -> Result<Vec<Missing>> {
-        let is_concerned = |failed: &&FailedBlock| {
-            failed.tsdb.range.overlaps(range)
-                && resolutions.include(failed.resolution_ms)
-                && strip_matchers(matchers, &failed.tsdb.external_labels).is_some()
-        };
-        let missing: Vec<Missing> = self
-            .failed
-            .iter()
-            .filter(is_concerned)
-            .map(|failed| failed.missing.clone())
-            .collect();
-        match (missing.first(), policy) {
-            (Some(first), PartialResponse::Abort) => Err(Error::unavailable(format!(
-                "{}: {}",
-                first.source, first.reason
-            ))),
-            _ => Ok(missing),
-        }
-    }
-}
-
-/// Returns the blocks of `failed` that exist: one without `meta.json` is still being uploaded.
-fn failed_blocks(failed: &BTreeMap<BlockId, Error>, view: &BucketView) -> Vec<FailedBlock> {
-    let of = |(id, error): (&BlockId, &Error)| {
-        let tsdb = match view.blocks.get(id) {
-            Some(meta) => TsdbInfo {
-                external_labels: meta.external_labels(),
-                range: meta.time_range(),
-            },
-            None if error.kind() == ErrorKind::NotFound => return None,
-            None => TsdbInfo::default(),
-        };
-        let missing = Missing {
-            source: format!("block {id}"),
-            reason: error.to_string(),
-        };
-        let resolution_ms = view.blocks.get(id).map_or(0, |meta| meta.resolution_ms());
-        Some(FailedBlock {
-            tsdb,
-            resolution_ms,
-            missing,
-        })
-    };
-    failed.iter().filter_map(of).collect()
-}
-
 impl Gateway {
     /// Returns a gateway that serves nothing before its first [`Gateway::sync`].
     pub fn new(bucket: Bucket, options: GatewayOptions) -> Self {
-        Self {
+        let limits = FetchLimits {
+            gap_bytes_max: options.gap_bytes_max,
+            fetch_concurrency: options.fetch_concurrency.max(1),
+        };
+        let headers = Headers {
+            data_dir: options.data_dir.clone(),
+        };
+        let shared = Shared {
             bucket,
+            limits,
+            headers,
+            compute: options.compute.clone(),
+        };
+        Self {
+            shared: Arc::new(shared),
             options,
             blocks: RwLock::default(),
         }
     }
 
-    /// Brings the served blocks up to date with the bucket.
-    ///
-    /// A block that cannot be opened is reported and tried again at the next sync; the others are served.
-    ///
-    /// # Errors
-    ///
-    /// When the bucket cannot be listed; what was served before still is.
-    pub async fn sync(&self) -> Result<SyncReport> {
-        let before = Arc::clone(&self.blocks.read());
-        let mut view = fetch(&self.bucket, &before.view, &self.options.fetch).await?;
-        let limits = FetchLimits {
-            gap_bytes_max: self.options.gap_bytes_max,
-            fetch_concurrency: self.options.fetch_concurrency.max(1),
-        };
-        // The futures are collected first: a closure over references here would keep the sync from being `Send`.
-        let mut opening = Vec::with_capacity(view.blocks.len());
-        for (id, meta) in &view.blocks {
-            let known = before.blocks.get(id).map(Arc::clone);
-            opening.push(self.open_block(*id, Arc::clone(meta), known, limits));
-        }
-        let opened: Vec<(BlockId, Result<Arc<GatewayBlock>>)> = futures::stream::iter(opening)
-            .buffer_unordered(self.options.sync_concurrency.max(1))
-            .collect()
-            .await;
-
-        let mut failed = std::mem::take(&mut view.partial);
-        let mut blocks = BTreeMap::new();
-        for (id, outcome) in opened {
-            match outcome {
-                Ok(block) => {
-                    blocks.insert(id, block);
-                }
-                Err(error) => {
-                    tracing::warn!(block = %id, %error, "cannot open block, it is not served");
-                    failed.insert(id, error);
-                }
-            }
-        }
-        let loaded = blocks.len();
-        let refused = failed_blocks(&failed, &view);
-        *self.blocks.write() = Arc::new(Loaded {
-            view,
-            blocks,
-            failed: refused,
-        });
-        Ok(SyncReport { loaded, failed })
-    }
-
-    async fn open_block(
-        &self,
-        id: BlockId,
-        meta: Arc<Meta>,
-        known: Option<Arc<GatewayBlock>>,
-        limits: FetchLimits,
-    ) -> (BlockId, Result<Arc<GatewayBlock>>) {
-        if let Some(block) = known {
-            return (id, Ok(block));
-        }
-        let data_dir = self.options.data_dir.as_deref();
-        let opened = GatewayBlock::open(self.bucket.clone(), meta, limits, data_dir).await;
-        (id, opened.map(Arc::new))
+    fn query(&self, tenant: TenantId) -> Arc<QueryContext> {
+        Arc::new(QueryContext {
+            tenant,
+            budget: self.options.budget.clone(),
+        })
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -265,7 +140,7 @@ impl Gateway {
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
-            .field("bucket", &self.bucket)
+            .field("bucket", &self.shared.bucket)
             .finish_non_exhaustive()
     }
 }
@@ -314,14 +189,17 @@ impl Store for Gateway {
         } else {
             Resolutions::CoarsestUpTo(request.max_resolution_window_ms)
         };
-        select::series(&self.loaded(), request, resolutions, &self.options.budget)
+        let query = self.query(request.tenant.clone());
+        select::series(&self.loaded(), request, resolutions, &query)
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
-        labels::label_names(&self.loaded(), request, &self.options.budget).await
+        let query = self.query(request.tenant.clone());
+        labels::label_names(&self.loaded(), request, &query).await
     }
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
-        labels::label_values(&self.loaded(), request, &self.options.budget).await
+        let query = self.query(request.tenant.clone());
+        labels::label_values(&self.loaded(), request, &query).await
     }
 }

@@ -1,13 +1,16 @@
 //! Postings of a remote index: planned on the index-header, fetched by range, combined.
 
-use futures::{StreamExt, TryStreamExt};
+use std::sync::Arc;
+
 use thanos_core::index::{ListGroup, PlannedList, PostingsPlan};
+use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::Matcher;
 use thanos_core::postings::{Postings, decode_postings, split_postings};
 use thanos_core::{Error, Result};
 
 use super::block::GatewayBlock;
-use super::partition::{PartitionOptions, partition};
+use super::query::{Item, QueryContext};
+use super::ranges::{RangeSource, read_ranges};
 
 /// The most bytes of one request for postings, unless a single list is longer.
 const PART_BYTES_MAX: u64 = 4 << 20;
@@ -16,14 +19,17 @@ const PART_BYTES_MAX: u64 = 4 << 20;
 /// thing whose size grows with the selection, so it stays at four bytes each.
 pub(super) async fn matching_series(
     block: &GatewayBlock,
+    header: &IndexHeader,
     matchers: &[Matcher],
+    query: &Arc<QueryContext>,
 ) -> Result<Vec<u32>> {
     let in_header = |error: Error| error.in_file(block.index_object());
-    match PostingsPlan::new(block.postings_table(), matchers).map_err(in_header)? {
+    match PostingsPlan::new(header.postings_table(), matchers).map_err(in_header)? {
         PostingsPlan::Nothing => Ok(Vec::new()),
         PostingsPlan::Lists { keep, drop } => {
             let kept = keep.len();
-            let mut groups = fetch_groups(block, keep.into_iter().chain(drop).collect()).await?;
+            let mut groups =
+                fetch_groups(block, keep.into_iter().chain(drop).collect(), query).await?;
             let dropped = Postings::union(groups.split_off(kept));
             Ok(Postings::intersect(groups).subtract(&dropped).into_vec())
         }
@@ -31,7 +37,11 @@ pub(super) async fn matching_series(
 }
 
 /// Fetches the lists of all groups with as few requests as possible; returns the series of each group.
-async fn fetch_groups(block: &GatewayBlock, groups: Vec<ListGroup>) -> Result<Vec<Postings>> {
+async fn fetch_groups(
+    block: &GatewayBlock,
+    groups: Vec<ListGroup>,
+    query: &Arc<QueryContext>,
+) -> Result<Vec<Postings>> {
     let mut lists: Vec<(usize, PlannedList)> = Vec::new();
     for (index, group) in groups.iter().enumerate() {
         lists.extend(group.lists.iter().map(|list| (index, *list)));
@@ -41,40 +51,21 @@ async fn fetch_groups(block: &GatewayBlock, groups: Vec<ListGroup>) -> Result<Ve
         .iter()
         .map(|(_, list)| list.location.offset..list.location.end)
         .collect();
-    let limits = block.limits();
-    let options = PartitionOptions {
-        gap_bytes_max: limits.gap_bytes_max,
+    // The end of the last list of an index is not known exactly: its range may pass the end of the file.
+    let source = RangeSource {
+        block,
+        object: block.index_object(),
+        item: Item::Postings,
         part_bytes_max: PART_BYTES_MAX,
+        query,
     };
-
-    let lists = &lists;
-    let fetched: Vec<Vec<(usize, Postings)>> = futures::stream::iter(partition(&ranges, options))
-        .map(|part| async move {
-            // The end of the last list of an index is not known exactly: the range may pass the end of the file.
-            let bytes = block
-                .bucket()
-                .read_range_up_to(block.index_object(), part.range.clone())
-                .await?;
-            let mut decoded = Vec::with_capacity(part.items.len());
-            for (group, list) in &lists[part.items] {
-                let offset = list.location.offset;
-                let start = usize::try_from(offset - part.range.start).unwrap_or(usize::MAX);
-                let section = split_postings(bytes.get(start..).unwrap_or_default(), offset);
-                let postings = section.and_then(decode_postings).map(Postings::compacted);
-                decoded.push((
-                    *group,
-                    postings.map_err(|error| error.in_file(block.index_object()))?,
-                ));
-            }
-            Ok::<_, Error>(decoded)
-        })
-        .buffered(limits.fetch_concurrency)
-        .try_collect()
-        .await?;
-
+    let found = read_ranges(source, &ranges).await?;
     let mut by_group: Vec<Vec<Postings>> = groups.iter().map(|_| Vec::new()).collect();
-    for (group, postings) in fetched.into_iter().flatten() {
-        by_group[group].push(postings);
+    for ((group, list), bytes) in lists.iter().zip(found) {
+        let section = split_postings(&bytes, list.location.offset);
+        let postings = section.and_then(decode_postings).map(Postings::compacted);
+        let postings = postings.map_err(|error| error.in_file(block.index_object()))?;
+        by_group[*group].push(postings);
     }
     Ok(by_group.into_iter().map(Postings::union).collect())
 }

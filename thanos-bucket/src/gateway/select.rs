@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use thanos_core::budget::MemoryBudget;
+use futures::{StreamExt, TryStreamExt};
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::query::{MergeSource, SeriesEvent, merge};
 use thanos_core::time::TimeRange;
@@ -18,6 +17,7 @@ use thanos_storeapi::store::{SeriesRequest, SeriesStream};
 
 use super::Loaded;
 use super::block::GatewayBlock;
+use super::query::QueryContext;
 use super::stream::{BlockQuery, block_series};
 
 /// A block to ask, and the matchers that are left for its own labels.
@@ -93,7 +93,7 @@ pub(super) fn series(
     loaded: &Loaded,
     request: SeriesRequest,
     resolutions: Resolutions,
-    budget: &MemoryBudget,
+    query: &Arc<QueryContext>,
 ) -> Result<SeriesStream> {
     if request.matchers.is_empty() {
         return Err(Error::invalid(
@@ -108,19 +108,25 @@ pub(super) fn series(
     for Selected { block, matchers } in selected {
         let name = format!("block {}", block.id());
         let edit = LabelEdit::new(block.external_labels(), &request.without_replica_labels);
-        let only_adds = edit.only_adds(block.postings_table().label_names());
-        let query = BlockQuery {
+        let wanted = BlockQuery {
             matchers,
             range: request.range,
             skip_chunks: request.skip_chunks,
             aggregates: request.aggregates.clone(),
         };
-        let series = block_series(block, query, budget.clone());
-        let edited = if only_adds {
-            add_labels(series, edit)
-        } else {
-            edit_and_sort(series, edit, budget.clone())
+        let query = Arc::clone(query);
+        // Whether the order survives depends on the label names of the block, which its header knows.
+        let edited = async move {
+            let header = block.header().await?;
+            let only_adds = edit.only_adds(header.postings_table().label_names());
+            let series = block_series(block, header, wanted, Arc::clone(&query));
+            Ok::<_, Error>(if only_adds {
+                add_labels(series, edit)
+            } else {
+                edit_and_sort(series, edit, query.budget.clone())
+            })
         };
+        let edited = futures::stream::once(edited).try_flatten().boxed();
         let stream = fail_or_note(edited, name.clone(), policy);
         sources.push(MergeSource { name, stream });
     }

@@ -6,9 +6,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use thanos_core::budget::{Lease, MemoryBudget};
+use thanos_core::budget::Lease;
 use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
 use thanos_core::index::{ChunkMeta, LabelDecoder, RawSeries, decode_series_within, split_series};
+use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::{LabelsRef, Matcher};
 use thanos_core::query::{
     BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream,
@@ -21,6 +22,7 @@ use super::block::GatewayBlock;
 use super::chunks::fetch_chunks;
 use super::entries::{fetch_entries, take_window};
 use super::postings::matching_series;
+use super::query::QueryContext;
 
 /// The most series of one window.
 const WINDOW_SERIES_MAX: usize = 8 * BATCH_SERIES_TARGET;
@@ -37,20 +39,22 @@ pub(super) struct BlockQuery {
 }
 
 /// Returns the series of `block`, without its external labels, in label order. Postings and the series that are ready
-/// are leased from `budget`.
+/// are leased from the budget of `query`.
 pub(super) fn block_series(
     block: Arc<GatewayBlock>,
-    query: BlockQuery,
-    budget: MemoryBudget,
+    header: Arc<IndexHeader>,
+    wanted: BlockQuery,
+    query: Arc<QueryContext>,
 ) -> SeriesStream {
     let start = Walk {
         block,
+        header,
+        wanted,
         query,
         series: None,
         decoder: LabelDecoder::new(),
         window: Window::default(),
         ready: VecDeque::new(),
-        budget,
         postings_lease: None,
         ready_lease: None,
     };
@@ -62,14 +66,15 @@ pub(super) fn block_series(
 
 struct Walk {
     block: Arc<GatewayBlock>,
-    query: BlockQuery,
+    header: Arc<IndexHeader>,
+    wanted: BlockQuery,
+    query: Arc<QueryContext>,
     /// The series still to read; `None` before the postings are fetched.
     series: Option<(Vec<u32>, usize)>,
     decoder: LabelDecoder,
     /// The series whose entries are read and whose chunks are not.
     window: Window,
     ready: VecDeque<SeriesBatch>,
-    budget: MemoryBudget,
     postings_lease: Option<Lease>,
     ready_lease: Option<Lease>,
 }
@@ -110,7 +115,7 @@ impl Walk {
                 return Ok(None);
             }
             let mut rest = &series[done..];
-            let window = take_window(&self.block, &mut rest, WINDOW_SERIES_MAX)?;
+            let window = take_window(&self.block, &self.header, &mut rest, WINDOW_SERIES_MAX)?;
             done += window.len();
             let (keys, entries) = self.read_entries(window).await?;
             self.window = Window {
@@ -123,8 +128,18 @@ impl Walk {
     }
 
     async fn find_series(&mut self) -> Result<Vec<u32>> {
-        let series = matching_series(&self.block, &self.query.matchers).await?;
-        self.postings_lease = Some(self.budget.lease(size_of_val(series.as_slice()) as u64)?);
+        let series = matching_series(
+            &self.block,
+            &self.header,
+            &self.wanted.matchers,
+            &self.query,
+        )
+        .await?;
+        self.postings_lease = Some(
+            self.query
+                .budget
+                .lease(size_of_val(series.as_slice()) as u64)?,
+        );
         Ok(series)
     }
 
@@ -134,18 +149,18 @@ impl Walk {
         let in_index = |error: Error, offset| error.at(offset).in_file(block.index_object());
         let (mut keys, mut series) = (Vec::new(), Vec::with_capacity(window.len()));
         let mut raw = RawSeries::default();
-        for entry in fetch_entries(&block, window).await? {
+        for entry in fetch_entries(&block, &self.header, window, &self.query).await? {
             let section = split_series(&entry.bytes, entry.offset);
             section
-                .and_then(|section| decode_series_within(section, self.query.range, &mut raw))
+                .and_then(|section| decode_series_within(section, self.wanted.range, &mut raw))
                 .map_err(|error| in_index(error, entry.offset))?;
             if raw.chunks.is_empty() {
                 continue;
             }
             self.decoder
-                .append_key(block.symbols(), &raw.labels, &mut keys)
+                .append_key(self.header.symbols(), &raw.labels, &mut keys)
                 .map_err(|error| in_index(error, entry.offset))?;
-            let chunks = if self.query.skip_chunks {
+            let chunks = if self.wanted.skip_chunks {
                 Vec::new()
             } else {
                 raw.chunks.clone()
@@ -176,7 +191,9 @@ impl Walk {
             .flat_map(|series| &series.chunks)
             .map(|chunk| chunk.reference)
             .collect();
-        let mut fetched = fetch_chunks(&self.block, &wanted).await?.into_iter();
+        let mut fetched = fetch_chunks(&self.block, &wanted, &self.query)
+            .await?
+            .into_iter();
         let mut key_start = window.key_start;
         let mut batch = SeriesBatchBuilder::new();
         for one in step {
@@ -187,7 +204,7 @@ impl Walk {
             let key = &window.keys[key_start..one.key_end];
             key_start = one.key_end;
             // A series none of whose chunks has a wanted aggregate is as good as absent.
-            if !chunks.is_empty() || self.query.skip_chunks {
+            if !chunks.is_empty() || self.wanted.skip_chunks {
                 batch.push(LabelsRef::from_trusted_key(key), chunks);
             }
             if batch.is_full() {
@@ -203,7 +220,7 @@ impl Walk {
             ..window
         };
         let bytes: usize = self.ready.iter().map(SeriesBatch::memory_bytes).sum();
-        self.ready_lease = Some(self.budget.lease(bytes as u64)?);
+        self.ready_lease = Some(self.query.budget.lease(bytes as u64)?);
         Ok(())
     }
 
@@ -221,6 +238,6 @@ impl Walk {
             max_time: meta.max_time,
             payload,
         };
-        Ok(keep_aggregates(chunk, &self.query.aggregates))
+        Ok(keep_aggregates(chunk, &self.wanted.aggregates))
     }
 }

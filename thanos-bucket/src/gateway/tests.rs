@@ -1,11 +1,13 @@
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
+use thanos_core::ErrorKind;
 use thanos_core::chunk::{ChunkPayload, Samples};
 use thanos_core::labels::{Labels, MatchOp, Matcher};
 use thanos_core::query::SeriesEvent;
 use thanos_core::testkit::{TempDir, copy_dir};
 use thanos_core::time::TimeRange;
+use thanos_storeapi::store::PartialResponse;
 
 use thanos_storeapi::testkit::{Dataset, conformance, write_block};
 

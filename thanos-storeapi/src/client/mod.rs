@@ -23,6 +23,7 @@ use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
     StoreInfo,
 };
+use crate::tenant::{TENANT_KEY, TenantId};
 use events::events;
 
 /// How peers are connected to. The defaults are those of the Thanos querier.
@@ -142,6 +143,16 @@ impl RemoteStore {
     }
 }
 
+/// Returns the call with the tenant in its metadata.
+fn for_tenant<T>(message: T, tenant: &TenantId) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    // The characters of a tenant are allowed in metadata.
+    if let Ok(value) = tenant.as_str().parse() {
+        request.metadata_mut().insert(TENANT_KEY, value);
+    }
+    request
+}
+
 impl fmt::Debug for RemoteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteStore")
@@ -166,21 +177,27 @@ impl Store for RemoteStore {
         if request.response_batch_size == 0 {
             request.response_batch_size = self.inner.settings.response_batch_size;
         }
-        let request: crate::pb::thanos::SeriesRequest = request.into();
+        let tenant = request.tenant.clone();
+        let request = for_tenant(crate::pb::thanos::SeriesRequest::from(request), &tenant);
         let answer = self.store_client().series(request).await;
         let frames = answer.map_err(|status| self.error(status))?.into_inner();
         Ok(events(frames, Arc::clone(&self.inner.address)))
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
-        let request: crate::pb::thanos::LabelNamesRequest = request.into();
+        let tenant = request.tenant.clone();
+        let request = for_tenant(crate::pb::thanos::LabelNamesRequest::from(request), &tenant);
         let answer = self.store_client().label_names(request).await;
         let answer = answer.map_err(|status| self.error(status))?;
         Ok(label_names_from_pb(answer.into_inner(), self.address()))
     }
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
-        let request: crate::pb::thanos::LabelValuesRequest = request.into();
+        let tenant = request.tenant.clone();
+        let request = for_tenant(
+            crate::pb::thanos::LabelValuesRequest::from(request),
+            &tenant,
+        );
         let answer = self.store_client().label_values(request).await;
         let answer = answer.map_err(|status| self.error(status))?;
         Ok(label_values_from_pb(answer.into_inner(), self.address()))

@@ -12,6 +12,7 @@ use crate::pb::thanos as pb;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, PartialResponse, QueryHints, SeriesRequest, ShardInfo,
 };
+use crate::tenant::TenantId;
 
 impl From<SeriesRequest> for pb::SeriesRequest {
     fn from(request: SeriesRequest) -> Self {
@@ -52,6 +53,7 @@ impl TryFrom<pb::SeriesRequest> for SeriesRequest {
             )?,
             skip_chunks: request.skip_chunks,
             hints: any_from_pb(request.hints),
+            tenant: TenantId::default(),
             step_ms: request.step,
             range_ms: request.range,
             query_hints: request.query_hints.map(QueryHints::from),
@@ -93,6 +95,7 @@ impl TryFrom<pb::LabelNamesRequest> for LabelNamesRequest {
             without_replica_labels: request.without_replica_labels,
             limit: count_from_pb(request.limit),
             hints: any_from_pb(request.hints),
+            tenant: TenantId::default(),
         })
     }
 }
@@ -129,6 +132,7 @@ impl TryFrom<pb::LabelValuesRequest> for LabelValuesRequest {
             without_replica_labels: request.without_replica_labels,
             limit: count_from_pb(request.limit),
             hints: any_from_pb(request.hints),
+            tenant: TenantId::default(),
         })
     }
 }

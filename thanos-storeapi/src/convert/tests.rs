@@ -17,6 +17,7 @@ use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
     SeriesRequest, ShardInfo, StoreInfo, TsdbInfo,
 };
+use crate::tenant::TenantId;
 
 fn recorded(name: &str) -> Bytes {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/storeapi");
@@ -220,6 +221,7 @@ fn every_field_of_a_request_survives() {
         partial_response: PartialResponse::Abort,
         skip_chunks: true,
         hints: Some(any.encode_to_vec().into()),
+        tenant: TenantId::default(),
         step_ms: 2,
         range_ms: 3,
         query_hints: Some(QueryHints {
@@ -249,6 +251,7 @@ fn every_field_of_a_request_survives() {
         without_replica_labels: vec!["z".into()],
         limit: 3,
         hints: Some(any.encode_to_vec().into()),
+        tenant: TenantId::default(),
     };
     let back = LabelNamesRequest::try_from(pb::LabelNamesRequest::from(request.clone()));
     assert_eq!(format!("{:?}", back.unwrap()), format!("{request:?}"));
@@ -261,6 +264,7 @@ fn every_field_of_a_request_survives() {
         without_replica_labels: vec!["z".into()],
         limit: 3,
         hints: None,
+        tenant: TenantId::default(),
     };
     let back = LabelValuesRequest::try_from(pb::LabelValuesRequest::from(request.clone()));
     assert_eq!(format!("{:?}", back.unwrap()), format!("{request:?}"));

@@ -24,6 +24,7 @@ use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
     SeriesRequest, ShardInfo, Store,
 };
+use crate::tenant::TenantId;
 
 /// The number of series per gRPC frame that a query asks for, as Thanos' querier does.
 pub const RESPONSE_BATCH_SIZE_DEFAULT: u64 = 64;
@@ -41,6 +42,8 @@ pub struct StoreQueryableOptions {
     pub shard: Option<ShardInfo>,
     /// How many series a gRPC frame may carry.
     pub response_batch_size: u64,
+    /// On whose behalf.
+    pub tenant: TenantId,
 }
 
 impl Default for StoreQueryableOptions {
@@ -51,6 +54,7 @@ impl Default for StoreQueryableOptions {
             max_resolution_ms: 0,
             shard: None,
             response_batch_size: RESPONSE_BATCH_SIZE_DEFAULT,
+            tenant: TenantId::default(),
         }
     }
 }
@@ -103,6 +107,7 @@ impl StoreQueryable {
             partial_response: options.partial_response,
             skip_chunks: hints.skip_chunks,
             hints: None,
+            tenant: options.tenant.clone(),
             step_ms: hints.step_ms,
             range_ms: hints.range_ms,
             shard: options.shard.clone(),
@@ -151,6 +156,7 @@ impl Queryable for StoreQueryable {
             without_replica_labels: self.options.replica_labels.clone(),
             limit: to_limit(query.limit),
             hints: None,
+            tenant: self.options.tenant.clone(),
         };
         Ok(self.store.label_names(request).await?.into())
     }
@@ -164,6 +170,7 @@ impl Queryable for StoreQueryable {
             without_replica_labels: self.options.replica_labels.clone(),
             limit: to_limit(query.limit),
             hints: None,
+            tenant: self.options.tenant.clone(),
         };
         Ok(self.store.label_values(request).await?.into())
     }

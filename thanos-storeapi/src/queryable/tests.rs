@@ -98,6 +98,7 @@ fn hints_and_options_travel_in_the_request() {
         max_resolution_ms: 300_000,
         shard: Some(shard.clone()),
         response_batch_size: 10,
+        tenant: TenantId::parse("team-a").unwrap(),
     };
     let hints = SelectHints {
         step_ms: 15_000,

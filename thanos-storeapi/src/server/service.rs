@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use thanos_core::error::Result;
+use thanos_core::error::{Error, Result};
 use tonic::{Request, Response, Status};
 
 use super::counters::{ServerCounters, count};
@@ -14,7 +14,8 @@ use super::frames::FrameStream;
 use crate::convert::status::to_status;
 use crate::pb::thanos as pb;
 use crate::pb::thanos::info as info_pb;
-use crate::store::Store;
+use crate::store::{LabelNamesRequest, LabelValuesRequest, Store};
+use crate::tenant::{TENANT_KEY, TenantId};
 
 /// One store behind the services.
 pub(super) struct StoreService {
@@ -41,6 +42,17 @@ impl StoreService {
     }
 }
 
+/// Returns the tenant that the metadata of `request` names.
+fn tenant_of<T>(request: &Request<T>) -> Result<TenantId> {
+    let Some(value) = request.metadata().get(TENANT_KEY) else {
+        return Ok(TenantId::default());
+    };
+    let name = value
+        .to_str()
+        .map_err(|_| Error::invalid(format!("metadata {TENANT_KEY} is not printable ASCII")))?;
+    TenantId::parse(name)
+}
+
 /// Returns the status for a panic of the store.
 pub(super) fn panic_status(panic: &(dyn Any + Send), counters: &ServerCounters) -> Status {
     count(&counters.panics);
@@ -62,9 +74,11 @@ impl pb::store_server::Store for StoreService {
         request: Request<pb::SeriesRequest>,
     ) -> Result<Response<FrameStream>, Status> {
         count(&self.counters.series_calls);
+        let tenant = tenant_of(&request);
         let request = request.into_inner();
         let answer = self.call(async {
-            let request: crate::store::SeriesRequest = request.try_into()?;
+            let mut request: crate::store::SeriesRequest = request.try_into()?;
+            request.tenant = tenant?;
             let response_batch_size = request.response_batch_size;
             Ok((self.store.series(request).await?, response_batch_size))
         });
@@ -79,8 +93,13 @@ impl pb::store_server::Store for StoreService {
         request: Request<pb::LabelNamesRequest>,
     ) -> Result<Response<pb::LabelNamesResponse>, Status> {
         count(&self.counters.label_calls);
+        let tenant = tenant_of(&request);
         let request = request.into_inner();
-        let answer = self.call(async { self.store.label_names(request.try_into()?).await });
+        let answer = self.call(async {
+            let mut request: LabelNamesRequest = request.try_into()?;
+            request.tenant = tenant?;
+            self.store.label_names(request).await
+        });
         Ok(Response::new(answer.await?.into()))
     }
 
@@ -89,8 +108,13 @@ impl pb::store_server::Store for StoreService {
         request: Request<pb::LabelValuesRequest>,
     ) -> Result<Response<pb::LabelValuesResponse>, Status> {
         count(&self.counters.label_calls);
+        let tenant = tenant_of(&request);
         let request = request.into_inner();
-        let answer = self.call(async { self.store.label_values(request.try_into()?).await });
+        let answer = self.call(async {
+            let mut request: LabelValuesRequest = request.try_into()?;
+            request.tenant = tenant?;
+            self.store.label_values(request).await
+        });
         Ok(Response::new(answer.await?.into()))
     }
 }

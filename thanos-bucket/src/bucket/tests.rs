@@ -1,0 +1,87 @@
+use futures::executor::block_on;
+use object_store::memory::InMemory;
+
+use super::*;
+
+fn bucket() -> Bucket {
+    Bucket::new(Arc::new(InMemory::new()))
+        .with_prefix("tenant/a/")
+        .unwrap()
+}
+
+#[test]
+fn a_range_past_the_end_is_corrupt_and_names_the_object() {
+    block_on(async {
+        let bucket = bucket();
+        bucket
+            .put("b/index", Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
+        assert_eq!(bucket.read_range("b/index", 2..5).await.unwrap(), "234");
+        assert_eq!(
+            bucket.read_range_up_to("b/index", 8..20).await.unwrap(),
+            "89"
+        );
+        let error = bucket.read_range("b/index", 8..20).await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.file()),
+            (ErrorKind::Corrupt, Some("b/index"))
+        );
+        let error = bucket
+            .read_range_up_to("b/index", 10..20)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.offset()),
+            (ErrorKind::Corrupt, Some(10))
+        );
+    });
+}
+
+#[test]
+fn names_are_relative_to_the_prefix() {
+    block_on(async {
+        let bucket = bucket();
+        bucket
+            .put("x/chunks/000001", Bytes::from_static(b"abc"))
+            .await
+            .unwrap();
+        bucket
+            .put("x/index", Bytes::from_static(b"i"))
+            .await
+            .unwrap();
+        assert_eq!(bucket.top_directories().await.unwrap(), ["x"]);
+        let objects = bucket.objects_under("x").await.unwrap();
+        assert_eq!(
+            objects,
+            [("x/chunks/000001".to_owned(), 3), ("x/index".to_owned(), 1)]
+        );
+    });
+}
+
+#[test]
+fn a_large_object_is_refused_before_it_is_read() {
+    block_on(async {
+        let bucket = bucket();
+        bucket.put("big", Bytes::from(vec![0; 100])).await.unwrap();
+        let error = bucket.read("big", 99).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+        assert_eq!(bucket.requests().bytes_read, 0);
+    });
+}
+
+#[test]
+fn a_missing_object_is_not_found() {
+    let error = block_on(bucket().size("nope")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_name_that_climbs_out_is_refused() {
+    assert!(block_on(bucket().read("../secret", 10)).is_err());
+    assert!(
+        Bucket::new(Arc::new(InMemory::new()))
+            .with_prefix("a/../b")
+            .is_err()
+    );
+}
