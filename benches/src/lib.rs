@@ -2,3 +2,4 @@
 
 pub mod cpu_time;
 pub mod queries;
+pub mod wide;
