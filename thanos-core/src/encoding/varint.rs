@@ -20,7 +20,57 @@ pub fn read_uvarint(data: &[u8]) -> Result<(u64, usize)> {
     read_long_uvarint(data)
 }
 
+/// The top bit of every byte: set in all bytes of a varint but its last.
+const GOES_ON: u64 = 0x8080_8080_8080_8080;
+
 fn read_long_uvarint(data: &[u8]) -> Result<(u64, usize)> {
+    // Eight bytes hold all integers below 2^56.
+    if let Some(word) = data.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let ends = !word & GOES_ON;
+        if ends != 0 {
+            let len = ends.trailing_zeros() / 8 + 1;
+            return Ok((
+                join_groups(word & (u64::MAX >> (64 - 8 * len))),
+                len as usize,
+            ));
+        }
+    }
+    read_uvarint_bytewise(data)
+}
+
+/// Joins the seven low bits of each byte of a little-endian word.
+#[inline]
+fn join_groups(word: u64) -> u64 {
+    let sevens = word & !GOES_ON;
+    let fourteens = (sevens & 0x007F_007F_007F_007F) | (sevens & 0x7F00_7F00_7F00_7F00) >> 1;
+    let halves = (fourteens & 0x0000_3FFF_0000_3FFF) | (fourteens & 0x3FFF_0000_3FFF_0000) >> 2;
+    (halves & 0x0FFF_FFFF) | (halves >> 32) << 28
+}
+
+/// Returns the number of bytes that the first `count` integers of `data` take, or `None` when it ends before.
+///
+/// Nothing is said about whether they fit 64 bits.
+#[inline]
+pub(crate) fn skip_uvarints(data: &[u8], mut count: usize) -> Option<usize> {
+    let mut at = 0;
+    while let Some(word) = data.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let ends = !u64::from_le_bytes(*word) & GOES_ON;
+        let found = ends.count_ones() as usize;
+        if found >= count {
+            break;
+        }
+        count -= found;
+        at += 8;
+    }
+    while count > 0 {
+        count -= usize::from(*data.get(at)? < 0x80);
+        at += 1;
+    }
+    Some(at)
+}
+
+fn read_uvarint_bytewise(data: &[u8]) -> Result<(u64, usize)> {
     let mut value = 0_u64;
     for (at, &byte) in data.iter().take(VARINT_BYTES_MAX).enumerate() {
         if at == VARINT_BYTES_MAX - 1 && byte > 1 {

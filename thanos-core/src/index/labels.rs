@@ -62,6 +62,17 @@ impl LabelDecoder {
         labels: &[(SymbolRef, SymbolRef)],
         key: &mut Vec<u8>,
     ) -> Result<()> {
+        self.append_pairs(symbols, labels, key, |_| ())
+    }
+
+    /// Appends like [`LabelDecoder::append_key`] and tells `ended` the length of `key` behind each label.
+    pub(super) fn append_pairs(
+        &mut self,
+        symbols: &Symbols,
+        labels: &[(SymbolRef, SymbolRef)],
+        key: &mut Vec<u8>,
+        mut ended: impl FnMut(usize),
+    ) -> Result<()> {
         if self.table_id != symbols.id() {
             self.slots.fill(EMPTY);
             self.table_id = symbols.id();
@@ -78,6 +89,7 @@ impl LabelDecoder {
                 name.append_to(key);
                 value.append_to(key);
             }
+            ended(key.len());
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod postings_builder;
 mod postings_table;
 mod reader;
 mod series;
+mod series_keys;
 mod sink;
 mod symbol_ids;
 mod symbols;
@@ -28,6 +29,7 @@ pub use plan::{ListGroup, PlannedList, PostingsPlan};
 pub use postings_table::{EntryId, ListLocation, PostingsTable, TableEntry};
 pub use reader::{IndexReader, SeriesScratch};
 pub use series::{RawSeries, decode_series, decode_series_within, series_entry_len, split_series};
+pub use series_keys::SeriesKeys;
 pub use symbols::{SymbolIter, Symbols};
 pub use writer::{IndexSummary, IndexWriter, LabelIndices};
 

@@ -59,8 +59,17 @@ pub fn decode_series_within(
     range: TimeRange,
     series: &mut RawSeries,
 ) -> Result<()> {
-    series.chunks.clear();
-    let mut cursor = decode_labels(entry, &mut series.labels)?;
+    let cursor = decode_labels(entry, &mut series.labels)?;
+    decode_chunks(cursor, range, &mut series.chunks)
+}
+
+/// Decodes the chunks at `cursor`, where an entry has them, and keeps those that share a time with `range`.
+pub(super) fn decode_chunks(
+    mut cursor: Cursor<'_>,
+    range: TimeRange,
+    chunks: &mut Vec<ChunkMeta>,
+) -> Result<()> {
+    chunks.clear();
     let count = cursor.uvarint_count(3, "number of chunks")?;
     let mut previous = ChunkMeta {
         reference: ChunkRef(0),
@@ -70,7 +79,7 @@ pub fn decode_series_within(
     for i in 0..count {
         previous = decode_chunk(&mut cursor, previous, i == 0)?;
         if previous.time_range().overlaps(range) {
-            series.chunks.push(previous);
+            chunks.push(previous);
         }
     }
     if !cursor.is_empty() {
