@@ -9,6 +9,7 @@
 //! | `memcached`, `redis` | caches in such servers |
 //! | `s3` | buckets of S3 and of the many clouds that speak its protocol |
 //! | `testkit` | fakes for tests |
+//! | `testkit-servers` | object-storage servers for tests |
 
 pub mod bucket;
 pub mod compute;
@@ -17,5 +18,7 @@ pub mod config;
 pub mod directory;
 pub mod fetch;
 pub mod gateway;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 
 pub use bucket::{Bucket, RequestCounts};

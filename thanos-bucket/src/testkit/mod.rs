@@ -1,0 +1,4 @@
+//! What tests of buckets need.
+
+#[cfg(feature = "testkit-servers")]
+pub mod servers;
