@@ -8,7 +8,7 @@
 //! | `http` | the block viewer's API as an axum router |
 //! | `memcached`, `redis` | caches in such servers |
 //! | `s3` | buckets of S3 and of the many clouds that speak its protocol |
-//! | `testkit` | fakes for tests |
+//! | `testkit` | slow, counted and faulty object stores, generated buckets |
 //! | `testkit-servers` | object-storage servers for tests |
 
 pub mod bucket;
@@ -18,7 +18,7 @@ pub mod config;
 pub mod directory;
 pub mod fetch;
 pub mod gateway;
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
 pub use bucket::{Bucket, RequestCounts};

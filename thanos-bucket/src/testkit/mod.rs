@@ -1,4 +1,9 @@
-//! What tests of buckets need.
+//! What tests of buckets and of their readers share: object stores that are slow, that fail, or that are counted.
 
+mod latency;
 #[cfg(feature = "testkit-servers")]
 pub mod servers;
+mod trace;
+
+pub use latency::{LatencyModel, LatencyStore};
+pub use trace::{Outcome, RequestKind, RequestRecord, Trace};
