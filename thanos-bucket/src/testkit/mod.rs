@@ -1,9 +1,11 @@
 //! What tests of buckets and of their readers share: object stores that are slow, that fail, or that are counted.
 
+mod faulty;
 mod latency;
 #[cfg(feature = "testkit-servers")]
 pub mod servers;
 mod trace;
 
+pub use faulty::{FaultPlan, FaultyStore, StoreFault};
 pub use latency::{LatencyModel, LatencyStore};
 pub use trace::{Outcome, RequestKind, RequestRecord, Trace};
