@@ -1,7 +1,7 @@
 //! What becomes of a failure among many sources: the end of the request, or a gap that is named.
 
 use futures::{StreamExt, stream};
-use thanos_core::error::Error;
+use thanos_core::error::{Error, ErrorKind};
 use thanos_core::query::{Missing, SeriesEvent, SeriesStream};
 
 use crate::store::PartialResponse;
@@ -11,6 +11,27 @@ use crate::store::PartialResponse;
 /// With [`PartialResponse::Abort`] the stream ends with the error, and a notice of missing data is one. With
 /// [`PartialResponse::Warn`] an error becomes a notice that `source` is missing, and the stream ends without one.
 pub fn fail_or_note(stream: SeriesStream, source: String, policy: PartialResponse) -> SeriesStream {
+    note_unless(stream, source, policy, |_| false)
+}
+
+/// As [`fail_or_note`], but a limit that was reached fails the request whatever it wants: the whole request is too
+/// large, not this source unable. A fan-out above may note that this store is missing, as in Thanos.
+pub fn fail_or_note_unless_limit(
+    stream: SeriesStream,
+    source: String,
+    policy: PartialResponse,
+) -> SeriesStream {
+    note_unless(stream, source, policy, |error| {
+        error.kind() == ErrorKind::LimitExceeded
+    })
+}
+
+fn note_unless(
+    stream: SeriesStream,
+    source: String,
+    policy: PartialResponse,
+    is_fatal: fn(&Error) -> bool,
+) -> SeriesStream {
     match policy {
         PartialResponse::Abort => {
             let strict = stream.map(|event| match event {
@@ -20,13 +41,12 @@ pub fn fail_or_note(stream: SeriesStream, source: String, policy: PartialRespons
             until_error(strict.boxed())
         }
         PartialResponse::Warn => until_error(stream)
-            .map(move |event| {
-                Ok(event.unwrap_or_else(|error| {
-                    SeriesEvent::Missing(Missing {
-                        source: source.clone(),
-                        reason: error.to_string(),
-                    })
-                }))
+            .map(move |event| match event {
+                Err(error) if !is_fatal(&error) => Ok(SeriesEvent::Missing(Missing {
+                    source: source.clone(),
+                    reason: error.to_string(),
+                })),
+                other => other,
             })
             .boxed(),
     }

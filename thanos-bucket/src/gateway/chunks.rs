@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use thanos_core::block::segment::{chunk_entry_len, decode_chunk};
@@ -48,7 +49,9 @@ pub(super) async fn fetch_chunks(
         };
         let found = read_ranges(source, &ranges).await?;
         for ((range, bytes), position) in ranges.iter().zip(found).zip(positions.by_ref()) {
-            by_position[position] = Some(whole_chunk(block, &object, bytes, range.start).await?);
+            let chunk = whole_chunk(block, &object, bytes, range.start, query).await?;
+            query.touched(Item::Chunks, 1, chunk.data.len() as u64);
+            by_position[position] = Some(chunk);
         }
     }
     Ok(by_position.into_iter().flatten().collect())
@@ -78,6 +81,7 @@ async fn whole_chunk(
     object: &str,
     found: Bytes,
     offset: u64,
+    query: &QueryContext,
 ) -> Result<Chunk> {
     let in_file = |error: Error| error.in_file(object);
     let mut rest = found;
@@ -98,10 +102,13 @@ async fn whole_chunk(
     let entry = if len <= rest.len() {
         rest.slice(..len)
     } else {
-        block
-            .bucket()
-            .read_range(object, offset..offset + len_bytes)
-            .await?
+        query.refetched(Item::Chunks);
+        query.reserve_fetch(Item::Chunks, len_bytes)?;
+        let started = Instant::now();
+        let range = offset..offset + len_bytes;
+        let bytes = block.bucket().read_range(object, range).await?;
+        query.fetched(Item::Chunks, 1, len_bytes, started.elapsed());
+        bytes
     };
     Ok(decode_chunk(&entry, offset).map_err(in_file)?.0)
 }

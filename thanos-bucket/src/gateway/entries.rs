@@ -4,6 +4,7 @@
 //! its `meta.json` knows it) and what turns out longer is fetched again, exactly.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use thanos_core::index::{SeriesRef, series_entry_len};
@@ -78,13 +79,23 @@ pub(super) async fn fetch_entries(
     let found = read_ranges(source, &ranges).await?;
     let mut entries = Vec::with_capacity(series.len());
     for (range, bytes) in ranges.iter().zip(found) {
-        entries.push(whole_entry(block, bytes, range.start).await?);
+        entries.push(whole_entry(block, bytes, range.start, query).await?);
     }
+    let bytes: usize = entries
+        .iter()
+        .map(|entry: &EntryBytes| entry.bytes.len())
+        .sum();
+    query.touched(Item::Series, entries.len() as u64, bytes as u64);
     Ok(entries)
 }
 
 /// Returns the entry that starts at `offset`, of which `found` are the first bytes; fetches it when it is longer.
-async fn whole_entry(block: &GatewayBlock, found: Bytes, offset: u64) -> Result<EntryBytes> {
+async fn whole_entry(
+    block: &GatewayBlock,
+    found: Bytes,
+    offset: u64,
+    query: &QueryContext,
+) -> Result<EntryBytes> {
     let in_file = |error: Error| error.in_file(block.index_object());
     let len = series_entry_len(&found, offset).map_err(in_file)?;
     if len > ENTRY_BYTES_MAX {
@@ -94,10 +105,16 @@ async fn whole_entry(block: &GatewayBlock, found: Bytes, offset: u64) -> Result<
     let bytes = match usize::try_from(len) {
         Ok(len) if len <= found.len() => found.slice(..len),
         _ => {
-            block
+            query.refetched(Item::Series);
+            query.reserve_fetch(Item::Series, len)?;
+            let started = Instant::now();
+            let range = offset..offset + len;
+            let bytes = block
                 .bucket()
-                .read_range(block.index_object(), offset..offset + len)
-                .await?
+                .read_range(block.index_object(), range)
+                .await?;
+            query.fetched(Item::Series, 1, len, started.elapsed());
+            bytes
         }
     };
     Ok(EntryBytes { offset, bytes })

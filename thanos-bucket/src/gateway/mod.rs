@@ -11,10 +11,15 @@
 mod block;
 mod chunks;
 mod entries;
+mod gate;
 mod header;
 mod labels;
+mod limits;
+#[allow(dead_code, reason = "caches and lazy postings are yet to call it")]
+mod metrics;
 mod partition;
 mod postings;
+#[allow(dead_code, reason = "caches and lazy postings are yet to call it")]
 mod query;
 mod ranges;
 mod select;
@@ -28,18 +33,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use parking_lot::RwLock;
 use thanos_core::Result;
 use thanos_core::budget::MemoryBudget;
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
-    StoreInfo, TsdbInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesEvent, SeriesRequest,
+    SeriesStream, Store, StoreInfo, TsdbInfo,
 };
 use thanos_storeapi::tenant::TenantId;
 
 use self::block::{FetchLimits, Shared};
+use self::gate::{Gate, Place};
 use self::header::Headers;
-use self::query::QueryContext;
+pub use self::limits::RequestLimits;
+pub use self::metrics::GatewayMetrics;
+use self::query::{Call, QueryContext, QueryLimits};
 use self::select::Resolutions;
 use self::sync::Loaded;
 pub use self::sync::SyncReport;
@@ -62,6 +71,16 @@ pub struct GatewayOptions {
     pub data_dir: Option<PathBuf>,
     /// What requests may hold in memory.
     pub budget: MemoryBudget,
+    /// What one request may hold of it, in bytes.
+    pub request_memory_bytes: u64,
+    /// What the chunks of all requests may hold of it, in bytes (`--chunk-pool-size`).
+    pub chunk_pool_bytes: u64,
+    /// How many `Series` calls are answered at once (`--store.grpc.series-max-concurrency`); 0 means all.
+    pub series_concurrency: usize,
+    /// What one request may take.
+    pub limits: RequestLimits,
+    /// Where what happens is counted.
+    pub metrics: GatewayMetrics,
     /// Where decoding and set operations are done.
     pub compute: Compute,
 }
@@ -75,6 +94,11 @@ impl Default for GatewayOptions {
             fetch_concurrency: 8,
             data_dir: None,
             budget: MemoryBudget::new("store memory", 2 << 30),
+            request_memory_bytes: u64::MAX,
+            chunk_pool_bytes: 2 << 30,
+            series_concurrency: 20,
+            limits: RequestLimits::default(),
+            metrics: GatewayMetrics::default(),
             compute: Compute::per_core(),
         }
     }
@@ -98,6 +122,8 @@ impl Default for GatewayOptions {
 pub struct Gateway {
     shared: Arc<Shared>,
     options: GatewayOptions,
+    limits: QueryLimits,
+    gate: Gate,
     /// Replaced as a whole by a sync: a request keeps the blocks it started with.
     blocks: RwLock<Arc<Loaded>>,
 }
@@ -118,18 +144,33 @@ impl Gateway {
             headers,
             compute: options.compute.clone(),
         };
+        let limits = QueryLimits {
+            request: options.limits,
+            budget: options.budget.clone(),
+            request_memory_bytes: options.request_memory_bytes,
+            chunk_pool: MemoryBudget::new(
+                "chunk pool (--chunk-pool-size)",
+                options.chunk_pool_bytes,
+            ),
+        };
+        let gate = Gate::new(options.series_concurrency, options.metrics.gate.clone());
         Self {
             shared: Arc::new(shared),
             options,
+            limits,
+            gate,
             blocks: RwLock::default(),
         }
     }
 
-    fn query(&self, tenant: TenantId) -> Arc<QueryContext> {
-        Arc::new(QueryContext {
-            tenant,
-            budget: self.options.budget.clone(),
-        })
+    fn query(&self, call: Call, tenant: &TenantId, series_wanted: u64) -> Arc<QueryContext> {
+        Arc::new(QueryContext::new(
+            call,
+            tenant.clone(),
+            series_wanted,
+            &self.limits,
+            &self.options.metrics,
+        ))
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -189,17 +230,32 @@ impl Store for Gateway {
         } else {
             Resolutions::CoarsestUpTo(request.max_resolution_window_ms)
         };
-        let query = self.query(request.tenant.clone());
-        select::series(&self.loaded(), request, resolutions, &query)
+        let place = self.gate.enter().await?;
+        let query = self.query(Call::Series, &request.tenant, request.limit);
+        let series = select::series(&self.loaded(), request, resolutions, &query)?;
+        Ok(measured(series, query, place))
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
-        let query = self.query(request.tenant.clone());
+        let query = self.query(Call::Labels, &request.tenant, 0);
         labels::label_names(&self.loaded(), request, &query).await
     }
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
-        let query = self.query(request.tenant.clone());
+        let query = self.query(Call::Labels, &request.tenant, 0);
         labels::label_values(&self.loaded(), request, &query).await
     }
+}
+
+/// Counts what leaves with `series`, and keeps the place behind the gate until they end.
+fn measured(series: SeriesStream, query: Arc<QueryContext>, place: Place) -> SeriesStream {
+    let measured = series.inspect(move |event| {
+        let _ = &place;
+        match event {
+            Ok(SeriesEvent::Batch(batch)) => query.leaves(batch),
+            Ok(SeriesEvent::Missing(_) | SeriesEvent::Warning(_) | SeriesEvent::Hints(_)) => {}
+            Err(error) => query.failed(error),
+        }
+    });
+    Box::pin(measured)
 }

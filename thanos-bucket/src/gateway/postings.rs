@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use thanos_core::index::{ListGroup, PlannedList, PostingsPlan};
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::Matcher;
@@ -60,6 +61,8 @@ async fn fetch_groups(
         query,
     };
     let found = read_ranges(source, &ranges).await?;
+    let bytes: usize = found.iter().map(Bytes::len).sum();
+    query.touched(Item::Postings, found.len() as u64, bytes as u64);
     let mut by_group: Vec<Vec<Postings>> = groups.iter().map(|_| Vec::new()).collect();
     for ((group, list), bytes) in lists.iter().zip(found) {
         let section = split_postings(&bytes, list.location.offset);

@@ -1,16 +1,21 @@
-//! What all steps of one request share: on whose behalf, and what it may hold.
+//! What all steps of one request share: on whose behalf, what it may take, and what it has taken.
+//!
+//! Whoever reads a part of a block says so here: [`QueryContext::reserve_fetch`] before a read of the bucket,
+//! [`QueryContext::reserve_cached`] for what a cache gave, and what became of it with [`QueryContext::fetched`] and
+//! [`QueryContext::touched`]. Metrics get the sums when the request is over, however it ends.
 
-use thanos_core::budget::MemoryBudget;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use thanos_core::block::BlockId;
+use thanos_core::budget::{Lease, MemoryBudget};
+use thanos_core::labels::{Labels, Matcher};
+use thanos_core::query::{SeriesBatch, SeriesView};
+use thanos_core::{Error, ErrorKind, Result};
 use thanos_storeapi::tenant::TenantId;
 
-/// One request to the gateway.
-#[derive(Debug)]
-pub(super) struct QueryContext {
-    /// On whose behalf.
-    pub(super) tenant: TenantId,
-    /// What its buffers are leased from.
-    pub(super) budget: MemoryBudget,
-}
+use super::limits::{Limited, Limiter, RequestLimits};
+use super::metrics::{GatewayMetrics, TenantLabel};
 
 /// What a part of a block is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,4 +26,397 @@ pub(super) enum Item {
     Series,
     /// Chunks.
     Chunks,
+}
+
+impl Item {
+    pub(super) const ALL: [Self; 3] = [Self::Postings, Self::Series, Self::Chunks];
+
+    /// Returns the word in messages and the label `data_type` of metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Postings => "postings",
+            Self::Series => "series",
+            Self::Chunks => "chunks",
+        }
+    }
+
+    fn while_fetching(self) -> &'static str {
+        match self {
+            Self::Postings => " while fetching postings",
+            Self::Series => " while fetching series",
+            Self::Chunks => " while fetching chunks",
+        }
+    }
+
+    fn while_loading(self) -> &'static str {
+        match self {
+            Self::Postings => " while loading postings from index cache",
+            Self::Series => " while loading series from index cache",
+            Self::Chunks => " while loading chunks from cache",
+        }
+    }
+}
+
+/// Which call a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    /// `Series`, which metrics speak of.
+    Series,
+    /// `LabelNames` or `LabelValues`.
+    Labels,
+}
+
+/// What a request took of one item.
+#[derive(Debug, Default)]
+pub(super) struct ItemStats {
+    /// Items that were used, wherever they came from.
+    pub(super) touched: AtomicU64,
+    /// Their bytes.
+    pub(super) touched_bytes: AtomicU64,
+    /// Items that no cache had.
+    pub(super) to_fetch: AtomicU64,
+    /// Items that were fetched from the bucket.
+    pub(super) fetched: AtomicU64,
+    /// Their bytes, with the gaps between them that were fetched too.
+    pub(super) fetched_bytes: AtomicU64,
+    /// Requests to the bucket.
+    pub(super) fetch_count: AtomicU64,
+    /// The sum of the durations of these requests, in nanoseconds.
+    pub(super) fetch_nanos: AtomicU64,
+    /// Items that caches had.
+    pub(super) cache_hits: AtomicU64,
+    /// Items that turned out longer than assumed and were fetched again.
+    pub(super) refetches: AtomicU64,
+}
+
+/// What a request took; the fields of `hintspb.QueryStats`.
+#[derive(Debug, Default)]
+pub(super) struct QueryStats {
+    postings: ItemStats,
+    series: ItemStats,
+    chunks: ItemStats,
+    pub(super) blocks_queried: AtomicU64,
+    pub(super) merged_series: AtomicU64,
+    pub(super) merged_chunks: AtomicU64,
+    pub(super) get_all_nanos: AtomicU64,
+    pub(super) merge_nanos: AtomicU64,
+    /// Blocks whose postings are known.
+    blocks_ready: AtomicU64,
+}
+
+impl QueryStats {
+    /// Returns what was taken of `item`.
+    pub(super) fn of(&self, item: Item) -> &ItemStats {
+        match item {
+            Item::Postings => &self.postings,
+            Item::Series => &self.series,
+            Item::Chunks => &self.chunks,
+        }
+    }
+
+    /// Returns all bytes that were fetched or touched, as Thanos sums them.
+    pub(super) fn data_bytes(&self) -> u64 {
+        let of = |item| get(&self.of(item).fetched_bytes) + get(&self.of(item).touched_bytes);
+        Item::ALL.into_iter().map(of).sum()
+    }
+}
+
+/// Reads a count.
+pub(super) fn get(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+fn add(count: &AtomicU64, more: u64) {
+    count.fetch_add(more, Ordering::Relaxed);
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What a gateway gives each of its requests.
+#[derive(Debug)]
+pub(super) struct QueryLimits {
+    /// Limits of counts and bytes.
+    pub(super) request: RequestLimits,
+    /// What all requests share.
+    pub(super) budget: MemoryBudget,
+    /// What one request may hold.
+    pub(super) request_memory_bytes: u64,
+    /// What the chunks of all requests may hold.
+    pub(super) chunk_pool: MemoryBudget,
+}
+
+/// One request to the gateway.
+#[derive(Debug)]
+pub(super) struct QueryContext {
+    /// On whose behalf.
+    pub(super) tenant: TenantId,
+    /// What its buffers are leased from; its own part of what all requests share.
+    pub(super) budget: MemoryBudget,
+    /// What it took until now.
+    pub(super) stats: QueryStats,
+    /// Blocks must match these, by their external labels and `__block_id`; none means all blocks.
+    pub(super) block_matchers: Vec<Matcher>,
+    call: Call,
+    /// How many series it wants; 0 means all.
+    series_wanted: u64,
+    chunk_pool: MemoryBudget,
+    series: Limiter,
+    chunks: Limiter,
+    bytes: Limiter,
+    metrics: GatewayMetrics,
+    tenant_label: TenantLabel,
+    started: Instant,
+}
+
+impl QueryContext {
+    /// Returns the context of a new request for `series_wanted` series (0: all).
+    pub(super) fn new(
+        call: Call,
+        tenant: TenantId,
+        series_wanted: u64,
+        limits: &QueryLimits,
+        metrics: &GatewayMetrics,
+    ) -> Self {
+        let name = "memory of one request (--store.memory.request-limit)";
+        Self {
+            budget: limits.budget.child(name, limits.request_memory_bytes),
+            stats: QueryStats::default(),
+            block_matchers: Vec::new(),
+            call,
+            series_wanted,
+            chunk_pool: limits.chunk_pool.clone(),
+            series: Limiter::new(Limited::Series, &limits.request),
+            chunks: Limiter::new(Limited::Chunks, &limits.request),
+            bytes: Limiter::new(Limited::Bytes, &limits.request),
+            metrics: metrics.clone(),
+            tenant_label: metrics.tenant_label(&tenant),
+            started: Instant::now(),
+            tenant,
+        }
+    }
+
+    /// Returns a context without limits, for tests of the steps.
+    #[cfg(test)]
+    pub(super) fn unlimited() -> Self {
+        let limits = QueryLimits {
+            request: RequestLimits::default(),
+            budget: MemoryBudget::unlimited(),
+            request_memory_bytes: u64::MAX,
+            chunk_pool: MemoryBudget::unlimited(),
+        };
+        let metrics = GatewayMetrics::default();
+        Self::new(Call::Series, TenantId::default(), 0, &limits, &metrics)
+    }
+
+    /// Asks for `bytes` of the bucket, gaps included, before they are fetched.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` when the request has taken too many bytes.
+    pub(super) fn reserve_fetch(&self, item: Item, bytes: u64) -> Result<()> {
+        self.take(&self.bytes, bytes, item.while_fetching())
+    }
+
+    /// Asks for `bytes` that a cache has.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` when the request has taken too many bytes.
+    pub(super) fn reserve_cached(&self, item: Item, bytes: u64) -> Result<()> {
+        self.take(&self.bytes, bytes, item.while_loading())
+    }
+
+    /// Notes that caches had `count` items.
+    pub(super) fn cache_hits(&self, item: Item, count: u64) {
+        add(&self.stats.of(item).cache_hits, count);
+    }
+
+    /// Notes that `count` items are to be fetched, because no cache had them.
+    pub(super) fn to_fetch(&self, item: Item, count: u64) {
+        add(&self.stats.of(item).to_fetch, count);
+    }
+
+    /// Notes one request to the bucket that brought `count` items in `bytes`, gaps included.
+    pub(super) fn fetched(&self, item: Item, count: u64, bytes: u64, took: Duration) {
+        let stats = self.stats.of(item);
+        add(&stats.fetched, count);
+        add(&stats.fetched_bytes, bytes);
+        add(&stats.fetch_count, 1);
+        add(&stats.fetch_nanos, nanos(took));
+        self.metrics.fetched(item, &self.tenant_label, took);
+    }
+
+    /// Notes that `count` items of `bytes` were used, wherever they came from.
+    pub(super) fn touched(&self, item: Item, count: u64, bytes: u64) {
+        let stats = self.stats.of(item);
+        add(&stats.touched, count);
+        add(&stats.touched_bytes, bytes);
+    }
+
+    /// Notes that an item turned out longer than assumed and is fetched again.
+    pub(super) fn refetched(&self, item: Item) {
+        add(&self.stats.of(item).refetches, 1);
+        self.metrics.refetched(item, &self.tenant_label);
+    }
+
+    /// Asks for `count` series that the postings of a block name, before they are read.
+    ///
+    /// COMPAT: of a request for a few series only as many count, as in Thanos (bucket.go ExpandPostings).
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` when the request has taken too many series.
+    pub(super) fn add_series(&self, count: u64) -> Result<()> {
+        let wanted = if self.series_wanted == 0 {
+            count
+        } else {
+            count.min(self.series_wanted)
+        };
+        self.take(&self.series, wanted, "")
+    }
+
+    /// Asks for `count` chunks before they are read.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` when the request has taken too many samples.
+    pub(super) fn add_chunks(&self, count: u64) -> Result<()> {
+        self.take(&self.chunks, count, "")
+    }
+
+    fn take(&self, limiter: &Limiter, count: u64, while_doing: &str) -> Result<()> {
+        limiter.take(count, while_doing).inspect_err(|_| {
+            if limiter.is_first_violation() {
+                self.metrics.dropped(limiter.what(), &self.tenant_label);
+            }
+        })
+    }
+
+    /// Leases `bytes` for chunks.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` that names the limit: of the chunks of all requests (`--chunk-pool-size`), or of this request's
+    /// memory.
+    pub(super) fn lease_chunks(&self, bytes: u64) -> Result<ChunkLease> {
+        Ok(ChunkLease {
+            pool: self.chunk_pool.lease(bytes)?,
+            request: self.budget.lease(bytes)?,
+        })
+    }
+
+    /// Reports whether the hints of the request allow the block.
+    pub(super) fn wants_block(&self, id: BlockId, external_labels: &Labels) -> bool {
+        self.block_matchers
+            .iter()
+            .all(|matcher| match matcher.name() {
+                BLOCK_ID_LABEL => matcher.matches(&id.to_string()),
+                name => matcher.matches(&external_labels.get(name).unwrap_or_default()),
+            })
+    }
+
+    /// Notes that `count` blocks will be asked.
+    pub(super) fn blocks_queried(&self, count: u64) {
+        add(&self.stats.blocks_queried, count);
+    }
+
+    /// Notes that the postings of a block are known: the last one ends what Thanos calls getting all.
+    pub(super) fn block_ready(&self) {
+        let ready = self.stats.blocks_ready.fetch_add(1, Ordering::AcqRel) + 1;
+        if ready == get(&self.stats.blocks_queried) {
+            self.note_got_all();
+        }
+    }
+
+    fn note_got_all(&self) {
+        let took = self.started.elapsed();
+        self.stats
+            .get_all_nanos
+            .store(nanos(took), Ordering::Relaxed);
+        if self.call == Call::Series {
+            self.metrics.got_all(&self.tenant_label, took);
+        }
+    }
+
+    /// Notes series that leave with the answer, and their chunks.
+    pub(super) fn leaves(&self, batch: &SeriesBatch) {
+        let chunks: usize = batch.iter().map(|series| series.chunks.len()).sum();
+        add(&self.stats.merged_series, batch.len() as u64);
+        add(&self.stats.merged_chunks, chunks as u64);
+        let chunk_bytes = |series: SeriesView<'_>| {
+            let bytes = series.chunks.iter().map(|chunk| chunk.data_len());
+            bytes.sum::<usize>()
+        };
+        let with_chunks = batch.iter().filter(|series| !series.chunks.is_empty());
+        self.metrics
+            .sent_chunks(&self.tenant_label, with_chunks.map(chunk_bytes));
+    }
+
+    /// Notes the error that ends the request: one of memory is not counted where leases are taken.
+    pub(super) fn failed(&self, error: &Error) {
+        let limiters = [&self.series, &self.chunks, &self.bytes];
+        let is_counted = limiters.iter().any(|limiter| limiter.is_violated());
+        if error.kind() == ErrorKind::LimitExceeded && !is_counted {
+            self.metrics.dropped_for_memory(&self.tenant_label);
+        }
+    }
+
+    /// Notes time spent on making one stream out of those of the blocks.
+    pub(super) fn merging_took(&self, took: Duration) {
+        add(&self.stats.merge_nanos, nanos(took));
+    }
+
+    /// Returns the metrics of the gateway.
+    pub(super) fn metrics(&self) -> &GatewayMetrics {
+        &self.metrics
+    }
+
+    /// Returns the tenant as metrics call it.
+    pub(super) fn tenant_label(&self) -> &TenantLabel {
+        &self.tenant_label
+    }
+}
+
+/// The name under which the identity of a block is one of its labels.
+const BLOCK_ID_LABEL: &str = "__block_id";
+
+impl Drop for QueryContext {
+    fn drop(&mut self) {
+        if self.call == Call::Series {
+            self.metrics.series_call(&self.stats, &self.tenant_label);
+        }
+    }
+}
+
+/// Bytes of chunks on lease, from the request and from what all chunks may hold.
+#[derive(Debug)]
+#[must_use = "a dropped lease gives its bytes back at once"]
+pub(super) struct ChunkLease {
+    pool: Lease,
+    request: Lease,
+}
+
+impl ChunkLease {
+    /// Takes more or gives back, so that the lease holds `bytes` afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`QueryContext::lease_chunks`]; the lease is unchanged then.
+    pub(super) fn resize(&mut self, bytes: u64) -> Result<()> {
+        let before = self.pool.bytes();
+        self.pool.resize(bytes)?;
+        let resized = self.request.resize(bytes);
+        if resized.is_err() {
+            // Giving back what was just taken cannot fail.
+            self.pool.resize(before)?;
+        }
+        resized
+    }
+
+    /// Returns the bytes held.
+    pub(super) fn bytes(&self) -> u64 {
+        self.pool.bytes()
+    }
 }

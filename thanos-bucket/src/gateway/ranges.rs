@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -33,12 +34,19 @@ pub(super) async fn read_ranges(
         part_bytes_max: source.part_bytes_max,
     };
     let parts = partition(ranges, options);
+    let (item, query) = (source.item, source.query);
+    query.to_fetch(item, ranges.len() as u64);
+    let wanted = parts.iter().map(|part| part.range.end - part.range.start);
+    query.reserve_fetch(item, wanted.sum())?;
     let read: Vec<(Part, Bytes)> = futures::stream::iter(parts)
         .map(|part| async move {
             let bucket = source.block.bucket();
+            let started = Instant::now();
             let bytes = bucket
                 .read_range_up_to(source.object, part.range.clone())
                 .await?;
+            let (count, len) = (part.items.len() as u64, bytes.len() as u64);
+            query.fetched(item, count, len, started.elapsed());
             Ok::<_, Error>((part, bytes))
         })
         .buffered(limits.fetch_concurrency)

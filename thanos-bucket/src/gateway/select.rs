@@ -10,7 +10,7 @@ use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 use thanos_storeapi::join::join_series;
 use thanos_storeapi::label_edit::{LabelEdit, add_labels, edit_and_sort, strip_matchers};
-use thanos_storeapi::policy::fail_or_note;
+use thanos_storeapi::policy::fail_or_note_unless_limit;
 use thanos_storeapi::resolution::select_blocks;
 use thanos_storeapi::shard::ShardFilter;
 use thanos_storeapi::store::{SeriesRequest, SeriesStream};
@@ -101,7 +101,9 @@ pub(super) fn series(
         ));
     }
     let shard = request.shard.as_ref().and_then(ShardFilter::new);
-    let selected = select(loaded, &request.matchers, request.range, resolutions);
+    let mut selected = select(loaded, &request.matchers, request.range, resolutions);
+    selected.retain(|one| query.wants_block(one.block.id(), one.block.external_labels()));
+    query.blocks_queried(selected.len() as u64);
     let policy = request.partial_response;
     let missing = loaded.missing(request.range, &request.matchers, resolutions, policy)?;
     let mut sources = Vec::with_capacity(selected.len());
@@ -127,7 +129,7 @@ pub(super) fn series(
             })
         };
         let edited = futures::stream::once(edited).try_flatten().boxed();
-        let stream = fail_or_note(edited, name.clone(), policy);
+        let stream = fail_or_note_unless_limit(edited, name.clone(), policy);
         sources.push(MergeSource { name, stream });
     }
     let mut merged = merge(sources);

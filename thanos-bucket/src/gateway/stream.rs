@@ -135,6 +135,12 @@ impl Walk {
             &self.query,
         )
         .await?;
+        self.query.block_ready();
+        self.query.add_series(series.len() as u64)?;
+        if series.is_empty() {
+            let tenant = self.query.tenant_label();
+            self.query.metrics().empty_postings(tenant);
+        }
         self.postings_lease = Some(
             self.query
                 .budget
@@ -163,6 +169,7 @@ impl Walk {
             let chunks = if self.wanted.skip_chunks {
                 Vec::new()
             } else {
+                self.query.add_chunks(raw.chunks.len() as u64)?;
                 raw.chunks.clone()
             };
             series.push(WindowSeries {
