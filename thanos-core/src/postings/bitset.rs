@@ -13,9 +13,21 @@ impl Bitset {
     /// Returns an empty bitmap for references from `first` to `last` if clearing and scanning it costs less than
     /// handling `items` references one by one: at most a word for each of them.
     pub(super) fn if_dense(first: u32, last: u32, items: usize) -> Option<Self> {
+        Self::if_at_most(first, last, items)
+    }
+
+    /// Returns an empty bitmap for references from `first` to `last` if clearing and scanning it costs less than
+    /// sorting `items` references, which takes about 14 ns each against a third of a nanosecond for a word.
+    pub(super) fn if_cheaper_than_sorting(first: u32, last: u32, items: usize) -> Option<Self> {
+        /// Below what time allows, so that a bitmap takes at most 64 bytes of memory for each reference.
+        const WORDS_PER_ITEM: usize = 8;
+        Self::if_at_most(first, last, items.saturating_mul(WORDS_PER_ITEM))
+    }
+
+    fn if_at_most(first: u32, last: u32, words_max: usize) -> Option<Self> {
         let base = first & !63;
         let words = ((last - base) / 64) as usize + 1;
-        (words <= items).then(|| Self {
+        (words <= words_max).then(|| Self {
             base,
             words: vec![0; words],
         })

@@ -14,7 +14,7 @@ pub(super) fn union(mut sets: Vec<Postings>) -> Postings {
     let bounds = sets.iter().filter_map(Postings::bounds);
     let bounds = bounds.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     let items: usize = sets.iter().map(Postings::len).sum();
-    match bounds.and_then(|(first, last)| Bitset::if_dense(first, last, items)) {
+    match bounds.and_then(|(first, last)| Bitset::if_cheaper_than_sorting(first, last, items)) {
         Some(bits) => union_dense(sets, bits),
         None => union_sparse(sets, items),
     }
