@@ -1,11 +1,13 @@
 //! What tests of buckets and of their readers share: object stores that are slow, that fail, or that are counted.
 
+mod blocks;
 mod faulty;
 mod latency;
 #[cfg(feature = "testkit-servers")]
 pub mod servers;
 mod trace;
 
+pub use blocks::{BlockData, BlockSpec, Sizes, block_id};
 pub use faulty::{FaultPlan, FaultyStore, StoreFault};
 pub use latency::{LatencyModel, LatencyStore};
 pub use trace::{Outcome, RequestKind, RequestRecord, Trace};
