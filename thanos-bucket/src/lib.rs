@@ -18,6 +18,8 @@ pub mod config;
 pub mod directory;
 pub mod fetch;
 pub mod gateway;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
