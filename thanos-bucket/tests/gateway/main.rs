@@ -1,0 +1,6 @@
+//! The store gateway as a whole: the contract of a `Store` over real storage, faults, and what requests cost.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod conformance;
+mod faults;
