@@ -5,12 +5,14 @@
 
 mod duration;
 mod rfc3339;
+mod window;
 
 use std::fmt;
 use std::ops::{Add, Sub};
 
 pub use duration::{DisplayGo, DisplayPrometheus, SignedDuration};
 pub use rfc3339::{Civil, UtcTime, days_in_month};
+pub use window::{TimeBound, TimeWindow};
 
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
