@@ -7,6 +7,8 @@
 //! | [`stores`] | stores over data in this process |
 //! | [`proxy`] | one store over many |
 //! | [`label_edit`], [`join`], [`shard`], [`resolution`], [`aggregates`], [`policy`] | what stores do to the series they send |
+//! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
+//! | [`matchers`] | where the matchers of requests come from |
 //! | [`tenant`] | on whose behalf a request is made |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
 //! | `client` (feature `client`) | a store that asks another one over gRPC |
@@ -16,15 +18,15 @@
 pub mod aggregates;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(
     not(all(feature = "client", feature = "server")),
     allow(dead_code, reason = "each side uses one direction")
 )]
 mod convert;
+pub mod hints;
 pub mod join;
 pub mod label_edit;
-#[cfg(any(feature = "client", feature = "server"))]
+pub mod matchers;
 mod pb;
 pub mod policy;
 pub mod proxy;

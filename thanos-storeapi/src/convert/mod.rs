@@ -1,15 +1,23 @@
 //! Protobuf messages to the types of [`crate::store`] and back.
 //!
 //! The server reads requests and writes answers, the client the other way round. The frames of `Series` are not
-//! here: see [`crate::wire`].
+//! here: see [`crate::wire`]. Hints are in [`crate::hints`].
 
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod info;
+pub(crate) mod matchers;
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod request;
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod response;
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod status;
 
 /// Decodes `data` as each message that a peer may send and converts what decodes, for fuzzing.
-#[cfg(any(test, feature = "testkit"))]
+#[cfg(all(
+    any(test, feature = "testkit"),
+    any(feature = "client", feature = "server")
+))]
 pub(crate) fn read_all(data: &[u8]) {
     use crate::pb::thanos::{self as pb, info::InfoResponse};
     use crate::store;
@@ -42,4 +50,5 @@ pub(crate) fn read_all(data: &[u8]) {
 }
 
 #[cfg(test)]
+#[cfg(any(feature = "client", feature = "server"))]
 mod tests;

@@ -5,9 +5,10 @@ use prost::Message;
 use prost_types::Any;
 use thanos_core::chunk::Aggregate;
 use thanos_core::error::{Error, Result};
-use thanos_core::labels::{MatchOp, Matcher};
 use thanos_core::time::TimeRange;
 
+use super::matchers::{matchers_from_pb, matchers_to_pb};
+use crate::matchers::{MatcherSource, NewMatchers};
 use crate::pb::thanos as pb;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, PartialResponse, QueryHints, SeriesRequest, ShardInfo,
@@ -42,27 +43,35 @@ impl TryFrom<pb::SeriesRequest> for SeriesRequest {
     type Error = Error;
 
     fn try_from(request: pb::SeriesRequest) -> Result<Self> {
-        Ok(Self {
-            range: TimeRange::from_millis(request.min_time, request.max_time),
-            matchers: matchers_from_pb(&request.matchers)?,
-            max_resolution_window_ms: request.max_resolution_window,
-            aggregates: aggregates_from_pb(&request.aggregates)?,
-            partial_response: partial_response_from_pb(
-                request.partial_response_disabled,
-                request.partial_response_strategy,
-            )?,
-            skip_chunks: request.skip_chunks,
-            hints: any_from_pb(request.hints),
-            tenant: TenantId::default(),
-            step_ms: request.step,
-            range_ms: request.range,
-            query_hints: request.query_hints.map(QueryHints::from),
-            shard: shard_from_pb(request.shard_info)?,
-            without_replica_labels: request.without_replica_labels,
-            limit: count_from_pb(request.limit),
-            response_batch_size: count_from_pb(request.response_batch_size),
-        })
+        series_request_from_pb(request, &NewMatchers)
     }
+}
+
+/// Returns the request with the matchers that `matchers` makes.
+pub(crate) fn series_request_from_pb(
+    request: pb::SeriesRequest,
+    matchers: &dyn MatcherSource,
+) -> Result<SeriesRequest> {
+    Ok(SeriesRequest {
+        range: TimeRange::from_millis(request.min_time, request.max_time),
+        matchers: matchers_from_pb(&request.matchers, matchers)?,
+        max_resolution_window_ms: request.max_resolution_window,
+        aggregates: aggregates_from_pb(&request.aggregates)?,
+        partial_response: partial_response_from_pb(
+            request.partial_response_disabled,
+            request.partial_response_strategy,
+        )?,
+        skip_chunks: request.skip_chunks,
+        hints: any_from_pb(request.hints),
+        tenant: TenantId::default(),
+        step_ms: request.step,
+        range_ms: request.range,
+        query_hints: request.query_hints.map(QueryHints::from),
+        shard: shard_from_pb(request.shard_info)?,
+        without_replica_labels: request.without_replica_labels,
+        limit: count_from_pb(request.limit),
+        response_batch_size: count_from_pb(request.response_batch_size),
+    })
 }
 
 impl From<LabelNamesRequest> for pb::LabelNamesRequest {
@@ -85,19 +94,27 @@ impl TryFrom<pb::LabelNamesRequest> for LabelNamesRequest {
     type Error = Error;
 
     fn try_from(request: pb::LabelNamesRequest) -> Result<Self> {
-        Ok(Self {
-            range: TimeRange::from_millis(request.start, request.end),
-            matchers: matchers_from_pb(&request.matchers)?,
-            partial_response: partial_response_from_pb(
-                request.partial_response_disabled,
-                request.partial_response_strategy,
-            )?,
-            without_replica_labels: request.without_replica_labels,
-            limit: count_from_pb(request.limit),
-            hints: any_from_pb(request.hints),
-            tenant: TenantId::default(),
-        })
+        label_names_request_from_pb(request, &NewMatchers)
     }
+}
+
+/// Returns the request with the matchers that `matchers` makes.
+pub(crate) fn label_names_request_from_pb(
+    request: pb::LabelNamesRequest,
+    matchers: &dyn MatcherSource,
+) -> Result<LabelNamesRequest> {
+    Ok(LabelNamesRequest {
+        range: TimeRange::from_millis(request.start, request.end),
+        matchers: matchers_from_pb(&request.matchers, matchers)?,
+        partial_response: partial_response_from_pb(
+            request.partial_response_disabled,
+            request.partial_response_strategy,
+        )?,
+        without_replica_labels: request.without_replica_labels,
+        limit: count_from_pb(request.limit),
+        hints: any_from_pb(request.hints),
+        tenant: TenantId::default(),
+    })
 }
 
 impl From<LabelValuesRequest> for pb::LabelValuesRequest {
@@ -121,20 +138,28 @@ impl TryFrom<pb::LabelValuesRequest> for LabelValuesRequest {
     type Error = Error;
 
     fn try_from(request: pb::LabelValuesRequest) -> Result<Self> {
-        Ok(Self {
-            label: request.label,
-            range: TimeRange::from_millis(request.start, request.end),
-            matchers: matchers_from_pb(&request.matchers)?,
-            partial_response: partial_response_from_pb(
-                request.partial_response_disabled,
-                request.partial_response_strategy,
-            )?,
-            without_replica_labels: request.without_replica_labels,
-            limit: count_from_pb(request.limit),
-            hints: any_from_pb(request.hints),
-            tenant: TenantId::default(),
-        })
+        label_values_request_from_pb(request, &NewMatchers)
     }
+}
+
+/// Returns the request with the matchers that `matchers` makes.
+pub(crate) fn label_values_request_from_pb(
+    request: pb::LabelValuesRequest,
+    matchers: &dyn MatcherSource,
+) -> Result<LabelValuesRequest> {
+    Ok(LabelValuesRequest {
+        label: request.label,
+        range: TimeRange::from_millis(request.start, request.end),
+        matchers: matchers_from_pb(&request.matchers, matchers)?,
+        partial_response: partial_response_from_pb(
+            request.partial_response_disabled,
+            request.partial_response_strategy,
+        )?,
+        without_replica_labels: request.without_replica_labels,
+        limit: count_from_pb(request.limit),
+        hints: any_from_pb(request.hints),
+        tenant: TenantId::default(),
+    })
 }
 
 impl From<QueryHints> for pb::QueryHints {
@@ -197,37 +222,6 @@ fn shard_from_pb(shard: Option<pb::ShardInfo>) -> Result<Option<ShardInfo>> {
         by: shard.by,
         labels: shard.labels,
     }))
-}
-
-fn matchers_to_pb(matchers: &[Matcher]) -> Vec<pb::LabelMatcher> {
-    use pb::label_matcher::Type;
-    let convert = |matcher: &Matcher| pb::LabelMatcher {
-        r#type: match matcher.op() {
-            MatchOp::Equal => Type::Eq,
-            MatchOp::NotEqual => Type::Neq,
-            MatchOp::Regex => Type::Re,
-            MatchOp::NotRegex => Type::Nre,
-        }
-        .into(),
-        name: matcher.name().to_owned(),
-        value: matcher.value().to_owned(),
-    };
-    matchers.iter().map(convert).collect()
-}
-
-fn matchers_from_pb(matchers: &[pb::LabelMatcher]) -> Result<Vec<Matcher>> {
-    use pb::label_matcher::Type;
-    let convert = |matcher: &pb::LabelMatcher| {
-        let unknown = |_| Error::invalid(format!("unknown matcher type {}", matcher.r#type));
-        let op = match Type::try_from(matcher.r#type).map_err(unknown)? {
-            Type::Eq => MatchOp::Equal,
-            Type::Neq => MatchOp::NotEqual,
-            Type::Re => MatchOp::Regex,
-            Type::Nre => MatchOp::NotRegex,
-        };
-        Matcher::new(op, &matcher.name, &matcher.value)
-    };
-    matchers.iter().map(convert).collect()
 }
 
 fn aggregates_from_pb(aggregates: &[i32]) -> Result<Vec<Aggregate>> {

@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 use futures::Stream;
 use thanos_core::error::Result;
 use tonic::Status;
+use tracing::Span;
 
+use super::call::log_failure;
 use super::counters::{ServerCounters, count};
 use super::service::panic_status;
 use crate::convert::status::to_status;
@@ -27,6 +29,8 @@ pub(super) struct FrameStream {
     /// What ended the stream of the store; it comes after the last series.
     error: Option<Status>,
     counters: Arc<ServerCounters>,
+    /// What the store logs while it is read carries this.
+    span: Span,
 }
 
 impl FrameStream {
@@ -34,6 +38,7 @@ impl FrameStream {
         events: SeriesStream,
         response_batch_size: u64,
         counters: Arc<ServerCounters>,
+        span: Span,
     ) -> Self {
         count(&counters.series_calls_open);
         Self {
@@ -41,6 +46,7 @@ impl FrameStream {
             frames: Frames::new(response_batch_size),
             error: None,
             counters,
+            span,
         }
     }
 
@@ -74,9 +80,15 @@ impl FrameStream {
         let Some(events) = &mut self.events else {
             return Poll::Ready(None);
         };
+        let _entered = self.span.enter();
         // The stream is dropped after a panic, so nobody sees what it left behind.
         match catch_unwind(AssertUnwindSafe(|| events.as_mut().poll_next(cx))) {
-            Ok(polled) => polled.map(|event| Some(event?.map_err(|error| to_status(&error)))),
+            Ok(polled) => polled.map(|event| {
+                Some(event?.map_err(|error| {
+                    log_failure(&error);
+                    to_status(&error)
+                }))
+            }),
             Err(panic) => Poll::Ready(Some(Err(panic_status(&*panic, &self.counters)))),
         }
     }

@@ -6,6 +6,7 @@
 //! TLS and the other services of a component are not made here: [`StoreServer::router`] is an [`axum::Router`]
 //! that can be merged with others and served on one port with [`serve`].
 
+mod call;
 mod counters;
 mod frames;
 mod serve;
@@ -23,6 +24,7 @@ use tonic_reflection::server::Builder;
 pub use counters::ServerCounters;
 pub use serve::{ServerSettings, serve};
 
+use crate::matchers::{MatcherSource, NewMatchers};
 use crate::pb;
 use crate::pb::thanos::info::info_server::{self, InfoServer};
 use crate::pb::thanos::store_server;
@@ -53,6 +55,7 @@ pub struct StoreServer {
     settings: ServerSettings,
     readiness: Readiness,
     counters: Arc<ServerCounters>,
+    matchers: Arc<dyn MatcherSource>,
 }
 
 impl StoreServer {
@@ -63,7 +66,15 @@ impl StoreServer {
             settings,
             readiness: Readiness::new(),
             counters: Arc::default(),
+            matchers: Arc::new(NewMatchers),
         }
+    }
+
+    /// Takes the matchers of requests from `matchers`, such as a cache.
+    #[must_use]
+    pub fn with_matchers(mut self, matchers: Arc<dyn MatcherSource>) -> Self {
+        self.matchers = matchers;
+        self
     }
 
     /// Returns the switch for what the health service answers.
@@ -85,6 +96,7 @@ impl StoreServer {
         let service = Arc::new(StoreService::new(
             Arc::clone(&self.store),
             Arc::clone(&self.counters),
+            Arc::clone(&self.matchers),
         ));
         let bytes_max = self.settings.message_bytes_max;
         let store = store_server::StoreServer::from_arc(Arc::clone(&service))

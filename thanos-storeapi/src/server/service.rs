@@ -8,33 +8,58 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use thanos_core::error::{Error, Result};
 use tonic::{Request, Response, Status};
+use tracing::{Instrument, Span};
 
+use super::call::{log_failure, span_of};
 use super::counters::{ServerCounters, count};
 use super::frames::FrameStream;
+use crate::convert::request::{
+    label_names_request_from_pb, label_values_request_from_pb, series_request_from_pb,
+};
 use crate::convert::status::to_status;
+use crate::matchers::MatcherSource;
 use crate::pb::thanos as pb;
 use crate::pb::thanos::info as info_pb;
-use crate::store::{LabelNamesRequest, LabelValuesRequest, Store};
+use crate::store::Store;
 use crate::tenant::{TENANT_KEY, TenantId};
 
 /// One store behind the services.
 pub(super) struct StoreService {
     store: Arc<dyn Store>,
     counters: Arc<ServerCounters>,
+    matchers: Arc<dyn MatcherSource>,
 }
 
 impl StoreService {
-    pub(super) fn new(store: Arc<dyn Store>, counters: Arc<ServerCounters>) -> Self {
-        Self { store, counters }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        counters: Arc<ServerCounters>,
+        matchers: Arc<dyn MatcherSource>,
+    ) -> Self {
+        Self {
+            store,
+            counters,
+            matchers,
+        }
     }
 
-    /// Awaits a call of the store and turns its error, or its panic, into a status.
-    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T, Status> {
-        // The future is gone after a panic, so nobody sees what it left behind.
-        let result = match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(result) => result.map_err(|error| to_status(&error)),
-            Err(panic) => Err(panic_status(&*panic, &self.counters)),
+    /// Awaits a call of the store and turns its error, or its panic, into a status; what it logs carries `span`.
+    async fn call<T>(
+        &self,
+        span: Span,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T, Status> {
+        let call = async {
+            // The future is gone after a panic, so nobody sees what it left behind.
+            match AssertUnwindSafe(call).catch_unwind().await {
+                Ok(result) => result.map_err(|error| {
+                    log_failure(&error);
+                    to_status(&error)
+                }),
+                Err(panic) => Err(panic_status(&*panic, &self.counters)),
+            }
         };
+        let result = call.instrument(span).await;
         if result.is_err() {
             count(&self.counters.failed_calls);
         }
@@ -75,16 +100,17 @@ impl pb::store_server::Store for StoreService {
     ) -> Result<Response<FrameStream>, Status> {
         count(&self.counters.series_calls);
         let tenant = tenant_of(&request);
+        let span = span_of(&request, "Series");
         let request = request.into_inner();
-        let answer = self.call(async {
-            let mut request: crate::store::SeriesRequest = request.try_into()?;
+        let answer = self.call(span.clone(), async {
+            let mut request = series_request_from_pb(request, &*self.matchers)?;
             request.tenant = tenant?;
             let response_batch_size = request.response_batch_size;
             Ok((self.store.series(request).await?, response_batch_size))
         });
         let (events, response_batch_size) = answer.await?;
         let counters = Arc::clone(&self.counters);
-        let frames = FrameStream::new(events, response_batch_size, counters);
+        let frames = FrameStream::new(events, response_batch_size, counters, span);
         Ok(Response::new(frames))
     }
 
@@ -94,9 +120,10 @@ impl pb::store_server::Store for StoreService {
     ) -> Result<Response<pb::LabelNamesResponse>, Status> {
         count(&self.counters.label_calls);
         let tenant = tenant_of(&request);
+        let span = span_of(&request, "LabelNames");
         let request = request.into_inner();
-        let answer = self.call(async {
-            let mut request: LabelNamesRequest = request.try_into()?;
+        let answer = self.call(span, async {
+            let mut request = label_names_request_from_pb(request, &*self.matchers)?;
             request.tenant = tenant?;
             self.store.label_names(request).await
         });
@@ -109,9 +136,10 @@ impl pb::store_server::Store for StoreService {
     ) -> Result<Response<pb::LabelValuesResponse>, Status> {
         count(&self.counters.label_calls);
         let tenant = tenant_of(&request);
+        let span = span_of(&request, "LabelValues");
         let request = request.into_inner();
-        let answer = self.call(async {
-            let mut request: LabelValuesRequest = request.try_into()?;
+        let answer = self.call(span, async {
+            let mut request = label_values_request_from_pb(request, &*self.matchers)?;
             request.tenant = tenant?;
             self.store.label_values(request).await
         });
@@ -123,9 +151,11 @@ impl pb::store_server::Store for StoreService {
 impl info_pb::info_server::Info for StoreService {
     async fn info(
         &self,
-        _: Request<info_pb::InfoRequest>,
+        request: Request<info_pb::InfoRequest>,
     ) -> Result<Response<info_pb::InfoResponse>, Status> {
-        let info = self.call(self.store.info()).await?;
+        let info = self
+            .call(span_of(&request, "Info"), self.store.info())
+            .await?;
         Ok(Response::new(info.into()))
     }
 }

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "client")]
 
+mod requests;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -42,13 +44,17 @@ impl Running {
     }
 
     fn start_on(store: Arc<dyn Store>, address: &str) -> Self {
+        let server = StoreServer::new(store, ServerSettings::default());
+        Self::start_server(server, address)
+    }
+
+    fn start_server(server: StoreServer, address: &str) -> Self {
         let settings = ServerSettings {
             grace_period: Duration::from_millis(200),
             ..ServerSettings::default()
         };
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let server = StoreServer::new(store, settings.clone());
         let live = axum::routing::get(async || "alive");
         let router = server.router().route("/-/live", live);
         let (stop, stopped) = oneshot::channel();
@@ -363,6 +369,7 @@ async fn errors_arrive_with_their_kind_text_and_peer() {
     }
 }
 
+/// ST-37.
 #[tokio::test]
 async fn a_panic_of_the_store_fails_its_call_only() {
     let store = Arc::new(

@@ -19,6 +19,7 @@ use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, Store, StoreInfo,
     TsdbInfo,
 };
+use crate::tenant::TenantId;
 
 /// One series of a [`MemStore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub struct MemStore {
     missing: Vec<Missing>,
     faults: Mutex<Faults>,
     requests: Mutex<Vec<SeriesRequest>>,
+    tenants: Mutex<Vec<TenantId>>,
     open_streams: Arc<AtomicUsize>,
     sent_events: Arc<AtomicUsize>,
 }
@@ -118,6 +120,11 @@ impl MemStore {
     /// Returns the series requests so far.
     pub fn requests(&self) -> Vec<SeriesRequest> {
         self.requests.lock().clone()
+    }
+
+    /// Returns the tenants of all calls so far.
+    pub fn tenants(&self) -> Vec<TenantId> {
+        self.tenants.lock().clone()
     }
 
     fn faults(&self) -> Faults {
@@ -282,6 +289,7 @@ impl Store for MemStore {
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
+        self.tenants.lock().push(request.tenant.clone());
         self.requests.lock().push(request.clone());
         let (faults, open) = (self.faults(), OpenStream::new(&self.open_streams));
         faults.on_start().await?;
@@ -299,6 +307,7 @@ impl Store for MemStore {
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
+        self.tenants.lock().push(request.tenant.clone());
         self.faults().on_start().await?;
         let sets = self.label_sets(
             &request.matchers,
@@ -312,6 +321,7 @@ impl Store for MemStore {
     }
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
+        self.tenants.lock().push(request.tenant.clone());
         self.faults().on_start().await?;
         if request.label.is_empty() {
             return Err(Error::invalid("label name parameter cannot be empty"));
