@@ -12,6 +12,7 @@
 //! | `testkit-servers` | object-storage servers for tests |
 
 pub mod bucket;
+pub mod cache;
 pub mod compute;
 pub mod config;
 #[cfg(feature = "filesystem")]

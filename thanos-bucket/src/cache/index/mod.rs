@@ -1,0 +1,209 @@
+//! The index cache: what was read of indexes, and which series satisfied the matchers of a request.
+//!
+//! | item type | a request is | a hit is | kept as |
+//! |---|---|---|---|
+//! | `Postings` | one list that a request needs | its bytes were known | pages of the lists |
+//! | `Series` | one entry that a request needs | its bytes were known | pages of the entries |
+//! | `ExpandedPostings` | the matchers of a request on a block | their series were known | one value |
+//!
+//! Pages ([`page`]) keep the number of keys in proportion to bytes; one key per list or entry makes a cache of 250 MB
+//! hold mostly keys. Expanded postings are byte for byte those of Thanos ([`keys`], [`codec`]), so that gateways of both
+//! kinds can share servers. Chunks are no matter of this cache but of the bucket's.
+
+pub mod codec;
+pub mod keys;
+mod metrics;
+pub(crate) mod page;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thanos_core::Result;
+use thanos_core::block::BlockId;
+use thanos_core::labels::Matcher;
+use thanos_core::postings::Postings;
+use tracing::warn;
+
+pub use keys::ItemType;
+pub use metrics::IndexCacheMetrics;
+
+use self::page::Page;
+use super::Backend;
+use super::memory::{InMemoryCache, InMemoryMetrics, InMemoryOptions};
+use crate::compute::Compute;
+
+/// What an index cache keeps, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexCacheOptions {
+    /// The types of items that are kept; none means all (`enabled_items`).
+    pub enabled_items: Vec<ItemType>,
+    /// How long items are kept (`ttl`).
+    pub ttl: Duration,
+}
+
+impl Default for IndexCacheOptions {
+    fn default() -> Self {
+        Self {
+            enabled_items: Vec::new(),
+            ttl: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
+/// A cache of what gateways read of indexes. Clones are the same cache.
+#[derive(Clone)]
+pub struct IndexCache {
+    backend: Arc<dyn Backend>,
+    options: Arc<IndexCacheOptions>,
+    metrics: IndexCacheMetrics,
+}
+
+impl IndexCache {
+    /// Returns the cache that keeps its items in `backend`.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        options: IndexCacheOptions,
+        metrics: IndexCacheMetrics,
+    ) -> Self {
+        Self {
+            backend,
+            options: Arc::new(options),
+            metrics,
+        }
+    }
+
+    /// Returns a cache of all types of items in memory, whose counts nobody reads.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for sizes that contradict each other.
+    pub fn in_memory(options: InMemoryOptions) -> Result<Self> {
+        let backend = InMemoryCache::new(options, InMemoryMetrics::index())?;
+        let (options, metrics) = (IndexCacheOptions::default(), IndexCacheMetrics::default());
+        Ok(Self::new(Arc::new(backend), options, metrics))
+    }
+
+    /// Returns what it counts.
+    pub fn metrics(&self) -> &IndexCacheMetrics {
+        &self.metrics
+    }
+
+    /// Reports whether items of this type are kept.
+    pub fn keeps(&self, item: ItemType) -> bool {
+        let enabled = &self.options.enabled_items;
+        enabled.is_empty() || enabled.contains(&item)
+    }
+
+    /// Returns the series of `block` that satisfy `matchers`, if they are known, and how many bytes that took. All
+    /// references lie below `end`.
+    pub async fn expanded(
+        &self,
+        block: BlockId,
+        matchers: &[Matcher],
+        end: u64,
+        tenant: &str,
+        compute: &Compute,
+    ) -> Result<Option<(Postings, u64)>> {
+        const ITEM: ItemType = ItemType::ExpandedPostings;
+        if !self.keeps(ITEM) {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let keys = [keys::expanded_key(block, matchers)];
+        let value = self.backend.get_many(&keys).await.pop().flatten();
+        let mut known = None;
+        if let Some(value) = value {
+            let bytes = value.len() as u64;
+            let decoded = compute
+                .run(move || codec::decode_postings(&value, end))
+                .await?;
+            match decoded {
+                Ok(postings) => known = Some((postings, bytes)),
+                Err(error) => {
+                    self.metrics.unreadable(ITEM);
+                    warn!(%block, %error, "cached expanded postings are not readable, expanding again");
+                }
+            }
+        }
+        self.metrics
+            .looked_up(ITEM, tenant, 1, u64::from(known.is_some()));
+        self.metrics.took(ITEM, tenant, started.elapsed());
+        Ok(known)
+    }
+
+    /// Keeps the series of `block` that satisfy `matchers`: all of them, for whoever asks next gets no others.
+    pub async fn store_expanded(
+        &self,
+        block: BlockId,
+        matchers: &[Matcher],
+        postings: Arc<Postings>,
+        tenant: &str,
+        compute: &Compute,
+    ) -> Result<()> {
+        const ITEM: ItemType = ItemType::ExpandedPostings;
+        if !self.keeps(ITEM) {
+            return Ok(());
+        }
+        let encoded = compute
+            .run(move || codec::encode_postings(&postings))
+            .await?;
+        self.metrics.stored(ITEM, tenant, encoded.len());
+        let key = keys::expanded_key(block, matchers);
+        self.backend.put(key, encoded.into(), self.options.ttl);
+        Ok(())
+    }
+
+    /// Returns what is known of each page of the index of `block`.
+    pub(crate) async fn pages(
+        &self,
+        item: ItemType,
+        block: BlockId,
+        numbers: &[u64],
+        tenant: &str,
+    ) -> Vec<Option<Page>> {
+        let started = Instant::now();
+        let key = |number: &u64| keys::page_key(item, block, *number);
+        let keys: Vec<String> = numbers.iter().map(key).collect();
+        let values = self.backend.get_many(&keys).await;
+        let page = |(value, number): (Option<Bytes>, &u64)| {
+            let value = value?;
+            Page::decode(*number, &value)
+                .inspect_err(|_| self.metrics.unreadable(item))
+                .ok()
+        };
+        let pages = values.into_iter().zip(numbers).map(page).collect();
+        self.metrics.took(item, tenant, started.elapsed());
+        pages
+    }
+
+    /// Keeps what is known of page `number` of the index of `block`.
+    pub(crate) fn store_page(
+        &self,
+        item: ItemType,
+        block: BlockId,
+        number: u64,
+        page: &Page,
+        tenant: &str,
+    ) {
+        let encoded = page.encode();
+        self.metrics.stored(item, tenant, encoded.len());
+        let key = keys::page_key(item, block, number);
+        self.backend.put(key, encoded, self.options.ttl);
+    }
+
+    /// Counts that so many items were asked for, and how many of them were known.
+    pub(crate) fn looked_up(&self, item: ItemType, tenant: &str, requests: u64, hits: u64) {
+        self.metrics.looked_up(item, tenant, requests, hits);
+    }
+}
+
+impl fmt::Debug for IndexCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IndexCache")
+            .field("backend", &self.backend)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

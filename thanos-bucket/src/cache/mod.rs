@@ -1,0 +1,34 @@
+//! Caches: what was read from the bucket once, kept in memory or in servers beside the gateway.
+//!
+//! ```text
+//! gateway -> IndexCache ----+                    postings, series, expanded postings
+//!                           +-> Backend: memory, memcached, Redis
+//! bucket  -> CachingStore --+                    chunks, attributes, meta.json, listings
+//! ```
+//!
+//! A cache is never the cause of an error: what it does not have, cannot reach or cannot read is a miss, which is
+//! counted. Nothing here knows what a query is; leases and limits belong to whoever asks.
+
+pub mod index;
+pub mod memory;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use index::{IndexCache, IndexCacheMetrics, IndexCacheOptions, ItemType};
+pub use memory::{InMemoryCache, InMemoryMetrics, InMemoryOptions};
+
+/// A place that keeps values under keys for some time.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Returns the value of each of `keys`, in their order; `None` for those it does not have or cannot get now.
+    async fn get_many(&self, keys: &[String]) -> Vec<Option<Bytes>>;
+
+    /// Keeps `value` for at most `ttl`: at once, soon, or not at all when there is no room.
+    ///
+    /// What is kept never holds on to a larger buffer of which `value` is a part.
+    fn put(&self, key: String, value: Bytes, ttl: Duration);
+}
