@@ -12,6 +12,7 @@ use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 
 use super::header::Headers;
+use super::ranges::Reads;
 use crate::Bucket;
 use crate::compute::Compute;
 use crate::fetch::{BlockEntry, BlockObjects};
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub(super) limits: FetchLimits,
     pub(super) headers: Headers,
     pub(super) compute: Compute,
+    pub(super) reads: Reads,
 }
 
 /// A block that is ready to be asked.
@@ -93,6 +95,16 @@ impl GatewayBlock {
 
     pub(super) fn limits(&self) -> FetchLimits {
         self.shared.limits
+    }
+
+    /// Returns what the reads of all blocks share.
+    pub(super) fn reads(&self) -> &Reads {
+        &self.shared.reads
+    }
+
+    /// Returns the length of the index.
+    pub(super) fn index_bytes(&self) -> u64 {
+        self.objects.index_bytes
     }
 
     pub(super) fn index_object(&self) -> &str {

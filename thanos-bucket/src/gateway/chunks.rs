@@ -47,7 +47,7 @@ pub(super) async fn fetch_chunks(
             part_bytes_max: PART_BYTES_MAX,
             query,
         };
-        let found = read_ranges(source, &ranges).await?;
+        let found = read_ranges(source, &ranges).await?.bytes;
         for ((range, bytes), position) in ranges.iter().zip(found).zip(positions.by_ref()) {
             let chunk = whole_chunk(block, &object, bytes, range.start, query).await?;
             query.touched(Item::Chunks, 1, chunk.data.len() as u64);

@@ -76,7 +76,7 @@ pub(super) async fn fetch_entries(
         part_bytes_max: WINDOW_BYTES_MAX,
         query,
     };
-    let found = read_ranges(source, &ranges).await?;
+    let found = read_ranges(source, &ranges).await?.bytes;
     let mut entries = Vec::with_capacity(series.len());
     for (range, bytes) in ranges.iter().zip(found) {
         entries.push(whole_entry(block, bytes, range.start, query).await?);

@@ -11,6 +11,7 @@
 mod block;
 mod chunks;
 mod entries;
+mod expanded;
 mod gate;
 mod header;
 mod labels;
@@ -49,10 +50,12 @@ use self::header::Headers;
 pub use self::limits::RequestLimits;
 pub use self::metrics::GatewayMetrics;
 use self::query::{Call, QueryContext, QueryLimits};
+use self::ranges::Reads;
 use self::select::Resolutions;
 use self::sync::Loaded;
 pub use self::sync::SyncReport;
 use crate::Bucket;
+use crate::cache::IndexCache;
 use crate::compute::Compute;
 use crate::fetch::FetchOptions;
 
@@ -83,6 +86,8 @@ pub struct GatewayOptions {
     pub metrics: GatewayMetrics,
     /// Where decoding and set operations are done.
     pub compute: Compute,
+    /// Where what is read of indexes is kept; `None` reads it again each time.
+    pub index_cache: Option<IndexCache>,
 }
 
 impl Default for GatewayOptions {
@@ -100,6 +105,7 @@ impl Default for GatewayOptions {
             limits: RequestLimits::default(),
             metrics: GatewayMetrics::default(),
             compute: Compute::per_core(),
+            index_cache: None,
         }
     }
 }
@@ -143,6 +149,10 @@ impl Gateway {
             limits,
             headers,
             compute: options.compute.clone(),
+            reads: Reads {
+                cache: options.index_cache.clone(),
+                ..Reads::default()
+            },
         };
         let limits = QueryLimits {
             request: options.limits,

@@ -10,8 +10,9 @@ use thanos_core::postings::{Postings, decode_postings, split_postings};
 use thanos_core::{Error, Result};
 
 use super::block::GatewayBlock;
+use super::expanded::{keep_series, known_series};
 use super::query::{Item, QueryContext};
-use super::ranges::{RangeSource, read_ranges};
+use super::ranges::{Fetched, RangeSource, read_ranges};
 
 /// The most bytes of one request for postings, unless a single list is longer.
 const PART_BYTES_MAX: u64 = 4 << 20;
@@ -25,16 +26,22 @@ pub(super) async fn matching_series(
     query: &Arc<QueryContext>,
 ) -> Result<Vec<u32>> {
     let in_header = |error: Error| error.in_file(block.index_object());
-    match PostingsPlan::new(header.postings_table(), matchers).map_err(in_header)? {
-        PostingsPlan::Nothing => Ok(Vec::new()),
+    let known = known_series(block, header.index_version(), matchers, query).await?;
+    if let Some(known) = known {
+        return Ok(known.into_vec());
+    }
+    let expanded = match PostingsPlan::new(header.postings_table(), matchers).map_err(in_header)? {
+        PostingsPlan::Nothing => Postings::empty(),
         PostingsPlan::Lists { keep, drop } => {
             let kept = keep.len();
             let mut groups =
                 fetch_groups(block, keep.into_iter().chain(drop).collect(), query).await?;
             let dropped = Postings::union(groups.split_off(kept));
-            Ok(Postings::intersect(groups).subtract(&dropped).into_vec())
+            Postings::intersect(groups).subtract(&dropped)
         }
-    }
+    };
+    let kept = keep_series(block, matchers, expanded, query).await?;
+    Ok(kept.into_vec())
 }
 
 /// Fetches the lists of all groups with as few requests as possible; returns the series of each group.
@@ -60,7 +67,11 @@ async fn fetch_groups(
         part_bytes_max: PART_BYTES_MAX,
         query,
     };
-    let found = read_ranges(source, &ranges).await?;
+    // The lease is held until the lists are decoded.
+    let Fetched {
+        bytes: found,
+        lease: _lease,
+    } = read_ranges(source, &ranges).await?;
     let bytes: usize = found.iter().map(Bytes::len).sum();
     query.touched(Item::Postings, found.len() as u64, bytes as u64);
     let mut by_group: Vec<Vec<Postings>> = groups.iter().map(|_| Vec::new()).collect();

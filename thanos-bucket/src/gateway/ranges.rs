@@ -1,16 +1,45 @@
 //! Reading many byte ranges of one object with few requests.
+//!
+//! ```text
+//! ranges -> known from the index cache?  yes -> cut out of its pages
+//!                                        no  -> joined into parts -> one request each, shared by all who want the same
+//!                                               -> kept in pages -> cut out of the part
+//! ```
+//!
+//! A range is read as a whole or not at all: one of which only a piece is known is fetched. Nothing is rounded up to
+//! pages, so that a cold read fetches the same bytes with a cache and without.
+
+mod flights;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
-use thanos_core::{Error, Result};
+use thanos_core::Result;
+use thanos_core::budget::Lease;
 
+pub(super) use self::flights::Flights;
 use super::block::GatewayBlock;
 use super::partition::{Part, PartitionOptions, partition};
 use super::query::{Item, QueryContext};
+use crate::cache::index::page::{PAGE_BYTES, Page, pages_of};
+use crate::cache::{IndexCache, ItemType};
+
+/// How many pages are asked for at once: 16 MiB are on lease before it is known how much of them there is.
+const PAGES_AT_ONCE: usize = 1024;
+
+/// What the reads of all blocks share.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Where what is read of indexes is kept.
+    pub(super) cache: Option<IndexCache>,
+    /// The requests that are under way.
+    pub(super) flights: Flights,
+}
 
 /// What is read, and why.
 #[derive(Debug, Clone, Copy)]
@@ -23,42 +52,222 @@ pub(super) struct RangeSource<'a> {
     pub(super) query: &'a Arc<QueryContext>,
 }
 
+/// Bytes that were read, and the lease of all that they hold on to.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// One for each range, in their order.
+    pub(super) bytes: Vec<Bytes>,
+    /// To be kept as long as any of the bytes.
+    pub(super) lease: Lease,
+}
+
 /// Returns the bytes of each of `ranges`, which are sorted by start and may overlap; fewer where the object ends.
-pub(super) async fn read_ranges(
-    source: RangeSource<'_>,
-    ranges: &[Range<u64>],
-) -> Result<Vec<Bytes>> {
-    let limits = source.block.limits();
-    let options = PartitionOptions {
-        gap_bytes_max: limits.gap_bytes_max,
-        part_bytes_max: source.part_bytes_max,
-    };
-    let parts = partition(ranges, options);
-    let (item, query) = (source.item, source.query);
-    query.to_fetch(item, ranges.len() as u64);
-    let wanted = parts.iter().map(|part| part.range.end - part.range.start);
-    query.reserve_fetch(item, wanted.sum())?;
-    let read: Vec<(Part, Bytes)> = futures::stream::iter(parts)
-        .map(|part| async move {
-            let bucket = source.block.bucket();
-            let started = Instant::now();
-            let bytes = bucket
-                .read_range_up_to(source.object, part.range.clone())
-                .await?;
-            let (count, len) = (part.items.len() as u64, bytes.len() as u64);
-            query.fetched(item, count, len, started.elapsed());
-            Ok::<_, Error>((part, bytes))
-        })
-        .buffered(limits.fetch_concurrency)
-        .try_collect()
-        .await?;
+///
+/// # Errors
+///
+/// Those of the bucket; `LimitExceeded` when the request may not take or hold so much.
+pub(super) async fn read_ranges(source: RangeSource<'_>, ranges: &[Range<u64>]) -> Result<Fetched> {
+    let headers = ranges.len() * size_of::<Bytes>();
+    let mut lease = source.query.budget.lease(headers as u64)?;
+    let known = source.known(ranges, &mut lease).await?;
     let mut found = Vec::with_capacity(ranges.len());
-    for (part, bytes) in read {
-        for range in &ranges[part.items] {
-            found.push(cut(&bytes, part.range.start, range));
+    for range in ranges {
+        found.push(known.get(range, &mut lease)?);
+    }
+    let missing: Vec<usize> = (0..ranges.len())
+        .filter(|at| found[*at].is_none())
+        .collect();
+    source.count_known(ranges, &found, missing.len())?;
+
+    let wanted: Vec<Range<u64>> = missing.iter().map(|at| ranges[*at].clone()).collect();
+    for (part, bytes) in source.fetch(&wanted, &mut lease).await? {
+        source.keep(&known, part.range.start, &bytes);
+        for at in part.items {
+            found[missing[at]] = Some(cut(&bytes, part.range.start, &wanted[at]));
         }
     }
-    Ok(found)
+    Ok(Fetched {
+        bytes: found.into_iter().flatten().collect(),
+        lease,
+    })
+}
+
+impl RangeSource<'_> {
+    /// Returns the cache for what is read, and what it calls it. Chunks are no matter of this cache.
+    fn cache(&self) -> Option<(&IndexCache, ItemType)> {
+        let item = match self.item {
+            Item::Postings => ItemType::Postings,
+            Item::Series => ItemType::Series,
+            Item::Chunks => return None,
+        };
+        let cache = self.block.reads().cache.as_ref()?;
+        cache.keeps(item).then_some((cache, item))
+    }
+
+    /// Returns what the cache knows of the pages of `ranges`, on lease.
+    async fn known(&self, ranges: &[Range<u64>], lease: &mut Lease) -> Result<Known> {
+        let mut known = Known::default();
+        let Some((cache, item)) = self.cache() else {
+            return Ok(known);
+        };
+        let numbers = page_numbers(ranges);
+        for numbers in numbers.chunks(PAGES_AT_ONCE) {
+            let before = lease.bytes();
+            lease.grow(numbers.len() as u64 * PAGE_BYTES)?;
+            let tenant = self.query.tenant.as_str();
+            let pages = cache.pages(item, self.block.id(), numbers, tenant).await;
+            let held: usize = pages.iter().flatten().map(Page::len).sum();
+            lease.resize(before + held as u64)?;
+            known.numbers.extend_from_slice(numbers);
+            known.pages.extend(pages);
+        }
+        Ok(known)
+    }
+
+    /// Counts what was found in the cache, and leases what is copied together out of several pages.
+    fn count_known(
+        &self,
+        ranges: &[Range<u64>],
+        found: &[Option<Bytes>],
+        missing: usize,
+    ) -> Result<()> {
+        let query = self.query;
+        let hits = (ranges.len() - missing) as u64;
+        if let Some((cache, item)) = self.cache() {
+            cache.looked_up(item, query.tenant.as_str(), ranges.len() as u64, hits);
+        }
+        query.to_fetch(self.item, missing as u64);
+        if hits > 0 {
+            query.cache_hits(self.item, hits);
+            let bytes: usize = found.iter().flatten().map(Bytes::len).sum();
+            query.reserve_cached(self.item, bytes as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Fetches `ranges` in parts, which are on lease before they are asked for.
+    async fn fetch(&self, ranges: &[Range<u64>], lease: &mut Lease) -> Result<Vec<(Part, Bytes)>> {
+        let limits = self.block.limits();
+        let options = PartitionOptions {
+            gap_bytes_max: limits.gap_bytes_max,
+            part_bytes_max: self.part_bytes_max,
+        };
+        let parts = partition(ranges, options);
+        let wanted = parts.iter().map(|part| part.range.end - part.range.start);
+        let wanted: u64 = wanted.sum();
+        self.query.reserve_fetch(self.item, wanted)?;
+        let before = lease.bytes();
+        lease.grow(wanted)?;
+        let read: Vec<(Part, Bytes)> = futures::stream::iter(parts)
+            .map(|part| self.fetch_part(part))
+            .buffered(limits.fetch_concurrency)
+            .try_collect()
+            .await?;
+        let came: usize = read.iter().map(|(_, bytes)| bytes.len()).sum();
+        lease.resize(before + came as u64)?;
+        Ok(read)
+    }
+
+    async fn fetch_part(&self, part: Part) -> Result<(Part, Bytes)> {
+        let started = Instant::now();
+        let flights = &self.block.reads().flights;
+        let flight = flights.join(self.block.bucket(), self.object, &part.range);
+        let is_ours = flight.is_first();
+        let bytes = flight.bytes().await?;
+        if is_ours {
+            let (count, len) = (part.items.len() as u64, bytes.len() as u64);
+            self.query.fetched(self.item, count, len, started.elapsed());
+        }
+        Ok((part, bytes))
+    }
+
+    /// Keeps what was read at `start`, with what was known of the same pages.
+    fn keep(&self, known: &Known, start: u64, bytes: &Bytes) {
+        let Some((cache, item)) = self.cache() else {
+            return;
+        };
+        let read = start..start + bytes.len() as u64;
+        // That an answer is short is no proof that the object ends: it may have been cut off on its way.
+        let ends_object = read.end == self.block.index_bytes();
+        for number in pages_of(&read) {
+            let Some(new) = Page::of(number, start, bytes, ends_object) else {
+                continue;
+            };
+            let page = match known.page(number) {
+                Some(older) => new.merged(older),
+                None => Some(new),
+            };
+            if let Some(page) = page {
+                let tenant = self.query.tenant.as_str();
+                cache.store_page(item, self.block.id(), number, &page, tenant);
+            }
+        }
+    }
+}
+
+/// Returns the pages of `ranges`, which are sorted by start, each once and in order.
+fn page_numbers(ranges: &[Range<u64>]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = Vec::new();
+    for range in ranges {
+        let pages = pages_of(range);
+        let next = numbers.last().map_or(0, |last| last + 1);
+        numbers.extend(pages.start.max(next)..pages.end);
+    }
+    numbers
+}
+
+/// What a cache knows of some pages.
+#[derive(Debug, Default)]
+struct Known {
+    /// Ascending.
+    numbers: Vec<u64>,
+    /// One for each number.
+    pages: Vec<Option<Page>>,
+}
+
+impl Known {
+    fn page(&self, number: u64) -> Option<&Page> {
+        let at = self.numbers.binary_search(&number).ok()?;
+        self.pages[at].as_ref()
+    }
+
+    /// Returns the bytes of `range`, fewer where the object ends; `None` unless all are known. What has to be copied
+    /// together out of several pages goes on `lease`.
+    fn get(&self, range: &Range<u64>, lease: &mut Lease) -> Result<Option<Bytes>> {
+        let pages = pages_of(range);
+        let Some(head) = self.in_page(pages.start, range) else {
+            return Ok(None);
+        };
+        let is_whole = pages.end == pages.start + 1;
+        if is_whole || self.page(pages.start).is_some_and(Page::ends_object) {
+            return Ok(Some(head));
+        }
+        let mut rest = Vec::new();
+        for number in pages.start + 1..pages.end {
+            let Some(bytes) = self.in_page(number, range) else {
+                return Ok(None);
+            };
+            rest.push(bytes);
+            if self.page(number).is_some_and(Page::ends_object) {
+                break;
+            }
+        }
+        let len = head.len() + rest.iter().map(Bytes::len).sum::<usize>();
+        lease.grow(len as u64)?;
+        let mut joined = BytesMut::with_capacity(len);
+        joined.extend_from_slice(&head);
+        for bytes in rest {
+            joined.extend_from_slice(&bytes);
+        }
+        Ok(Some(joined.freeze()))
+    }
+
+    /// Returns the bytes of page `number` that lie in `range`.
+    fn in_page(&self, number: u64, range: &Range<u64>) -> Option<Bytes> {
+        let (start, end) = (number * PAGE_BYTES, (number + 1) * PAGE_BYTES);
+        let in_page = range.start.max(start)..range.end.min(end);
+        self.page(number)?.get(&in_page)
+    }
 }
 
 /// Returns the bytes of `range` out of `bytes`, which lie at `base`; fewer where they end.
