@@ -108,6 +108,11 @@ fn failed_blocks(failed: &BTreeMap<BlockId, Error>, view: &BucketView) -> Vec<Fa
 }
 
 impl Gateway {
+    /// Returns the blocks that the last sync found and that are to be served, in the order of their ids.
+    pub fn blocks(&self) -> Vec<Arc<BlockEntry>> {
+        self.loaded().view.blocks.values().map(Arc::clone).collect()
+    }
+
     /// Brings the served blocks up to date with the bucket.
     ///
     /// A block that cannot be opened is reported and tried again at the next sync; the others are served.
