@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use thanos_core::time::{Clock, SystemClock, Timestamp};
 use thanos_promql::http::{BuildInfo, Hooks, RuntimeInfo};
 
@@ -25,7 +25,12 @@ impl About {
 
 /// Adds all flags, those of a subcommand too, with the values they have.
 fn add_flags(command: &Command, found: &ArgMatches, flags: &mut BTreeMap<String, String>) {
-    for argument in command.get_arguments() {
+    // Opposites of switches say nothing that the switches do not say.
+    let is_opposite = |argument: &&Arg| argument.get_id().as_str().starts_with("opposite of ");
+    for argument in command
+        .get_arguments()
+        .filter(|argument| !is_opposite(argument))
+    {
         let Some(name) = argument.get_long() else {
             continue;
         };
@@ -71,8 +76,6 @@ impl Hooks for About {
 
 #[cfg(test)]
 mod tests {
-    use clap::Arg;
-
     use super::*;
 
     #[test]

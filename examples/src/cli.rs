@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use thanos_core::Result;
 
 use crate::about::About;
-use crate::flags::LogFlags;
+use crate::flags::{LogFlags, with_negations};
 use crate::logging;
 use crate::roles::{query, standalone, store};
 
@@ -71,7 +71,7 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn parse(arguments: Vec<OsString>) -> std::result::Result<(Cli, About), clap::Error> {
-    let command = Cli::command();
+    let command = with_negations(Cli::command());
     let found = command.clone().try_get_matches_from(arguments)?;
     let about = About::new(&command, &found);
     Ok((Cli::from_arg_matches(&found)?, about))
@@ -101,6 +101,6 @@ mod tests {
 
     #[test]
     fn flags_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+        with_negations(Cli::command()).debug_assert();
     }
 }

@@ -69,6 +69,7 @@ impl Process {
     pub async fn serve_store(&mut self, flags: &GrpcFlags, store: Arc<dyn Store>) -> Result<()> {
         let settings = ServerSettings {
             grace_period: flags.grace_period,
+            connection_age_max: flags.connection_age_max,
             ..ServerSettings::default()
         };
         let server = StoreServer::new(store, settings.clone());

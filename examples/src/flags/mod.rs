@@ -1,0 +1,133 @@
+//! Flags that every role has, with Thanos' names and defaults.
+
+mod content;
+mod switches;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use thanos_bucket::Bucket;
+use thanos_bucket::config::BucketConfig;
+use thanos_core::{Error, Result};
+
+pub use content::content;
+pub use switches::with_negations;
+pub use values::{bytes, duration, label};
+
+/// Logging flags.
+#[derive(Debug, Clone, Args)]
+pub struct LogFlags {
+    /// Log filtering level.
+    #[arg(
+        id = "log.level",
+        long = "log.level",
+        global = true,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub level: LogLevel,
+    /// Log format to use.
+    #[arg(
+        id = "log.format",
+        long = "log.format",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "logfmt"
+    )]
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what may become one.
+    Warn,
+    /// And what an operator wants to know.
+    Info,
+    /// And every step.
+    Debug,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// `ts=... level=... msg=...`
+    Logfmt,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of the HTTP server.
+#[derive(Debug, Clone, Args)]
+pub struct HttpFlags {
+    /// Listen host:port for HTTP endpoints.
+    #[arg(
+        id = "http-address",
+        long = "http-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:10902"
+    )]
+    pub address: String,
+    /// Time to wait after an interrupt received for HTTP server.
+    #[arg(id = "http-grace-period", long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub grace_period: Duration,
+}
+
+/// Flags of the gRPC server.
+#[derive(Debug, Clone, Args)]
+pub struct GrpcFlags {
+    /// Listen ip:port address for gRPC endpoints (StoreAPI).
+    #[arg(
+        id = "grpc-address",
+        long = "grpc-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:10901"
+    )]
+    pub address: String,
+    /// How long a connection lives before the client has to open a new one.
+    #[arg(id = "grpc-server-max-connection-age", long = "grpc-server-max-connection-age", value_name = "DURATION", default_value = "60m", value_parser = duration)]
+    pub connection_age_max: Duration,
+    /// Time to wait after an interrupt received for gRPC server.
+    #[arg(id = "grpc-grace-period", long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub grace_period: Duration,
+}
+
+/// Flags that say which bucket to use.
+#[derive(Debug, Clone, Args)]
+pub struct BucketFlags {
+    /// Path to the YAML file that says which bucket to use and how; `$(NAME)` in it stands for an environment variable.
+    #[arg(
+        id = "objstore.config-file",
+        long = "objstore.config-file",
+        value_name = "FILE"
+    )]
+    config_file: Option<PathBuf>,
+    /// The same YAML itself, instead of 'objstore.config-file'.
+    #[arg(
+        id = "objstore.config",
+        long = "objstore.config",
+        value_name = "CONTENT"
+    )]
+    config: Option<String>,
+}
+
+impl BucketFlags {
+    /// Opens the bucket that the flags describe.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when neither flag is given or the YAML is wrong.
+    pub fn open(&self) -> Result<Bucket> {
+        let yaml = content("objstore.config", &self.config, &self.config_file)?;
+        let Some(yaml) = yaml else {
+            let message = "flag objstore.config-file or objstore.config is required for running this command and \
+                           content cannot be empty: --objstore.config";
+            return Err(Error::invalid(message));
+        };
+        BucketConfig::from_yaml(&yaml)?.open()
+    }
+}

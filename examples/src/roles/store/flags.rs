@@ -1,0 +1,199 @@
+//! The flags of `thanos store`: Thanos' names and defaults, and what each sets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use thanos_bucket::Bucket;
+use thanos_bucket::compute::Compute;
+use thanos_bucket::fetch::FetchOptions;
+use thanos_bucket::gateway::{GatewayMetrics, GatewayOptions, RequestLimits};
+use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
+use thanos_core::budget::MemoryBudget;
+use thanos_core::{Error, Result};
+
+use crate::flags::{BucketFlags, GrpcFlags, HttpFlags, bytes, duration};
+
+/// Flags of `thanos store`.
+#[derive(Debug, Clone, Args)]
+pub struct StoreFlags {
+    #[command(flatten)]
+    pub(super) http: HttpFlags,
+    #[command(flatten)]
+    pub(super) grpc: GrpcFlags,
+    #[command(flatten)]
+    pub(super) bucket: BucketFlags,
+    #[command(flatten)]
+    pub(super) sync: SyncFlags,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    web: WebFlags,
+    /// Directory for what is kept between runs (index-headers and meta.json). It can be removed while the process is
+    /// down: no data is lost, the next start takes longer. Blocks put here are not read.
+    #[arg(long, value_name = "DIR", default_value = "./data")]
+    data_dir: PathBuf,
+    /// Keep index-headers in memory only and leave --data-dir alone; the default is --cache-index-header.
+    #[arg(id = "no-cache-index-header", long = "no-cache-index-header", action = ArgAction::SetTrue)]
+    no_cache_index_header: bool,
+}
+
+/// Which blocks are served, and how they are found.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SyncFlags {
+    /// How often the bucket is looked through for blocks that came or went.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+    pub(super) sync_block_duration: Duration,
+    /// How many blocks are opened at once, at least 1.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    block_sync_concurrency: usize,
+    /// How many meta.json are read at once.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    block_meta_fetch_concurrency: usize,
+}
+
+/// What requests may take.
+#[derive(Debug, Clone, Args)]
+struct LimitFlags {
+    /// The most memory that all requests may hold at once.
+    #[arg(id = "store.memory-limit", long = "store.memory-limit", value_name = "BYTES", default_value = "2GB", value_parser = bytes)]
+    memory_limit: u64,
+    /// The most memory that one request may hold; 0 leaves it to --store.memory-limit.
+    #[arg(id = "store.memory-limit-per-request", long = "store.memory-limit-per-request", value_name = "BYTES", default_value = "0", value_parser = bytes)]
+    memory_limit_per_request: u64,
+    /// The most memory that the chunks of all requests may hold at once.
+    #[arg(id = "chunk-pool-size", long = "chunk-pool-size", value_name = "BYTES", default_value = "2GB", value_parser = bytes)]
+    chunk_pool_size: u64,
+    /// How many Series calls are answered at once; the others wait. 0 means all.
+    #[arg(
+        id = "store.grpc.series-max-concurrency",
+        long = "store.grpc.series-max-concurrency",
+        value_name = "N",
+        default_value_t = 20
+    )]
+    series_max_concurrency: usize,
+    /// The most bytes that one Series, LabelNames or LabelValues call may download or take from caches; 0 means no limit.
+    #[arg(id = "store.grpc.downloaded-bytes-limit", long = "store.grpc.downloaded-bytes-limit", value_name = "BYTES", default_value = "0", value_parser = bytes)]
+    downloaded_bytes_limit: u64,
+    /// The most series that one Series call may select; 0 means no limit. (--store.grpc.touched-series-limit is its
+    /// deprecated name.)
+    #[arg(
+        id = "store.limits.request-series",
+        long = "store.limits.request-series",
+        alias = "store.grpc.touched-series-limit",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    request_series: u64,
+    /// The most samples that one Series call may read, counted as chunks of 120; 0 means no limit.
+    /// (--store.grpc.series-sample-limit is its deprecated name.)
+    #[arg(
+        id = "store.limits.request-samples",
+        long = "store.limits.request-samples",
+        alias = "store.grpc.series-sample-limit",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    request_samples: u64,
+}
+
+/// The block viewer.
+#[derive(Debug, Clone, Args)]
+struct WebFlags {
+    /// Serve neither the block viewer's page nor its API.
+    #[arg(id = "web.disable", long = "web.disable", action = ArgAction::SetTrue)]
+    disable: bool,
+    /// What stands before all links of the block viewer, for reverse proxies that strip a path. The page itself is still
+    /// served at /.
+    #[arg(
+        id = "web.external-prefix",
+        long = "web.external-prefix",
+        value_name = "PATH",
+        default_value = ""
+    )]
+    external_prefix: String,
+    /// The request header that says what stands before the links; ignored with --web.external-prefix. Name one only if the
+    /// proxy in front sets it anew, such as X-Forwarded-Prefix of Traefik.
+    #[arg(
+        id = "web.prefix-header",
+        long = "web.prefix-header",
+        value_name = "HEADER",
+        default_value = ""
+    )]
+    prefix_header: String,
+    /// Send no CORS headers; by default pages of every origin may ask.
+    #[arg(id = "web.disable-cors", long = "web.disable-cors", action = ArgAction::SetTrue)]
+    disable_cors: bool,
+    /// The external label by which the block viewer groups blocks.
+    #[arg(
+        id = "bucket-web-label",
+        long = "bucket-web-label",
+        value_name = "LABEL",
+        default_value = ""
+    )]
+    label: String,
+    /// Refuse to mark blocks through the block viewer.
+    #[arg(id = "disable-admin-operations", long = "disable-admin-operations", action = ArgAction::SetTrue)]
+    disable_admin_operations: bool,
+}
+
+impl StoreFlags {
+    /// Returns the settings of the gateway, which counts into `metrics`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a value that cannot be.
+    pub(super) fn gateway(&self, metrics: GatewayMetrics) -> Result<GatewayOptions> {
+        let sync = &self.sync;
+        if sync.block_sync_concurrency < 1 {
+            let message = "the block sync concurrency must be equal or greater than 1.";
+            return Err(Error::invalid(message));
+        }
+        let limits = &self.limits;
+        Ok(GatewayOptions {
+            fetch: FetchOptions {
+                concurrency: sync.block_meta_fetch_concurrency,
+            },
+            sync_concurrency: sync.block_sync_concurrency,
+            data_dir: (!self.no_cache_index_header).then(|| self.data_dir.clone()),
+            budget: MemoryBudget::new("--store.memory-limit", limits.memory_limit),
+            request_memory_bytes: match limits.memory_limit_per_request {
+                0 => u64::MAX,
+                bytes => bytes,
+            },
+            chunk_pool_bytes: limits.chunk_pool_size,
+            series_concurrency: limits.series_max_concurrency,
+            limits: RequestLimits {
+                series: limits.request_series,
+                samples: limits.request_samples,
+                downloaded_bytes: limits.downloaded_bytes_limit,
+            },
+            metrics,
+            ..GatewayOptions::default()
+        })
+    }
+
+    /// Returns the block viewer over `bucket`, unless it is disabled.
+    pub(super) fn viewer(&self, bucket: Bucket, compute: Compute) -> Option<BlockViewer> {
+        let web = &self.web;
+        let options = ViewerOptions {
+            label: web.label.clone(),
+            admin_operations: if web.disable_admin_operations {
+                AdminOperations::Refused
+            } else {
+                AdminOperations::Allowed
+            },
+            cors: if web.disable_cors {
+                Cors::Off
+            } else {
+                Cors::Any
+            },
+            external_prefix: web.external_prefix.clone(),
+            prefix_header: web.prefix_header.clone(),
+            home: View::Loaded,
+            compute,
+            ..ViewerOptions::default()
+        };
+        (!web.disable).then(|| BlockViewer::new(bucket, options))
+    }
+}

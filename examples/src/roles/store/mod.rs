@@ -1,0 +1,51 @@
+//! `thanos store`: the StoreAPI over the blocks of a bucket.
+
+mod flags;
+mod sync;
+
+use std::sync::Arc;
+
+use axum::Router;
+use thanos_bucket::gateway::{Gateway, GatewayMetrics};
+use thanos_bucket::http::BlockViewer;
+use thanos_core::Result;
+
+pub use self::flags::StoreFlags;
+use self::sync::{SyncMetrics, Syncer};
+use crate::process::Process;
+
+/// Runs the role until it is told to stop.
+///
+/// # Errors
+///
+/// A wrong flag, an address in use, or a bucket that cannot be read at the start.
+pub async fn run(flags: StoreFlags) -> Result<()> {
+    let (gateway_metrics, sync_metrics) = (GatewayMetrics::default(), SyncMetrics::default());
+    let options = flags.gateway(gateway_metrics.clone())?;
+    let bucket = flags.bucket.open()?;
+    let viewer = flags.viewer(bucket.clone(), options.compute.clone());
+    let gateway = Arc::new(Gateway::new(bucket, options));
+
+    let router = viewer
+        .as_ref()
+        .map_or_else(Router::new, BlockViewer::router);
+    let mut process = Process::start("store", &flags.http, router, |registry| {
+        gateway_metrics.register(registry);
+        sync_metrics.register(registry);
+    })
+    .await?;
+    let syncer = Syncer {
+        gateway: Arc::clone(&gateway),
+        viewer,
+        metrics: sync_metrics,
+    };
+    tokio::select! {
+        () = process.shutdown().wait() => return process.run().await,
+        synced = syncer.first() => synced?,
+    }
+    process.serve_store(&flags.grpc, gateway).await?;
+    let interval = flags.sync.sync_block_duration;
+    process.spawn(syncer.keep(interval, process.shutdown()));
+    process.ready().await;
+    process.run().await
+}
