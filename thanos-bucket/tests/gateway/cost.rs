@@ -1,0 +1,233 @@
+//! What a request costs: round trips that depend on each other, requests, and bytes against what was needed.
+//!
+//! The bounds are what the gateway reaches today; they are only ever lowered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use thanos_bucket::Bucket;
+use thanos_bucket::gateway::{Gateway, GatewayOptions};
+use thanos_bucket::testkit::{
+    BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, Trace, block_id,
+};
+use thanos_core::block::segment::chunk_entry_len;
+use thanos_core::index::{IndexReader, IndexVersion, SeriesScratch, series_entry_len};
+use thanos_core::indexheader::HeaderSource;
+use thanos_core::labels::{MatchOp, Matcher};
+use thanos_core::query::SeriesEvent;
+use thanos_core::testkit::K8sSpec;
+use thanos_storeapi::store::{SeriesRequest, Store};
+
+/// 20,000 series of 200 pods, 2 hours in 4 chunks each.
+fn wide() -> BlockData {
+    let spec = K8sSpec {
+        series: 20_000,
+        ..K8sSpec::default()
+    };
+    BlockData::wide(&spec).unwrap()
+}
+
+fn all() -> Matcher {
+    Matcher::new(MatchOp::Regex, "__name__", ".+").unwrap()
+}
+
+/// A value of `label` in the middle of all of its values.
+fn middle_value(data: &BlockData, label: &str) -> Matcher {
+    let reader = IndexReader::open("index", data.index().clone()).unwrap();
+    let values = reader.label_values(label).unwrap();
+    Matcher::equal(label, &values[values.len() / 2])
+}
+
+/// The questions of this module by name.
+fn shapes(data: &BlockData) -> Vec<(&'static str, Vec<Matcher>)> {
+    let metric = Matcher::equal("__name__", "container_memory_rss");
+    let pod = middle_value(data, "pod");
+    let container = Matcher::equal("container", "container-3");
+    vec![
+        ("one metric", vec![metric.clone()]),
+        ("one value, scattered", vec![pod.clone()]),
+        ("one series", vec![metric, pod, container]),
+        ("everything", vec![all()]),
+    ]
+}
+
+fn position(at: u64) -> usize {
+    usize::try_from(at).unwrap()
+}
+
+/// The bytes of postings lists, series entries and chunks that the answer consists of.
+fn needed_bytes(data: &BlockData, matchers: &[Matcher]) -> u64 {
+    let index = data.index();
+    let reader = IndexReader::open("index", index.clone()).unwrap();
+    let mut needed = 0;
+    for matcher in matchers {
+        for value in reader.label_values(matcher.name()).unwrap() {
+            if matcher.matches(&value) {
+                let list = reader.postings(matcher.name(), &[&value]).unwrap();
+                needed += 4 + 4 + 4 * list.len() as u64 + 4;
+            }
+        }
+    }
+    let mut scratch = SeriesScratch::default();
+    for reference in &reader.postings_for_matchers(matchers).unwrap() {
+        let offset = IndexVersion::V2.series_offset(reference.into()).unwrap();
+        needed += series_entry_len(&index[position(offset)..], offset).unwrap();
+        reader.series(reference.into(), &mut scratch).unwrap();
+        for chunk in scratch.chunks() {
+            let offset = chunk.reference.offset();
+            let segment = &data.segments()[chunk.reference.segment() as usize];
+            let rest = &segment[offset as usize..];
+            needed += chunk_entry_len(rest, u64::from(offset)).unwrap() as u64;
+        }
+    }
+    needed
+}
+
+fn header_bytes(data: &BlockData) -> u64 {
+    let index = data.index();
+    let of = |range: std::ops::Range<u64>| &index[position(range.start)..position(range.end)];
+    let toc = HeaderSource::toc_range(data.index_bytes()).unwrap();
+    let source =
+        HeaderSource::decode(of(HeaderSource::head_range()), of(toc), data.index_bytes()).unwrap();
+    source.header_len()
+}
+
+/// A gateway over a bucket in which each request takes 20 ms.
+async fn gateway_over(blocks: &[(&BlockData, BlockSpec)]) -> (Arc<LatencyStore>, Gateway) {
+    let memory = Arc::new(InMemory::new());
+    let bucket = Bucket::new(memory.clone());
+    for (data, spec) in blocks {
+        data.upload(&bucket, spec).await.unwrap();
+    }
+    let model = LatencyModel::of_requests(Duration::from_millis(20));
+    let store = Arc::new(LatencyStore::new(memory, model));
+    let gateway = Gateway::new(Bucket::new(store.clone()), GatewayOptions::default());
+    let report = gateway.sync().await.unwrap();
+    assert_eq!(report.loaded, blocks.len());
+    store.take_trace();
+    (store, gateway)
+}
+
+/// Returns the number of series and the round trips before the first of them.
+async fn ask(store: &LatencyStore, gateway: &Gateway, matchers: &[Matcher]) -> (usize, usize) {
+    let request = SeriesRequest {
+        matchers: matchers.to_vec(),
+        ..SeriesRequest::default()
+    };
+    let mut stream = gateway.series(request).await.unwrap();
+    let (mut series, mut first_trips) = (0, 0);
+    while let Some(event) = stream.try_next().await.unwrap() {
+        let SeriesEvent::Batch(batch) = event else {
+            continue;
+        };
+        if series == 0 {
+            first_trips = store.trace().dependent_round_trips();
+        }
+        series += batch.len();
+    }
+    (series, first_trips)
+}
+
+fn spec(number: u32) -> BlockSpec {
+    BlockSpec {
+        id: block_id(number),
+        labels: vec![("cluster_id".to_owned(), number.to_string())],
+        ..BlockSpec::default()
+    }
+}
+
+/// What a shape of request may cost.
+struct Bound {
+    shape: &'static str,
+    /// Round trips up to the first series, round trips, and bytes in percent of the needed ones. The header counts as
+    /// needed when it is not there yet.
+    cold: (usize, usize, u64),
+    warm: (usize, usize, u64),
+}
+
+const BOUNDS: [Bound; 4] = [
+    bound("one metric", (3, 7, 100), (3, 7, 101)),
+    bound("one value, scattered", (15, 15, 480), (15, 15, 560)),
+    bound("one series", (3, 3, 790), (3, 3, 3020)),
+    bound("everything", (3, 61, 101), (3, 61, 101)),
+];
+
+const fn bound(shape: &'static str, cold: (usize, usize, u64), warm: (usize, usize, u64)) -> Bound {
+    Bound { shape, cold, warm }
+}
+
+/// Prints what a request cost and returns it as a bound has it.
+fn report(what: &str, first_trips: usize, trace: &Trace, needed: u64) -> (usize, usize, u64) {
+    let (trips, bytes) = (trace.dependent_round_trips(), trace.bytes_read());
+    let percent = (bytes * 100).div_ceil(needed);
+    println!(
+        "{what}: {} requests, {first_trips} round trips to the first series, {trips} in all, \
+         {bytes} bytes of {needed} needed: {percent} %",
+        trace.requests.len()
+    );
+    (first_trips, trips, percent)
+}
+
+fn is_within(cost: (usize, usize, u64), bound: (usize, usize, u64)) -> bool {
+    cost.0 <= bound.0 && cost.1 <= bound.1 && cost.2 <= bound.2
+}
+
+/// ST-18 to ST-24: cold and warm, one block.
+#[tokio::test(start_paused = true)]
+async fn a_request_costs_few_round_trips_and_little_more_than_its_bytes() {
+    let data = wide();
+    let mut over = Vec::new();
+    for ((shape, matchers), bound) in shapes(&data).into_iter().zip(&BOUNDS) {
+        assert_eq!(shape, bound.shape);
+        let (store, gateway) = gateway_over(&[(&data, spec(1))]).await;
+        let needed = needed_bytes(&data, &matchers);
+        let (series, first) = ask(&store, &gateway, &matchers).await;
+        println!("{shape}: {series} series");
+        let with_header = needed + header_bytes(&data);
+        let cold = report("  cold", first, &store.take_trace(), with_header);
+        let (again, first) = ask(&store, &gateway, &matchers).await;
+        assert_eq!(again, series);
+        let warm = report("  warm", first, &store.take_trace(), needed);
+        if !is_within(cold, bound.cold) || !is_within(warm, bound.warm) {
+            over.push(format!("{shape}: cold {cold:?}, warm {warm:?}"));
+        }
+    }
+    assert!(over.is_empty(), "{over:#?}");
+}
+
+/// Blocks that cannot have the answer cost nothing, however many there are.
+#[tokio::test(start_paused = true)]
+async fn pruned_blocks_cost_no_request() {
+    let small = K8sSpec {
+        series: 200,
+        samples: 120,
+        ..K8sSpec::default()
+    };
+    let data = BlockData::wide(&small).unwrap();
+    let blocks: Vec<_> = (0..1000).map(|number| (&data, spec(number))).collect();
+    let (store, gateway) = gateway_over(&blocks).await;
+    let matchers = [all(), Matcher::equal("cluster_id", "500")];
+    let (series, first) = ask(&store, &gateway, &matchers).await;
+    assert_eq!(series, 200);
+    let trace = store.take_trace();
+    let wanted = block_id(500).to_string();
+    assert!(
+        trace
+            .requests
+            .iter()
+            .all(|request| request.object.starts_with(&wanted))
+    );
+    assert_eq!(
+        trace.count(RequestKind::List) + trace.count(RequestKind::Head),
+        0
+    );
+    let needed = needed_bytes(&data, &matchers[..1]) + header_bytes(&data);
+    let cost = report("one of 1000 blocks", first, &trace, needed);
+    assert!(is_within(cost, (4, 4, 130)), "{cost:?}");
+
+    let none = [all(), Matcher::equal("cluster_id", "nowhere")];
+    assert_eq!(ask(&store, &gateway, &none).await, (0, 0));
+    assert_eq!(store.take_trace(), Trace::default());
+}
