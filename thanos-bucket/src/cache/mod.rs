@@ -11,6 +11,7 @@
 
 pub mod index;
 pub mod memory;
+pub mod store;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 pub use index::{IndexCache, IndexCacheMetrics, IndexCacheOptions, ItemType};
 pub use memory::{InMemoryCache, InMemoryMetrics, InMemoryOptions};
+pub use store::{CachingStore, CachingStoreMetrics, CachingStoreOptions};
 
 /// A place that keeps values under keys for some time.
 #[async_trait]
