@@ -69,7 +69,10 @@ impl PostingsPlan {
     /// `Corrupt` when the table is damaged.
     pub fn new(table: &PostingsTable, matchers: &[Matcher]) -> Result<Self> {
         let (mut keep, mut drop) = (Vec::new(), Vec::new());
-        for matcher in matchers {
+        for (place, matcher) in matchers.iter().enumerate() {
+            if matchers[..place].contains(matcher) {
+                continue;
+            }
             let side = side(matcher, matchers);
             let lists = lists(table, matcher, side)?;
             let group = ListGroup {
@@ -78,9 +81,9 @@ impl PostingsPlan {
             };
             match side {
                 Side::Keep if group.lists.is_empty() => return Ok(Self::Nothing),
-                Side::Keep => keep.push(group),
                 Side::Drop if group.lists.is_empty() => {}
-                Side::Drop => drop.push(group),
+                Side::Keep => add_new(&mut keep, group),
+                Side::Drop => add_new(&mut drop, group),
             }
         }
         if keep.is_empty() {
@@ -91,6 +94,13 @@ impl PostingsPlan {
         }
         keep.sort_by_cached_key(ListGroup::entries_estimate);
         Ok(Self::Lists { keep, drop })
+    }
+}
+
+/// Adds `group` unless it is there: a request that says the same in many ways has its lists read once.
+fn add_new(groups: &mut Vec<ListGroup>, group: ListGroup) {
+    if !groups.contains(&group) {
+        groups.push(group);
     }
 }
 
@@ -196,4 +206,38 @@ fn values_where(
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(lists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::IndexReader;
+    use crate::testkit::{K8sSpec, k8s_index};
+
+    /// A request with one matcher a thousand times read each list a thousand times.
+    #[test]
+    fn what_is_said_twice_is_planned_once() {
+        let spec = K8sSpec {
+            series: 200,
+            ..K8sSpec::default()
+        };
+        let index = IndexReader::open("index", k8s_index(&spec)).unwrap();
+        let matcher = |op, value| Matcher::new(op, "container", value).unwrap();
+        let once = [
+            matcher(MatchOp::Regex, "container-.*"),
+            matcher(MatchOp::NotEqual, "container-1"),
+        ];
+        let again = [
+            matcher(MatchOp::Regex, "container-.*"),
+            // Another text with the same meaning.
+            matcher(MatchOp::Regex, "container-.+"),
+            matcher(MatchOp::NotEqual, "container-1"),
+            matcher(MatchOp::NotRegex, "container-1"),
+            matcher(MatchOp::NotEqual, "container-1"),
+        ];
+        let plan = |matchers: &[Matcher]| PostingsPlan::new(index.postings_table(), matchers);
+        let wanted = plan(&once).unwrap();
+        assert_eq!(plan(&again).unwrap(), wanted);
+        assert!(matches!(wanted, PostingsPlan::Lists { keep, .. } if keep[0].lists.len() == 10));
+    }
 }
