@@ -1,0 +1,173 @@
+//! Ten thousand blocks: how long until the gateway is ready, what it holds when idle, what a sync costs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::memory::InMemory;
+use thanos_bucket::Bucket;
+use thanos_bucket::gateway::{Gateway, GatewayOptions};
+use thanos_bucket::testkit::{
+    BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, Trace, block_id,
+};
+use thanos_core::labels::{MatchOp, Matcher};
+use thanos_core::testkit::K8sSpec;
+use thanos_core::time::Timestamp;
+use thanos_storeapi::store::{SeriesRequest, Store};
+use thanos_storeapi::testkit::Answer;
+
+use super::{ALLOCATED, ALONE, MIB, in_mib};
+
+const BLOCKS: u32 = 10_000;
+const TENANTS: u32 = 100;
+const TWO_HOURS_MS: i64 = 7_200_000;
+
+/// Block `number` of 100 tenants, each of which has 100 blocks in a row.
+fn spec(number: u32) -> BlockSpec {
+    let (tenant, place) = (number % TENANTS, i64::from(number / TENANTS));
+    let start = 1_700_006_400_000 + place * TWO_HOURS_MS;
+    let at = |ms: i64| Timestamp::from_millis(ms);
+    BlockSpec {
+        id: block_id(number),
+        labels: vec![
+            ("cluster_id".to_owned(), format!("eu-central-{tenant}")),
+            ("replica".to_owned(), "a".to_owned()),
+        ],
+        time: Some((at(start), at(start + TWO_HOURS_MS))),
+        ..BlockSpec::default()
+    }
+}
+
+async fn filled_bucket() -> (Arc<InMemory>, Bucket) {
+    let series = K8sSpec {
+        series: 100,
+        samples: 120,
+        ..K8sSpec::default()
+    };
+    let data = BlockData::wide(&series).unwrap();
+    let memory = Arc::new(InMemory::new());
+    let bucket = Bucket::new(memory.clone());
+    for number in 0..BLOCKS {
+        data.upload(&bucket, &spec(number)).await.unwrap();
+    }
+    (memory, bucket)
+}
+
+fn print(what: &str, trace: &Trace, cpu: Duration) {
+    println!(
+        "{what}: {:?} at 20 ms a request, {} gets, {} heads, {} lists, {} MB; {cpu:?} of this machine",
+        trace.elapsed(),
+        trace.count(RequestKind::Get),
+        trace.count(RequestKind::Head),
+        trace.count(RequestKind::List),
+        trace.bytes_read() / 1_000_000,
+    );
+}
+
+async fn timed_sync(gateway: &Gateway, store: &LatencyStore, what: &str) -> (Trace, Duration) {
+    store.take_trace();
+    // Simulated time: what passes on the clock of the machine is work.
+    let start = std::time::Instant::now();
+    let report = gateway.sync().await.unwrap();
+    let cpu = start.elapsed();
+    assert_eq!((report.loaded, report.failed.len()), (BLOCKS as usize, 0));
+    let trace = store.take_trace();
+    print(what, &trace, cpu);
+    (trace, cpu)
+}
+
+/// Pain 1: ready in a minute without any state, little memory when idle, and a sync that finds nothing new costs next
+/// to nothing.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_blocks_are_served_soon_and_held_in_little_memory() {
+    let _alone = ALONE.lock().await;
+    let (memory, _) = filled_bucket().await;
+    let model = LatencyModel::default();
+    let store = Arc::new(LatencyStore::new(memory, model));
+    let before = ALLOCATED.current_usage();
+    let gateway = Gateway::new(Bucket::new(store.clone()), GatewayOptions::default());
+
+    let (cold, _) = timed_sync(&gateway, &store, "cold sync").await;
+    assert!(
+        cold.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        cold.elapsed()
+    );
+    drop(cold);
+    let held = ALLOCATED.current_usage().saturating_sub(before);
+    println!("held when idle: {:.1} MiB", in_mib(held));
+    assert!(held <= 128 * MIB, "{:.1} MiB", in_mib(held));
+
+    let (warm, cpu) = timed_sync(&gateway, &store, "warm sync").await;
+    let (gets, heads) = (warm.count(RequestKind::Get), warm.count(RequestKind::Head));
+    assert_eq!(
+        (gets, heads),
+        (0, 0),
+        "requests for blocks that did not change"
+    );
+    // The goal is 100 ms of an optimised build.
+    assert!(cpu < Duration::from_secs(10), "{cpu:?}");
+
+    one_block_is_asked(&gateway, &store).await;
+}
+
+/// A request for one tenant and two hours of it costs requests for one block, and little time for all others.
+async fn one_block_is_asked(gateway: &Gateway, store: &LatencyStore) {
+    let wanted = spec(4242);
+    let (min, max) = wanted.time.unwrap();
+    let request = SeriesRequest {
+        matchers: vec![
+            Matcher::new(MatchOp::Regex, "__name__", ".+").unwrap(),
+            Matcher::equal("cluster_id", &wanted.labels[0].1),
+        ],
+        range: thanos_core::time::TimeRange {
+            min,
+            max: max + (-1),
+        },
+        skip_chunks: true,
+        ..SeriesRequest::default()
+    };
+    store.take_trace();
+    let start = std::time::Instant::now();
+    Answer::collect(gateway.series(request).await.unwrap())
+        .await
+        .unwrap();
+    let trace = store.take_trace();
+    print("one block of all", &trace, start.elapsed());
+    let id = wanted.id.to_string();
+    assert!(
+        trace
+            .requests
+            .iter()
+            .all(|request| request.object.starts_with(&id))
+    );
+    assert!(trace.dependent_round_trips() <= 4, "{trace:#?}");
+}
+
+/// The time of a request that no block can answer: pruning is the whole of it.
+#[tokio::test]
+async fn pruning_all_blocks_is_quick() {
+    let _alone = ALONE.lock().await;
+    let (_, bucket) = filled_bucket().await;
+    let gateway = Gateway::new(bucket.clone(), GatewayOptions::default());
+    gateway.sync().await.unwrap();
+    let requests = bucket.requests();
+    let matchers = vec![
+        Matcher::new(MatchOp::Regex, "__name__", ".+").unwrap(),
+        Matcher::equal("cluster_id", "nowhere"),
+    ];
+    let request = SeriesRequest {
+        matchers,
+        ..SeriesRequest::default()
+    };
+    let ask = async || {
+        let stream = gateway.series(request.clone()).await.unwrap();
+        Answer::collect(stream).await.unwrap()
+    };
+    let start = std::time::Instant::now();
+    for _ in 0..10 {
+        assert_eq!(ask().await, Answer::default());
+    }
+    println!("pruning {BLOCKS} blocks: {:?}", start.elapsed() / 10);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(bucket.requests(), requests);
+}
