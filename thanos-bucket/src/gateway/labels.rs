@@ -1,170 +1,391 @@
-//! Label names and values: from the index-headers, or from the matching series when there are matchers.
+//! Label names and values (row ST-29 of the specification).
+//!
+//! A block whose series all match answers from its index-header and its external labels: every series of a block that
+//! overlaps the wanted time counts, as in Thanos. Of the other blocks the matching series with samples in the wanted
+//! time are read, without chunks.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use thanos_core::labels::{LabelsRef, Matcher};
-use thanos_core::query::{Completeness, Missing, SeriesEvent};
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+use thanos_core::block::BlockId;
+use thanos_core::indexheader::IndexHeader;
+use thanos_core::labels::{MatchOp, Matcher};
+use thanos_core::query::{Completeness, Missing, SeriesBatch, SeriesEvent};
 use thanos_core::time::TimeRange;
-use thanos_core::{Error, Result};
+use thanos_core::{Error, ErrorKind, Result};
+use thanos_storeapi::hints::{LabelCall, LabelsResponseHints};
+use thanos_storeapi::label_edit::strip_matchers;
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse,
 };
 
 use super::Loaded;
 use super::block::GatewayBlock;
+use super::gate::Gate;
 use super::query::QueryContext;
-use super::select::{Resolutions, series};
+use super::select::Resolutions;
+use super::stream::{BlockQuery, block_series};
+use super::values::{Merge, Seen, Values};
 
-/// Answers a request for label names (row ST-29 of the specification).
-pub(super) async fn label_names(
-    loaded: &Loaded,
-    request: LabelNamesRequest,
-    query: &Arc<QueryContext>,
-) -> Result<LabelsResponse> {
-    let policy = request.partial_response;
-    let mut names = BTreeSet::new();
-    let missing = if request.matchers.is_empty() {
-        for block in blocks_in(loaded, request.range) {
-            let header = block.header().await?;
-            names.extend(header.postings_table().label_names().map(str::to_owned));
-            names.extend(
-                block
-                    .external_labels()
-                    .iter()
-                    .map(|(name, _)| name.into_owned()),
-            );
-        }
-        loaded.missing(request.range, &[], Resolutions::All, policy)?
-    } else {
-        let visit = |labels: LabelsRef<'_>| {
-            for (name, _) in labels.iter() {
-                if !names.contains(&*name) {
-                    names.insert(name.into_owned());
-                }
-            }
-        };
-        visit_series(
-            loaded,
-            request.matchers,
-            request.range,
-            policy,
-            query,
-            visit,
-        )
-        .await?
-    };
-    names.retain(|name| !request.without_replica_labels.contains(name));
-    Ok(response(names, request.limit, missing))
-}
+/// How many index-headers are opened at once.
+const HEADERS_AT_ONCE: usize = 8;
+/// How many blocks one piece of work for the processor looks at.
+const HEADERS_PER_STEP: usize = 32;
+/// The series of how many blocks are read at once.
+const WALKS_AT_ONCE: usize = 4;
 
-/// Answers a request for the values of a label (row ST-29 of the specification).
-pub(super) async fn label_values(
-    loaded: &Loaded,
-    request: LabelValuesRequest,
-    query: &Arc<QueryContext>,
-) -> Result<LabelsResponse> {
-    let policy = request.partial_response;
-    if request.label.is_empty() {
-        return Err(Error::invalid("label name parameter cannot be empty"));
-    }
-    let mut values = BTreeSet::new();
-    let name = request.label.as_str();
-    if request.without_replica_labels.contains(&request.label) {
-        return Ok(LabelsResponse::default());
-    }
-    let missing = if request.matchers.is_empty() {
-        for block in blocks_in(loaded, request.range) {
-            if let Some(value) = block.external_labels().get(name) {
-                values.insert(value.into_owned());
-                continue;
-            }
-            let in_index = |error: Error| error.in_file(block.index_object());
-            let visit = |entry: thanos_core::index::TableEntry<'_>| {
-                if !entry.value.is_empty() && !values.contains(entry.value) {
-                    values.insert(entry.value.to_owned());
-                }
-                Ok(ControlFlow::Continue(()))
-            };
-            let header = block.header().await?;
-            header
-                .postings_table()
-                .visit(name, visit)
-                .map_err(in_index)?;
-        }
-        loaded.missing(request.range, &[], Resolutions::All, policy)?
-    } else {
-        let visit = |labels: LabelsRef<'_>| {
-            if let Some(value) = labels.get(name)
-                && !values.contains(&*value)
-            {
-                values.insert(value.into_owned());
-            }
-        };
-        visit_series(
-            loaded,
-            request.matchers,
-            request.range,
-            policy,
-            query,
-            visit,
-        )
-        .await?
-    };
-    Ok(response(values, request.limit, missing))
-}
-
-/// The blocks with data in `range`; their labels count whatever the resolution.
-fn blocks_in(loaded: &Loaded, range: TimeRange) -> impl Iterator<Item = &Arc<GatewayBlock>> {
-    loaded
-        .blocks
-        .values()
-        .filter(move |block| block.time_range().overlaps(range))
-}
-
-/// Calls `visit` with the labels of every series that matches and has a chunk in `range`; returns what is missing.
-async fn visit_series(
-    loaded: &Loaded,
-    matchers: Vec<Matcher>,
+/// A request for label names or values.
+#[derive(Debug, Clone)]
+pub(super) struct LabelsQuery {
+    wanted: Arc<Wanted>,
     range: TimeRange,
+    matchers: Vec<Matcher>,
     partial_response: PartialResponse,
-    query: &Arc<QueryContext>,
-    mut visit: impl FnMut(LabelsRef<'_>),
-) -> Result<Vec<Missing>> {
-    let request = SeriesRequest {
-        matchers,
-        range,
-        partial_response,
-        skip_chunks: true,
-        ..Default::default()
-    };
-    let mut events = series(loaded, request, Resolutions::All, query)?;
-    let mut missing = Vec::new();
-    while let Some(event) = events.try_next().await? {
-        match event {
-            SeriesEvent::Batch(batch) => batch.iter().for_each(|series| visit(series.labels)),
-            SeriesEvent::Missing(more) => missing.push(more),
-            SeriesEvent::Warning(_) | SeriesEvent::Hints(_) => {}
-        }
-    }
-    Ok(missing)
+    /// 0 means all.
+    limit: u64,
 }
 
-fn response(values: BTreeSet<String>, limit: u64, missing: Vec<Missing>) -> LabelsResponse {
-    let limit = if limit == 0 {
-        usize::MAX
-    } else {
-        usize::try_from(limit).unwrap_or(usize::MAX)
+#[derive(Debug)]
+enum Wanted {
+    /// All names but those that are left out.
+    Names { without: Vec<String> },
+    /// The values of a label.
+    Values { label: String },
+}
+
+impl LabelsQuery {
+    pub(super) fn names(request: LabelNamesRequest, range: TimeRange) -> Self {
+        Self {
+            wanted: Arc::new(Wanted::Names {
+                without: request.without_replica_labels,
+            }),
+            range,
+            matchers: request.matchers,
+            partial_response: request.partial_response,
+            limit: request.limit,
+        }
+    }
+
+    /// Returns `None` when the label is one of those that are left out.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` without a label.
+    pub(super) fn values(request: LabelValuesRequest, range: TimeRange) -> Result<Option<Self>> {
+        if request.label.is_empty() {
+            return Err(Error::invalid("label name parameter cannot be empty"));
+        }
+        if request.without_replica_labels.contains(&request.label) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            wanted: Arc::new(Wanted::Values {
+                label: request.label,
+            }),
+            range,
+            matchers: request.matchers,
+            partial_response: request.partial_response,
+            limit: request.limit,
+        }))
+    }
+
+    fn call(&self) -> LabelCall {
+        match &*self.wanted {
+            Wanted::Names { .. } => LabelCall::Names,
+            Wanted::Values { .. } => LabelCall::Values,
+        }
+    }
+
+    /// Sorts the blocks that may know something by how they are asked.
+    fn select(&self, loaded: &Loaded, query: &QueryContext) -> Selected {
+        let mut selected = Selected::default();
+        for block in loaded.blocks.values() {
+            let external_labels = block.external_labels();
+            let is_wanted = !self.range.is_empty()
+                && block.time_range().overlaps(self.range)
+                && query.wants_block(block.id(), external_labels);
+            let rest = is_wanted.then(|| strip_matchers(&self.matchers, external_labels));
+            match rest.flatten() {
+                None => {}
+                Some(matchers) if matchers.is_empty() => selected.whole.push(Arc::clone(block)),
+                Some(matchers) => selected.walked.push(Walk {
+                    block: Arc::clone(block),
+                    matchers: self.narrowed(matchers, block),
+                }),
+            }
+        }
+        selected
+    }
+
+    /// Adds that the label must be there, where no other matcher says which series to read.
+    fn narrowed(&self, mut matchers: Vec<Matcher>, block: &GatewayBlock) -> Vec<Matcher> {
+        if let Wanted::Values { label } = &*self.wanted
+            && block.external_labels().get(label).is_none()
+            && matchers.iter().all(|matcher| matcher.matches(""))
+        {
+            matchers.extend(Matcher::new(MatchOp::NotEqual, label, ""));
+        }
+        matchers
+    }
+}
+
+/// The blocks that are asked.
+#[derive(Debug, Default)]
+struct Selected {
+    /// All of whose series match.
+    whole: Vec<Arc<GatewayBlock>>,
+    walked: Vec<Walk>,
+}
+
+/// A block of which some series match.
+#[derive(Debug)]
+struct Walk {
+    block: Arc<GatewayBlock>,
+    /// What is left for its own labels.
+    matchers: Vec<Matcher>,
+}
+
+/// Answers a request.
+pub(super) async fn labels(
+    loaded: &Loaded,
+    wanted: LabelsQuery,
+    query: &Arc<QueryContext>,
+    gate: &Gate,
+) -> Result<LabelsResponse> {
+    let policy = wanted.partial_response;
+    let mut missing = loaded.missing(wanted.range, &wanted.matchers, Resolutions::All, policy)?;
+    let Selected { whole, walked } = wanted.select(loaded, query);
+    let walked_ids = walked.iter().map(|walk| walk.block.id());
+    query.asks(whole.iter().map(|block| block.id()).chain(walked_ids));
+
+    let values = Values::new(wanted.limit, &query.budget)?;
+    let (mut values, failed) = from_headers(whole, &wanted, values).await?;
+    missing.extend(failed);
+    if !walked.is_empty() {
+        let _place = gate.enter().await?;
+        let (seen, failed) = from_series(walked, &wanted, query).await?;
+        missing.extend(failed);
+        values.merge(|merge| merge_all(merge, seen.iter()))?;
+    }
+    let hints = LabelsResponseHints {
+        queried_blocks: query.asked().iter().map(BlockId::to_string).collect(),
     };
     let mut completeness = Completeness::Complete;
     missing
         .into_iter()
         .for_each(|missing| completeness.add(missing));
-    LabelsResponse {
-        values: values.into_iter().take(limit).collect(),
+    Ok(LabelsResponse {
+        values: values.into_strings(),
         completeness,
+        hints: Some(hints.encode(wanted.call())),
         ..Default::default()
+    })
+}
+
+/// A block and its index-header, or why it cannot be had.
+type Opened = (Arc<GatewayBlock>, Result<Arc<IndexHeader>>);
+
+/// Adds what the blocks hold, all of whose series match; returns what is missing.
+async fn from_headers(
+    blocks: Vec<Arc<GatewayBlock>>,
+    wanted: &LabelsQuery,
+    mut values: Values,
+) -> Result<(Values, Vec<Missing>)> {
+    let Some(compute) = blocks.first().map(|block| block.compute().clone()) else {
+        return Ok((values, Vec::new()));
+    };
+    // The futures are collected first: a closure over references here would keep the call from being `Send`.
+    let opening: Vec<_> = blocks.into_iter().map(open).collect();
+    let mut opened = futures::stream::iter(opening)
+        .buffer_unordered(HEADERS_AT_ONCE)
+        .ready_chunks(HEADERS_PER_STEP);
+    let mut missing = Vec::new();
+    while let Some(blocks) = opened.next().await {
+        let (what, policy) = (Arc::clone(&wanted.wanted), wanted.partial_response);
+        let step = move || {
+            let mut missing = Vec::new();
+            for (block, header) in blocks {
+                let merged = header.and_then(|header| {
+                    let visit = |merge: &mut Merge<'_>| visit_header(&block, &header, &what, merge);
+                    values.merge(visit)?;
+                    values.merge(|merge| visit_external_labels(&block, &what, merge))
+                });
+                if let Err(error) = merged {
+                    missing.push(excuse(error, &block, policy)?);
+                }
+            }
+            Ok::<_, Error>((values, missing))
+        };
+        let (merged, failed) = compute.run(step).await??;
+        values = merged;
+        missing.extend(failed);
     }
+    Ok((values, missing))
+}
+
+async fn open(block: Arc<GatewayBlock>) -> Opened {
+    let header = block.header().await;
+    (block, header)
+}
+
+/// Hands over what the series of a block have; external labels are left out, because they win.
+fn visit_header(
+    block: &GatewayBlock,
+    header: &IndexHeader,
+    wanted: &Wanted,
+    merge: &mut Merge<'_>,
+) -> Result<()> {
+    let table = header.postings_table();
+    match wanted {
+        Wanted::Names { without } => {
+            let names = table
+                .label_names()
+                .filter(|name| !without.iter().any(|gone| gone == name));
+            merge_all(merge, names)
+        }
+        Wanted::Values { label } if block.external_labels().get(label).is_some() => Ok(()),
+        Wanted::Values { label } => {
+            let visited = table.visit(label, |entry| {
+                if entry.value.is_empty() {
+                    return Ok(std::ops::ControlFlow::Continue(()));
+                }
+                merge.push(entry.value)
+            });
+            visited.map_err(|error| match error.kind() {
+                ErrorKind::Corrupt => error.in_file(block.index_object()),
+                _ => error,
+            })
+        }
+    }
+}
+
+fn visit_external_labels(
+    block: &GatewayBlock,
+    wanted: &Wanted,
+    merge: &mut Merge<'_>,
+) -> Result<()> {
+    external_values(block, wanted)
+        .iter()
+        .try_for_each(|value| merge.push(value).map(drop))
+}
+
+/// Returns what the external labels of a block add to an answer.
+fn external_values(block: &GatewayBlock, wanted: &Wanted) -> BTreeSet<String> {
+    let labels = block.external_labels();
+    match wanted {
+        Wanted::Names { without } => {
+            let names = labels.iter().map(|(name, _)| name.into_owned());
+            names.filter(|name| !without.contains(name)).collect()
+        }
+        Wanted::Values { label } => {
+            let value = labels.get(label);
+            value.map(|value| value.into_owned()).into_iter().collect()
+        }
+    }
+}
+
+fn merge_all<'a>(merge: &mut Merge<'_>, values: impl Iterator<Item = &'a str>) -> Result<()> {
+    for value in values {
+        if merge.push(value)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Returns what the matching series of the blocks have, and what is missing.
+async fn from_series(
+    walks: Vec<Walk>,
+    wanted: &LabelsQuery,
+    query: &Arc<QueryContext>,
+) -> Result<(Seen, Vec<Missing>)> {
+    let seen = Arc::new(Mutex::new(Seen::new(wanted.limit, &query.budget)?));
+    let policy = wanted.partial_response;
+    let walking: Vec<_> = walks
+        .into_iter()
+        .map(|walk| {
+            let (wanted, query, seen) = (wanted.clone(), Arc::clone(query), Arc::clone(&seen));
+            async move {
+                let block = Arc::clone(&walk.block);
+                match walk_block(walk, wanted, query, &seen).await {
+                    Ok(()) => Ok(None),
+                    Err(error) => excuse(error, &block, policy).map(Some),
+                }
+            }
+        })
+        .collect();
+    let missing: Vec<Option<Missing>> = futures::stream::iter(walking)
+        .buffer_unordered(WALKS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let seen = Arc::into_inner(seen).expect("the walks are over and gone");
+    Ok((seen.into_inner(), missing.into_iter().flatten().collect()))
+}
+
+async fn walk_block(
+    walk: Walk,
+    wanted: LabelsQuery,
+    query: Arc<QueryContext>,
+    seen: &Mutex<Seen>,
+) -> Result<()> {
+    let Walk { block, matchers } = walk;
+    let external = external_values(&block, &wanted.wanted);
+    let header = block.header().await?;
+    let of_series = BlockQuery {
+        matchers,
+        range: wanted.range,
+        skip_chunks: true,
+        aggregates: Vec::new(),
+    };
+    let is_external = matches!(&*wanted.wanted, Wanted::Values { .. }) && !external.is_empty();
+    let mut series = block_series(block, header, of_series, query);
+    let mut is_first = true;
+    while let Some(event) = series.try_next().await? {
+        let SeriesEvent::Batch(batch) = event else {
+            continue;
+        };
+        let mut seen = seen.lock();
+        if std::mem::take(&mut is_first) {
+            external.iter().try_for_each(|value| seen.insert(value))?;
+        }
+        if is_external {
+            // One series that matches is enough to know that the value exists.
+            return Ok(());
+        }
+        insert_labels(&batch, &wanted.wanted, &mut seen)?;
+    }
+    Ok(())
+}
+
+fn insert_labels(batch: &SeriesBatch, wanted: &Wanted, seen: &mut Seen) -> Result<()> {
+    for series in batch.iter() {
+        match wanted {
+            Wanted::Names { without } => {
+                for (name, _) in series.labels.iter() {
+                    if !without.iter().any(|gone| **gone == *name) {
+                        seen.insert(&name)?;
+                    }
+                }
+            }
+            Wanted::Values { label } => {
+                if let Some(value) = series.labels.get(label) {
+                    seen.insert(&value)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Turns the failure of a block into a notice, where the request allows that; a limit that is hit concerns all of it.
+fn excuse(error: Error, block: &GatewayBlock, policy: PartialResponse) -> Result<Missing> {
+    if policy == PartialResponse::Abort || error.kind() == ErrorKind::LimitExceeded {
+        return Err(error);
+    }
+    Ok(Missing {
+        source: format!("block {}", block.id()),
+        reason: error.to_string(),
+    })
 }

@@ -14,8 +14,11 @@ mod entries;
 mod expanded;
 mod gate;
 mod header;
+mod hints;
+mod info;
 mod labels;
 mod limits;
+mod matchers;
 #[allow(dead_code, reason = "caches and lazy postings are yet to call it")]
 mod metrics;
 mod partition;
@@ -28,26 +31,33 @@ mod stream;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use bytes::Bytes;
 use parking_lot::RwLock;
 use thanos_core::Result;
 use thanos_core::budget::MemoryBudget;
+use thanos_core::labels::Matcher;
+use thanos_core::time::{Clock, SystemClock, TimeRange, TimeWindow};
+use thanos_storeapi::hints::{LabelCall, LabelsRequestHints, SeriesRequestHints};
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesEvent, SeriesRequest,
-    SeriesStream, Store, StoreInfo, TsdbInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
+    StoreInfo,
 };
 use thanos_storeapi::tenant::TenantId;
 
 use self::block::{FetchLimits, Shared};
-use self::gate::{Gate, Place};
+use self::gate::Gate;
 use self::header::Headers;
+use self::hints::{ResponseHints, concluded};
+use self::labels::LabelsQuery;
 pub use self::limits::RequestLimits;
+pub use self::matchers::{MatcherCache, MatcherCacheMetrics};
 pub use self::metrics::GatewayMetrics;
 use self::query::{Call, QueryContext, QueryLimits};
 use self::ranges::Reads;
@@ -72,6 +82,10 @@ pub struct GatewayOptions {
     pub fetch_concurrency: usize,
     /// Where index-headers are kept between runs; `None` keeps them in memory only.
     pub data_dir: Option<PathBuf>,
+    /// The time that is served (`--min-time`, `--max-time`): requests see no more, and `Info` tells no more.
+    pub time_window: TimeWindow,
+    /// What says how late it is.
+    pub clock: Arc<dyn Clock>,
     /// What requests may hold in memory.
     pub budget: MemoryBudget,
     /// What one request may hold of it, in bytes.
@@ -82,6 +96,8 @@ pub struct GatewayOptions {
     pub series_concurrency: usize,
     /// What one request may take.
     pub limits: RequestLimits,
+    /// Whether `Series` answers end with hints; `thanos store` sends none.
+    pub series_response_hints: bool,
     /// Where what happens is counted.
     pub metrics: GatewayMetrics,
     /// Where decoding and set operations are done.
@@ -98,11 +114,14 @@ impl Default for GatewayOptions {
             gap_bytes_max: 512 << 10,
             fetch_concurrency: 8,
             data_dir: None,
+            time_window: TimeWindow::ALL,
+            clock: Arc::new(SystemClock),
             budget: MemoryBudget::new("store memory", 2 << 30),
             request_memory_bytes: u64::MAX,
             chunk_pool_bytes: 2 << 30,
             series_concurrency: 20,
             limits: RequestLimits::default(),
+            series_response_hints: false,
             metrics: GatewayMetrics::default(),
             compute: Compute::per_core(),
             index_cache: None,
@@ -173,14 +192,45 @@ impl Gateway {
         }
     }
 
-    fn query(&self, call: Call, tenant: &TenantId, series_wanted: u64) -> Arc<QueryContext> {
+    fn query(
+        &self,
+        call: Call,
+        tenant: TenantId,
+        series_wanted: u64,
+        block_matchers: Vec<Matcher>,
+    ) -> Arc<QueryContext> {
         Arc::new(QueryContext::new(
             call,
-            tenant.clone(),
+            tenant,
             series_wanted,
+            block_matchers,
             &self.limits,
             &self.options.metrics,
         ))
+    }
+
+    fn labels_query(
+        &self,
+        call: LabelCall,
+        tenant: &TenantId,
+        hints: Option<&Bytes>,
+    ) -> Result<Arc<QueryContext>> {
+        let hints = hints.map(|hints| LabelsRequestHints::decode(hints, call));
+        let block_matchers = hints.transpose()?.unwrap_or_default().block_matchers;
+        Ok(self.query(Call::Labels, tenant.clone(), 0, block_matchers))
+    }
+
+    /// Returns the time that is served now (row ST-10 of the specification).
+    fn time_range(&self) -> TimeRange {
+        self.options.time_window.at(self.options.clock.now())
+    }
+
+    fn clamped(&self, range: TimeRange) -> TimeRange {
+        let served = self.time_range();
+        TimeRange {
+            min: range.min.max(served.min),
+            max: range.max.min(served.max),
+        }
     }
 
     fn loaded(&self) -> Arc<Loaded> {
@@ -199,73 +249,46 @@ impl fmt::Debug for Gateway {
 #[async_trait]
 impl Store for Gateway {
     async fn info(&self) -> Result<StoreInfo> {
-        let loaded = self.loaded();
-        let served = loaded.blocks.values().map(|block| TsdbInfo {
-            external_labels: block.external_labels().clone(),
-            range: block.announced_range(),
-        });
-        // Blocks that cannot be served count, so that a proxy asks and learns that they are missing.
-        let failed = loaded.failed.iter().map(|failed| failed.tsdb.clone());
-        let mut all: Vec<TsdbInfo> = served.chain(failed).collect();
-        all.sort_by(|a, b| {
-            a.external_labels
-                .cmp(&b.external_labels)
-                .then(a.range.min.cmp(&b.range.min))
-        });
-        let mut tsdbs: Vec<TsdbInfo> = Vec::new();
-        for tsdb in all {
-            match tsdbs.last_mut() {
-                // Adjacent and overlapping ranges are one database (row ST-31 of the specification).
-                Some(last)
-                    if last.external_labels == tsdb.external_labels
-                        && tsdb.range.min <= last.range.max =>
-                {
-                    last.range.max = last.range.max.max(tsdb.range.max);
-                }
-                _ => tsdbs.push(tsdb),
-            }
-        }
-        Ok(StoreInfo {
-            component: "store".to_owned(),
-            tsdbs,
-            supports_sharding: true,
-            supports_without_replica_labels: true,
-        })
+        let window = self.time_range();
+        Ok(info::info(&self.loaded(), window))
     }
 
-    async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
+    async fn series(&self, mut request: SeriesRequest) -> Result<SeriesStream> {
+        let place = self.gate.enter().await?;
         // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
         let resolutions = if request.skip_chunks {
             Resolutions::All
         } else {
             Resolutions::CoarsestUpTo(request.max_resolution_window_ms)
         };
-        let place = self.gate.enter().await?;
-        let query = self.query(Call::Series, &request.tenant, request.limit);
+        request.range = self.clamped(request.range);
+        let hints = request.hints.as_ref().map(SeriesRequestHints::decode);
+        let hints = hints.transpose()?.unwrap_or_default();
+        let response_hints = match self.options.series_response_hints {
+            false => ResponseHints::None,
+            true if hints.enable_query_stats => ResponseHints::BlocksAndStats,
+            true => ResponseHints::Blocks,
+        };
+        let (tenant, limit) = (request.tenant.clone(), request.limit);
+        let query = self.query(Call::Series, tenant, limit, hints.block_matchers);
         let series = select::series(&self.loaded(), request, resolutions, &query)?;
-        Ok(measured(series, query, place))
+        Ok(concluded(series, query, place, response_hints))
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
-        let query = self.query(Call::Labels, &request.tenant, 0);
-        labels::label_names(&self.loaded(), request, &query).await
+        let query = self.labels_query(LabelCall::Names, &request.tenant, request.hints.as_ref())?;
+        let range = self.clamped(request.range);
+        let wanted = LabelsQuery::names(request, range);
+        labels::labels(&self.loaded(), wanted, &query, &self.gate).await
     }
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
-        let query = self.query(Call::Labels, &request.tenant, 0);
-        labels::label_values(&self.loaded(), request, &query).await
-    }
-}
-
-/// Counts what leaves with `series`, and keeps the place behind the gate until they end.
-fn measured(series: SeriesStream, query: Arc<QueryContext>, place: Place) -> SeriesStream {
-    let measured = series.inspect(move |event| {
-        let _ = &place;
-        match event {
-            Ok(SeriesEvent::Batch(batch)) => query.leaves(batch),
-            Ok(SeriesEvent::Missing(_) | SeriesEvent::Warning(_) | SeriesEvent::Hints(_)) => {}
-            Err(error) => query.failed(error),
+        let query =
+            self.labels_query(LabelCall::Values, &request.tenant, request.hints.as_ref())?;
+        let range = self.clamped(request.range);
+        match LabelsQuery::values(request, range)? {
+            Some(wanted) => labels::labels(&self.loaded(), wanted, &query, &self.gate).await,
+            None => Ok(LabelsResponse::default()),
         }
-    });
-    Box::pin(measured)
+    }
 }

@@ -7,11 +7,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use thanos_core::block::BlockId;
 use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::query::{SeriesBatch, SeriesView};
 use thanos_core::{Error, ErrorKind, Result};
+use thanos_storeapi::hints::BLOCK_ID_LABEL;
 use thanos_storeapi::tenant::TenantId;
 
 use super::limits::{Limited, Limiter, RequestLimits};
@@ -157,7 +159,9 @@ pub(super) struct QueryContext {
     /// What it took until now.
     pub(super) stats: QueryStats,
     /// Blocks must match these, by their external labels and `__block_id`; none means all blocks.
-    pub(super) block_matchers: Vec<Matcher>,
+    block_matchers: Vec<Matcher>,
+    /// The blocks that are asked.
+    asked: Mutex<Vec<BlockId>>,
     call: Call,
     /// How many series it wants; 0 means all.
     series_wanted: u64,
@@ -171,11 +175,13 @@ pub(super) struct QueryContext {
 }
 
 impl QueryContext {
-    /// Returns the context of a new request for `series_wanted` series (0: all).
+    /// Returns the context of a new request for `series_wanted` series (0: all) of the blocks that match
+    /// `block_matchers`.
     pub(super) fn new(
         call: Call,
         tenant: TenantId,
         series_wanted: u64,
+        block_matchers: Vec<Matcher>,
         limits: &QueryLimits,
         metrics: &GatewayMetrics,
     ) -> Self {
@@ -183,7 +189,8 @@ impl QueryContext {
         Self {
             budget: limits.budget.child(name, limits.request_memory_bytes),
             stats: QueryStats::default(),
-            block_matchers: Vec::new(),
+            block_matchers,
+            asked: Mutex::default(),
             call,
             series_wanted,
             chunk_pool: limits.chunk_pool.clone(),
@@ -207,7 +214,14 @@ impl QueryContext {
             chunk_pool: MemoryBudget::unlimited(),
         };
         let metrics = GatewayMetrics::default();
-        Self::new(Call::Series, TenantId::default(), 0, &limits, &metrics)
+        Self::new(
+            Call::Series,
+            TenantId::default(),
+            0,
+            Vec::new(),
+            &limits,
+            &metrics,
+        )
     }
 
     /// Asks for `bytes` of the bucket, gaps included, before they are fetched.
@@ -317,9 +331,17 @@ impl QueryContext {
             })
     }
 
-    /// Notes that `count` blocks will be asked.
-    pub(super) fn blocks_queried(&self, count: u64) {
-        add(&self.stats.blocks_queried, count);
+    /// Notes which blocks will be asked.
+    pub(super) fn asks(&self, blocks: impl Iterator<Item = BlockId>) {
+        let mut asked = self.asked.lock();
+        asked.extend(blocks);
+        let count = asked.len() as u64;
+        self.stats.blocks_queried.store(count, Ordering::Relaxed);
+    }
+
+    /// Returns the blocks that are asked.
+    pub(super) fn asked(&self) -> Vec<BlockId> {
+        self.asked.lock().clone()
     }
 
     /// Notes that the postings of a block are known: the last one ends what Thanos calls getting all.
@@ -363,9 +385,15 @@ impl QueryContext {
         }
     }
 
-    /// Notes time spent on making one stream out of those of the blocks.
-    pub(super) fn merging_took(&self, took: Duration) {
-        add(&self.stats.merge_nanos, nanos(took));
+    /// Notes that the answer is complete, or that nobody wants more of it.
+    pub(super) fn ends(&self) {
+        let took = nanos(self.started.elapsed()).saturating_sub(get(&self.stats.get_all_nanos));
+        let relaxed = Ordering::Relaxed;
+        // Only the first end counts.
+        let _ = self
+            .stats
+            .merge_nanos
+            .compare_exchange(0, took.max(1), relaxed, relaxed);
     }
 
     /// Returns the metrics of the gateway.
@@ -379,11 +407,9 @@ impl QueryContext {
     }
 }
 
-/// The name under which the identity of a block is one of its labels.
-const BLOCK_ID_LABEL: &str = "__block_id";
-
 impl Drop for QueryContext {
     fn drop(&mut self) {
+        self.ends();
         if self.call == Call::Series {
             self.metrics.series_call(&self.stats, &self.tenant_label);
         }

@@ -103,7 +103,7 @@ pub(super) fn series(
     let shard = request.shard.as_ref().and_then(ShardFilter::new);
     let mut selected = select(loaded, &request.matchers, request.range, resolutions);
     selected.retain(|one| query.wants_block(one.block.id(), one.block.external_labels()));
-    query.blocks_queried(selected.len() as u64);
+    query.asks(selected.iter().map(|one| one.block.id()));
     let policy = request.partial_response;
     let missing = loaded.missing(request.range, &request.matchers, resolutions, policy)?;
     let mut sources = Vec::with_capacity(selected.len());

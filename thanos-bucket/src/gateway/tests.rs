@@ -1,3 +1,6 @@
+mod bucket_e2e;
+mod requests;
+
 use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
@@ -333,12 +336,10 @@ async fn damage_in_the_bucket_is_an_error_with_the_object() {
     );
 }
 
-/// A gateway over the blocks that `write` puts into a directory, copied into a bucket in memory.
-async fn gateway_of(write: impl FnOnce(&Path)) -> Arc<dyn Store> {
-    let dir = TempDir::new("gateway-suite");
-    write(dir.path());
+/// The blocks of a directory, copied into a bucket in memory.
+async fn in_memory(directory: &Path) -> Bucket {
     let bucket = Bucket::new(Arc::new(object_store::memory::InMemory::new()));
-    let files = crate::directory::open(dir.path()).unwrap();
+    let files = crate::directory::open(directory).unwrap();
     for block in files.top_directories().await.unwrap() {
         for (object, size) in files.objects_under(&block).await.unwrap() {
             bucket
@@ -347,6 +348,14 @@ async fn gateway_of(write: impl FnOnce(&Path)) -> Arc<dyn Store> {
                 .unwrap();
         }
     }
+    bucket
+}
+
+/// A gateway over the blocks that `write` puts into a directory, copied into a bucket in memory.
+async fn gateway_of(write: impl FnOnce(&Path)) -> Arc<dyn Store> {
+    let dir = TempDir::new("gateway-suite");
+    write(dir.path());
+    let bucket = in_memory(dir.path()).await;
     let gateway = Gateway::new(bucket, GatewayOptions::default());
     gateway.sync().await.unwrap();
     Arc::new(gateway)
