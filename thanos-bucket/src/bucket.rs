@@ -9,15 +9,19 @@ mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{
+    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+};
 use thanos_core::{Error, ErrorKind, Result};
 
+use crate::layers::{BucketMetrics, ExistsQuestion, ExpectMissing, Instrumented, RequestCounter};
+
+pub use crate::layers::RequestCounts;
 pub use object::{ObjectInfo, PutCondition, ReadOutcome, Version};
 
 /// A place in an object store that holds blocks.
@@ -40,44 +44,39 @@ pub use object::{ObjectInfo, PutCondition, ReadOutcome, Version};
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
-    counters: Arc<Counters>,
+    counter: RequestCounter,
+    missing: Missing,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    gets: AtomicU64,
-    heads: AtomicU64,
-    lists: AtomicU64,
-    puts: AtomicU64,
-    deletes: AtomicU64,
-    bytes_read: AtomicU64,
-}
-
-/// How many requests of each kind a bucket has made, and the bytes that came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RequestCounts {
-    /// Reads of objects or ranges.
-    pub gets: u64,
-    /// Questions for an object's size.
-    pub heads: u64,
-    /// Listings.
-    pub lists: u64,
-    /// Writes.
-    pub puts: u64,
-    /// Deletions.
-    pub deletes: u64,
-    /// Bytes received by reads.
-    pub bytes_read: u64,
+/// What a missing object means for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Failure,
+    Expected,
 }
 
 impl Bucket {
     /// Returns the bucket over all of `store`.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self::with_metrics(store, BucketMetrics::default(), "")
+    }
+
+    /// Returns the bucket over all of `store`, counted in `metrics` with `name` as the label `bucket`.
+    pub fn with_metrics(store: Arc<dyn ObjectStore>, metrics: BucketMetrics, name: &str) -> Self {
+        let store = Instrumented::new(store, &metrics, name);
         Self {
-            store,
+            counter: store.counter(),
+            store: Arc::new(store),
             prefix: Path::default(),
-            counters: Arc::default(),
+            missing: Missing::Failure,
         }
+    }
+
+    /// Returns the same bucket for reads of objects that may well be missing: that they are is no failure in the metrics.
+    #[must_use]
+    pub fn expecting_missing(mut self) -> Self {
+        self.missing = Missing::Expected;
+        self
     }
 
     /// Returns the same bucket with every name put under `prefix`.
@@ -109,6 +108,14 @@ impl Bucket {
         Ok(self.prefix.parts().chain(name.parts()).collect())
     }
 
+    fn get_options(&self) -> GetOptions {
+        let mut options = GetOptions::default();
+        if self.missing == Missing::Expected {
+            options.extensions.insert(ExpectMissing);
+        }
+        options
+    }
+
     /// Returns the whole object.
     ///
     /// # Errors
@@ -116,10 +123,9 @@ impl Bucket {
     /// `LimitExceeded` when it is larger than `bytes_max`, before it is read.
     pub async fn read(&self, object: &str, bytes_max: u64) -> Result<Bytes> {
         let path = self.path(object)?;
-        Counters::add(&self.counters.gets, 1);
         let answer = self
             .store
-            .get(&path)
+            .get_opts(&path, self.get_options())
             .await
             .map_err(|error| from_store(object, error))?;
         self.collect_answer(object, answer, bytes_max).await
@@ -138,12 +144,10 @@ impl Bucket {
             );
             return Err(Error::limit_exceeded(message).in_file(object));
         }
-        let bytes = answer
+        answer
             .bytes()
             .await
-            .map_err(|error| from_store(object, error))?;
-        Counters::add(&self.counters.bytes_read, bytes.len() as u64);
-        Ok(bytes)
+            .map_err(|error| from_store(object, error))
     }
 
     /// Returns exactly the bytes of `range`.
@@ -172,10 +176,9 @@ impl Bucket {
         }
         let path = self.path(object)?;
         let wanted = range.end - range.start;
-        Counters::add(&self.counters.gets, 1);
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.clone())),
-            ..GetOptions::default()
+            ..self.get_options()
         };
         let answer = match self.store.get_opts(&path, options).await {
             Ok(answer) => answer,
@@ -188,11 +191,9 @@ impl Bucket {
             );
             return Err(Error::unavailable(message).in_file(object));
         }
-        let bytes = collect(answer.into_stream(), wanted)
+        collect(answer.into_stream(), wanted)
             .await
-            .map_err(|error| from_store(object, error))?;
-        Counters::add(&self.counters.bytes_read, bytes.len() as u64);
-        Ok(bytes)
+            .map_err(|error| from_store(object, error))
     }
 
     /// Returns the error of a range read. Stores say in many ways that a range starts past the end of the object, which
@@ -208,7 +209,6 @@ impl Bucket {
         if error.kind() != ErrorKind::Unavailable {
             return error;
         }
-        Counters::add(&self.counters.heads, 1);
         match self.store.head(path).await {
             Ok(meta) if start >= meta.size => {
                 let message = format!("object ends after {} bytes", meta.size);
@@ -221,19 +221,32 @@ impl Bucket {
     /// Returns the size of the object in bytes.
     pub async fn size(&self, object: &str) -> Result<u64> {
         let path = self.path(object)?;
-        Counters::add(&self.counters.heads, 1);
-        Ok(self
-            .store
-            .head(&path)
-            .await
-            .map_err(|error| from_store(object, error))?
-            .size)
+        let options = GetOptions {
+            head: true,
+            ..self.get_options()
+        };
+        let answer = self.store.get_opts(&path, options).await;
+        Ok(answer.map_err(|error| from_store(object, error))?.meta.size)
+    }
+
+    /// Reports whether there is such an object.
+    pub async fn exists(&self, object: &str) -> Result<bool> {
+        let path = self.path(object)?;
+        let mut options = GetOptions {
+            head: true,
+            ..GetOptions::default()
+        };
+        options.extensions.insert(ExistsQuestion);
+        match self.store.get_opts(&path, options).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(from_store(object, error)),
+        }
     }
 
     /// Writes the object, replacing an older one.
     pub async fn put(&self, object: &str, data: Bytes) -> Result<()> {
         let path = self.path(object)?;
-        Counters::add(&self.counters.puts, 1);
         self.store
             .put(&path, data.into())
             .await
@@ -253,7 +266,6 @@ impl Bucket {
         condition: PutCondition,
     ) -> Result<Option<Version>> {
         let path = self.path(object)?;
-        Counters::add(&self.counters.puts, 1);
         let mode = match condition {
             PutCondition::Absent => PutMode::Create,
             PutCondition::Unchanged(version) => PutMode::Update(version.into()),
@@ -281,10 +293,9 @@ impl Bucket {
         bytes_max: u64,
     ) -> Result<ReadOutcome> {
         let path = self.path(object)?;
-        Counters::add(&self.counters.gets, 1);
         let options = GetOptions {
             if_none_match: known.and_then(|version| version.e_tag().map(str::to_owned)),
-            ..GetOptions::default()
+            ..self.get_options()
         };
         let answer = match self.store.get_opts(&path, options).await {
             Ok(answer) => answer,
@@ -299,7 +310,6 @@ impl Bucket {
     /// Removes the object; one that does not exist is no error.
     pub async fn delete(&self, object: &str) -> Result<()> {
         let path = self.path(object)?;
-        Counters::add(&self.counters.deletes, 1);
         match self.store.delete(&path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(from_store(object, error)),
@@ -309,24 +319,29 @@ impl Bucket {
     /// Returns all objects whose names come after `after` in byte order, in no promised order, at whatever depth; an
     /// empty `after` means all.
     pub fn objects_after(&self, after: &str) -> BoxStream<'static, Result<ObjectInfo>> {
-        Counters::add(&self.counters.lists, 1);
         let prefix = Some(&self.prefix).filter(|prefix| prefix.parts().next().is_some());
-        let listing = match self.path(after) {
+        let offset = match self.path(after) {
             Err(error) => return futures::stream::once(async { Err(error) }).boxed(),
-            Ok(_) if after.is_empty() => self.store.list(prefix),
-            Ok(offset) => self.store.list_with_offset(prefix, &offset),
+            Ok(_) if after.is_empty() => None,
+            Ok(offset) => Some(offset),
         };
+        let listing = match &offset {
+            None => self.store.list(prefix),
+            Some(offset) => self.store.list_with_offset(prefix, offset),
+        };
+        // Some servers do not know the parameter and list everything, and others begin with the offset itself.
+        let is_after =
+            move |meta: &ObjectMeta| offset.as_ref().is_none_or(|offset| meta.location > *offset);
         let depth = self.prefix.parts().count();
-        let object = move |meta| Ok(ObjectInfo::new(meta, depth));
         listing
+            .try_filter(move |meta| futures::future::ready(is_after(meta)))
+            .map_ok(move |meta| ObjectInfo::new(meta, depth))
             .map_err(|error| from_store("listing", error))
-            .and_then(move |meta| futures::future::ready(object(meta)))
             .boxed()
     }
 
     /// Returns the names of the directories at the top of the bucket.
     pub async fn top_directories(&self) -> Result<Vec<String>> {
-        Counters::add(&self.counters.lists, 1);
         let prefix = Some(&self.prefix).filter(|prefix| prefix.parts().next().is_some());
         let listing = self
             .store
@@ -343,7 +358,6 @@ impl Bucket {
     /// Returns the objects under `directory` with their sizes, sorted by name.
     pub async fn objects_under(&self, directory: &str) -> Result<Vec<(String, u64)>> {
         let path = self.path(directory)?;
-        Counters::add(&self.counters.lists, 1);
         let found: Vec<_> = self
             .store
             .list(Some(&path))
@@ -362,21 +376,7 @@ impl Bucket {
 
     /// Returns how many requests were made so far, through this bucket and its clones.
     pub fn requests(&self) -> RequestCounts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        RequestCounts {
-            gets: read(&self.counters.gets),
-            heads: read(&self.counters.heads),
-            lists: read(&self.counters.lists),
-            puts: read(&self.counters.puts),
-            deletes: read(&self.counters.deletes),
-            bytes_read: read(&self.counters.bytes_read),
-        }
-    }
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, more: u64) {
-        counter.fetch_add(more, Ordering::Relaxed);
+        self.counter.counts()
     }
 }
 
@@ -411,9 +411,11 @@ fn from_store(object: &str, error: object_store::Error) -> Error {
     use object_store::Error as Store;
     let kind = match &error {
         Store::NotFound { .. } => ErrorKind::NotFound,
-        Store::InvalidPath { .. } | Store::NotSupported { .. } | Store::PermissionDenied { .. } => {
-            ErrorKind::Invalid
-        }
+        Store::InvalidPath { .. }
+        | Store::NotImplemented { .. }
+        | Store::NotSupported { .. }
+        | Store::PermissionDenied { .. }
+        | Store::Unauthenticated { .. } => ErrorKind::Invalid,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, error.to_string())

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use thanos_core::{Error, Result};
 
@@ -14,11 +15,16 @@ use crate::Bucket;
 ///
 /// `NotFound` when it does not exist.
 pub fn open(directory: impl AsRef<Path>) -> Result<Bucket> {
+    store(directory).map(Bucket::new)
+}
+
+/// Returns `directory` as an object store.
+pub(crate) fn store(directory: impl AsRef<Path>) -> Result<Arc<dyn ObjectStore>> {
     let directory = directory.as_ref();
     let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| {
         Error::not_found(format!("cannot open the bucket directory: {error}"))
             .in_file(directory.display().to_string())
             .with_source(error)
     })?;
-    Ok(Bucket::new(Arc::new(store)))
+    Ok(Arc::new(store))
 }

@@ -21,6 +21,9 @@ pub mod fetch;
 pub mod gateway;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "cloud")]
+mod http_client;
+pub mod layers;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 

@@ -6,11 +6,49 @@
 //!   directory: /var/thanos
 //! prefix: tenant-a
 //! ```
+//!
+//! | `type` | how it is spoken |
+//! |---|---|
+//! | `S3` | natively |
+//! | `COS`, `ALIYUNOSS`, `OBS`, `BOS` | through the S3-compatible endpoint of that cloud |
+//! | `GCS`, `AZURE` | natively |
+//! | `FILESYSTEM`, `MEMORY` | in this process |
+//! | `OCI`, `SWIFT`, `HDFS` | an error that says what to do instead |
+//!
+//! Unknown fields are refused, and so is every setting that this client cannot honour: none is ignored silently. Fields
+//! that have no effect because of how this client works say so at their definition.
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "s3")]
+mod compatible;
+#[cfg(feature = "s3")]
+mod credentials;
+#[cfg(feature = "gcs")]
+mod gcs;
+mod http;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use thanos_core::{Error, Result};
 
 use crate::Bucket;
+use crate::layers::{BucketMetrics, Hedged, HedgingOptions};
+use yaml::text;
+
+pub use http::{HttpConfig, TlsConfig};
+
+/// Where settings that are not in the YAML come from: the environment of the process, or a table in tests.
+#[cfg(feature = "cloud")]
+type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A parsed bucket configuration.
 ///
@@ -24,132 +62,227 @@ use crate::Bucket;
 /// # let _ = bucket;
 /// # Ok::<(), thanos_core::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BucketConfig {
-    /// The provider: `FILESYSTEM`, `MEMORY`.
-    #[serde(rename = "type")]
-    provider: String,
-    #[serde(default)]
-    config: ProviderConfig,
-    /// Put before every object name.
-    #[serde(default)]
+    provider: Provider,
     prefix: String,
+    hedging: HedgingOptions,
 }
 
+#[derive(Debug, Clone, PartialEq)]
+enum Provider {
+    #[cfg(feature = "azure")]
+    Azure(Box<azure::AzureConfig>),
+    #[cfg(feature = "filesystem")]
+    Filesystem(FilesystemConfig),
+    #[cfg(feature = "gcs")]
+    Gcs(Box<gcs::GcsConfig>),
+    Memory,
+    #[cfg(feature = "s3")]
+    S3(Box<s3::S3Config>),
+    #[cfg(feature = "s3")]
+    Compatible(Box<compatible::CompatibleConfig>),
+}
+
+/// What is the same for all providers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    #[serde(rename = "type", deserialize_with = "text")]
+    provider: String,
+    #[serde(default, rename = "config")]
+    _config: IgnoredAny,
+    #[serde(default, deserialize_with = "text")]
+    prefix: String,
+    #[serde(default)]
+    hedging_config: HedgingOptions,
+}
+
+/// The settings of one kind of provider; the rest was read before.
+#[derive(Debug, Deserialize)]
+#[serde(bound = "C: Deserialize<'de> + Default")]
+struct Body<C> {
+    #[serde(default, deserialize_with = "or_default")]
+    config: C,
+}
+
+#[cfg(feature = "filesystem")]
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-struct ProviderConfig {
-    directory: Option<String>,
+#[serde(default, deny_unknown_fields)]
+struct FilesystemConfig {
+    #[serde(deserialize_with = "text")]
+    directory: String,
 }
 
-/// Provider types of Thanos that this build does not speak.
-const KNOWN_ELSEWHERE: [&str; 10] = [
-    "S3",
-    "GCS",
-    "AZURE",
-    "SWIFT",
-    "COS",
-    "ALIYUNOSS",
-    "BOS",
-    "OCI",
-    "OBS",
-    "HDFS",
-];
+/// An in-memory bucket has nothing to set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MemoryConfig {}
 
 impl BucketConfig {
     /// Returns the configuration written in `yaml`.
     ///
     /// # Errors
     ///
-    /// `Invalid` with the place of the problem in the text.
+    /// `Invalid` with the place of the problem in the text, for an unknown provider or field, for settings that
+    /// contradict each other, and for what this build or this client cannot do. Values are never shown.
     pub fn from_yaml(yaml: &str) -> Result<Self> {
-        // A snippet of the text around the problem could show the secrets beside it.
-        let options = serde_saphyr::options! { with_snippet: false };
-        serde_saphyr::from_str_with_options(yaml, options).map_err(|error| {
-            Error::invalid(format!("bucket configuration: {error}")).with_source(error)
+        let head: Head = yaml::parse(yaml)?;
+        head.hedging_config.validate()?;
+        Ok(Self {
+            provider: Provider::parse(&head.provider, yaml)?,
+            prefix: head.prefix,
+            hedging: head.hedging_config,
         })
     }
 
-    /// Opens the bucket.
+    /// Opens the bucket. Its metrics are seen by nobody: see [`BucketConfig::open_with`].
     ///
     /// # Errors
     ///
-    /// `Invalid` for an unknown or unsupported provider or a missing setting, `NotFound` for a missing directory.
+    /// `Invalid` for settings that the provider's client refuses, `NotFound` for a missing directory or file.
     pub fn open(&self) -> Result<Bucket> {
-        let bucket = match self.provider.to_uppercase().as_str() {
-            "FILESYSTEM" => self.open_directory()?,
-            "MEMORY" => Bucket::new(std::sync::Arc::new(object_store::memory::InMemory::new())),
-            known if KNOWN_ELSEWHERE.contains(&known) => {
-                return Err(Error::invalid(format!(
-                    "bucket configuration: provider {known} is not supported by this build; supported: FILESYSTEM, MEMORY"
-                )));
-            }
-            other => {
-                return Err(Error::invalid(format!(
-                    "bucket with type {other} is not supported"
-                )));
-            }
-        };
+        self.open_with(BucketMetrics::default())
+    }
+
+    /// Opens the bucket and counts in `metrics` what is done with it.
+    ///
+    /// # Errors
+    ///
+    /// Like [`BucketConfig::open`].
+    pub fn open_with(&self, metrics: BucketMetrics) -> Result<Bucket> {
+        let mut bucket = Bucket::with_metrics(self.object_store()?, metrics, self.name());
+        if self.hedging.enabled {
+            let options = self.hedging;
+            bucket = bucket.layered(|store| Arc::new(Hedged::new(store, options)));
+        }
         bucket.with_prefix(&self.prefix)
     }
 
-    #[cfg(feature = "filesystem")]
-    fn open_directory(&self) -> Result<Bucket> {
-        let directory = self
-            .config
-            .directory
-            .as_deref()
-            .filter(|directory| !directory.is_empty())
-            .ok_or_else(|| Error::invalid("missing directory for filesystem bucket"))?;
-        crate::directory::open(directory)
+    /// Returns the provider's client without the layers above it: no prefix, no metrics, no hedging.
+    ///
+    /// # Errors
+    ///
+    /// Like [`BucketConfig::open`].
+    pub fn object_store(&self) -> Result<Arc<dyn ObjectStore>> {
+        #[cfg(feature = "cloud")]
+        let environment: Environment<'_> = &|name| std::env::var(name).ok();
+        match &self.provider {
+            #[cfg(feature = "azure")]
+            Provider::Azure(config) => config.open(environment),
+            #[cfg(feature = "filesystem")]
+            Provider::Filesystem(config) => crate::directory::store(&config.directory),
+            #[cfg(feature = "gcs")]
+            Provider::Gcs(config) => config.open(environment),
+            Provider::Memory => Ok(Arc::new(object_store::memory::InMemory::new())),
+            #[cfg(feature = "s3")]
+            Provider::S3(config) => config.open(environment),
+            #[cfg(feature = "s3")]
+            Provider::Compatible(config) => config.open(),
+        }
     }
 
-    #[cfg(not(feature = "filesystem"))]
-    fn open_directory(&self) -> Result<Bucket> {
-        Err(Error::invalid(
-            "this build has no filesystem bucket: feature `filesystem` is off",
-        ))
+    /// Returns the name of the bucket, which is the label `bucket` of its metrics: the bucket or container of a cloud,
+    /// the directory of a file system.
+    pub fn name(&self) -> &str {
+        match &self.provider {
+            #[cfg(feature = "azure")]
+            Provider::Azure(config) => &config.container,
+            #[cfg(feature = "filesystem")]
+            Provider::Filesystem(config) => &config.directory,
+            #[cfg(feature = "gcs")]
+            Provider::Gcs(config) => &config.bucket,
+            Provider::Memory => "memory",
+            #[cfg(feature = "s3")]
+            Provider::S3(config) => &config.bucket,
+            #[cfg(feature = "s3")]
+            Provider::Compatible(config) => config.name(),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error_of(yaml: &str) -> String {
-        BucketConfig::from_yaml(yaml)
-            .and_then(|config| config.open())
-            .unwrap_err()
-            .to_string()
+impl Provider {
+    fn parse(name: &str, yaml: &str) -> Result<Self> {
+        match name.to_uppercase().as_str() {
+            #[cfg(feature = "azure")]
+            "AZURE" => azure::AzureConfig::parse(yaml).map(|config| Self::Azure(Box::new(config))),
+            #[cfg(feature = "filesystem")]
+            "FILESYSTEM" => FilesystemConfig::parse(yaml).map(Self::Filesystem),
+            #[cfg(feature = "gcs")]
+            "GCS" => gcs::GcsConfig::parse(yaml).map(|config| Self::Gcs(Box::new(config))),
+            "MEMORY" => body::<MemoryConfig>(yaml).map(|MemoryConfig {}| Self::Memory),
+            #[cfg(feature = "s3")]
+            "S3" => s3::S3Config::parse(yaml).map(|config| Self::S3(Box::new(config))),
+            #[cfg(feature = "s3")]
+            known @ ("COS" | "ALIYUNOSS" | "OBS" | "BOS") => {
+                compatible::CompatibleConfig::parse(known, yaml)
+                    .map(|config| Self::Compatible(Box::new(config)))
+            }
+            #[cfg(not(feature = "azure"))]
+            "AZURE" => Err(feature_off("AZURE", "azure")),
+            #[cfg(not(feature = "filesystem"))]
+            "FILESYSTEM" => Err(feature_off("FILESYSTEM", "filesystem")),
+            #[cfg(not(feature = "gcs"))]
+            "GCS" => Err(feature_off("GCS", "gcs")),
+            #[cfg(not(feature = "s3"))]
+            known @ ("S3" | "COS" | "ALIYUNOSS" | "OBS" | "BOS") => Err(feature_off(known, "s3")),
+            "OCI" => Err(Error::invalid(
+                "buckets of type OCI are not supported: their requests are signed with keys that only Oracle's own API \
+                 takes; make a customer secret key and use type S3 with the endpoint \
+                 <namespace>.compat.objectstorage.<region>.oraclecloud.com",
+            )),
+            "SWIFT" => Err(Error::invalid(
+                "buckets of type SWIFT are not supported: there is no client for the protocol of OpenStack Swift; \
+                 where the cloud has an S3 endpoint (s3api), use type S3",
+            )),
+            "HDFS" => Err(Error::invalid(
+                "buckets of type HDFS are not supported: HDFS is no object storage",
+            )),
+            _ => Err(Error::invalid(format!(
+                "bucket with type {name} is not supported"
+            ))),
+        }
     }
+}
 
-    #[test]
-    fn each_mistake_has_its_message() {
-        assert!(error_of("type: FILESYSTEM\nconfig: {}\n").contains("missing directory"));
-        assert!(error_of("type: S3\nconfig: {bucket: x}\n").contains("S3 is not supported"));
-        assert!(error_of("type: FLOPPY\n").contains("bucket with type FLOPPY is not supported"));
-        assert!(error_of("type: MEMORY\nprefx: a\n").contains("prefx"));
-        assert!(
-            error_of("type: FILESYSTEM\nconfig: {directory: /no/such/place}\n")
-                .contains("/no/such/place")
-        );
+#[cfg(feature = "filesystem")]
+impl FilesystemConfig {
+    fn parse(yaml: &str) -> Result<Self> {
+        let config: Self = body(yaml)?;
+        if config.directory.is_empty() {
+            return Err(Error::invalid("missing directory for filesystem bucket"));
+        }
+        Ok(config)
     }
+}
 
-    #[test]
-    fn errors_do_not_show_the_text_around_the_problem() {
-        let error = error_of("type: S3\nconfig:\n  secret_key: canary\nprefx: a\n");
-        assert!(!error.contains("canary"), "{error}");
-        assert!(error.contains("prefx"), "{error}");
-    }
+/// Reads the `config` of `yaml`, whose other fields have been read.
+fn body<C: serde::de::DeserializeOwned + Default>(yaml: &str) -> Result<C> {
+    yaml::parse::<Body<C>>(yaml).map(|body| body.config)
+}
 
-    #[test]
-    fn provider_names_are_case_insensitive() {
-        assert!(
-            BucketConfig::from_yaml("type: memory")
-                .unwrap()
-                .open()
-                .is_ok()
-        );
-    }
+fn or_default<'de, D, C>(deserializer: D) -> Result<C, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    C: Deserialize<'de> + Default,
+{
+    Ok(Option::<C>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(not(all(
+    feature = "azure",
+    feature = "filesystem",
+    feature = "gcs",
+    feature = "s3"
+)))]
+fn feature_off(provider: &str, feature: &str) -> Error {
+    Error::invalid(format!(
+        "this build has no {provider} buckets: feature `{feature}` of thanos-bucket is off"
+    ))
+}
+
+/// Returns the error of a provider's client, which can hold parts of the configuration, without its sources.
+#[cfg(feature = "cloud")]
+fn client_error(provider: &str, error: &object_store::Error) -> Error {
+    Error::invalid(format!("create {provider} client: {error}"))
 }
