@@ -198,8 +198,20 @@ fn s3_router(root: &Path) -> axum::Router {
 }
 
 async fn answer(service: S3Service, request: axum::extract::Request) -> axum::response::Response {
+    use axum::http::header::{ETAG, IF_NONE_MATCH};
+    // The service knows conditions of writes alone; this is that of reads.
+    let known = request.headers().get(IF_NONE_MATCH).cloned();
+    let is_read = request.method() == axum::http::Method::GET;
     let request = request.map(s3s::Body::http_body_unsync);
     match service.call(request).await {
+        Ok(response)
+            if is_read && known.is_some() && response.headers().get(ETAG) == known.as_ref() =>
+        {
+            let mut unchanged = axum::response::Response::default();
+            *unchanged.status_mut() = axum::http::StatusCode::NOT_MODIFIED;
+            unchanged.headers_mut().extend(known.map(|tag| (ETAG, tag)));
+            unchanged
+        }
         Ok(response) => response.map(axum::body::Body::new),
         Err(error) => {
             let mut response = axum::response::Response::new(format!("{error:?}").into());
