@@ -174,7 +174,7 @@ fn is_within(cost: (usize, usize, u64), bound: (usize, usize, u64)) -> bool {
     cost.0 <= bound.0 && cost.1 <= bound.1 && cost.2 <= bound.2
 }
 
-/// ST-18 to ST-24: cold and warm, one block.
+/// ST-01, ST-19: range reads only, as few and as short as the gaps between them allow.
 #[tokio::test(start_paused = true)]
 async fn a_request_costs_few_round_trips_and_little_more_than_its_bytes() {
     let data = wide();

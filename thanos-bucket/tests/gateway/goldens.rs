@@ -169,7 +169,7 @@ fn request(range: (i64, i64), matchers: Vec<Matcher>) -> SeriesRequest {
 
 const BENCH_TIME: (i64, i64) = (1_793_491_200_000, 1_793_498_400_000);
 
-/// ST-09, ST-16, ST-27: one block.
+/// ST-01, ST-16: one block.
 #[tokio::test]
 async fn series_of_one_block_are_those_of_thanos() {
     let dir = uploaded(&BENCH);

@@ -182,7 +182,7 @@ fn wide_matchers() -> Vec<Matcher> {
     (0..64).map(matcher).collect()
 }
 
-/// Pain 7, pain 10: no single request and no crowd of them takes more than the budget.
+/// Pain 1: no single request and no crowd of them takes more than the budget.
 #[test]
 fn hostile_requests_stay_within_the_budget() {
     let _alone = ALONE.blocking_lock();

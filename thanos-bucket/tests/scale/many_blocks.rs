@@ -75,7 +75,7 @@ async fn timed_sync(gateway: &Gateway, store: &LatencyStore, what: &str) -> (Tra
     (trace, cpu)
 }
 
-/// Pain 1: ready in a minute without any state, little memory when idle, and a sync that finds nothing new costs next
+/// Pains 1, 7 and 10: ready in a minute without any state, little memory when idle, and a sync that finds nothing new costs next
 /// to nothing.
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_blocks_are_served_soon_and_held_in_little_memory() {

@@ -58,7 +58,7 @@ fn schedules(ci: u64, long: u64) -> u64 {
     }
 }
 
-/// E-84 to E-92: no answer is wrong or silently partial, whatever the network does.
+/// No answer is wrong or silently partial, whatever the network does.
 #[test]
 fn answers_under_faults_are_right_or_say_what_they_lack() {
     let report = run_schedules(Mode::Network, schedules(1000, 10_000));
