@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::join_all;
-use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use thanos_bucket::Bucket;
+use thanos_bucket::cache::{
+    CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache, InMemoryMetrics,
+    InMemoryOptions, IndexCache,
+};
 use thanos_bucket::gateway::{Gateway, GatewayOptions};
 use thanos_bucket::testkit::{FaultPlan, FaultyStore, LatencyModel, LatencyStore, StoreFault};
 use thanos_core::budget::MemoryBudget;
@@ -143,6 +147,36 @@ pub(crate) fn run(model: &Model, mode: Mode, seed: u64) -> Report {
         .expect("no call hangs")
 }
 
+/// Large enough for all, or so small that items come and go.
+fn index_cache(random: &mut TestRandom) -> IndexCache {
+    let bytes_max = [1 << 20, 20_000][below(random, 2)];
+    let options = InMemoryOptions {
+        bytes_max,
+        item_bytes_max: bytes_max / 2,
+    };
+    IndexCache::in_memory(options).unwrap()
+}
+
+/// A cache of chunks alone: one of listings and of metadata may tell of the past, by its settings.
+fn caching_store(store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    let backend = InMemoryCache::new(InMemoryOptions::default(), InMemoryMetrics::default());
+    let options = CachingStoreOptions {
+        subrange_bytes: 1000,
+        iter_ttl: Duration::ZERO,
+        exists_ttl: Duration::ZERO,
+        absent_ttl: Duration::ZERO,
+        content_ttl: Duration::ZERO,
+        ..CachingStoreOptions::default()
+    };
+    let metrics = CachingStoreMetrics::default();
+    Arc::new(CachingStore::new(
+        store,
+        Arc::new(backend.unwrap()),
+        options,
+        metrics,
+    ))
+}
+
 struct Schedule<'a> {
     model: &'a Model,
     mode: Mode,
@@ -176,15 +210,22 @@ impl<'a> Schedule<'a> {
             1 << 30
         };
         let budget = MemoryBudget::new("store memory", budget_bytes);
+        // Caches keep what they read before a checksum is looked at: a wrong bit stays as long as they keep it.
+        let keeps = mode == Mode::Network;
         let data_dir = chance(&mut random, 10).then(|| TempDir::new("fault-headers"));
         let options = GatewayOptions {
             data_dir: data_dir.as_ref().map(|dir| dir.path().to_owned()),
             budget: budget.clone(),
             gap_bytes_max: [0, 1000, 512 << 10][below(&mut random, 3)],
             fetch_concurrency: 1 + below(&mut random, 8),
+            index_cache: (keeps && chance(&mut random, 50)).then(|| index_cache(&mut random)),
             ..GatewayOptions::default()
         };
-        let gateway = Gateway::new(Bucket::new(latency.clone()), options);
+        let mut bucket = Bucket::new(latency.clone());
+        if keeps && chance(&mut random, 30) {
+            bucket = bucket.layered(caching_store);
+        }
+        let gateway = Gateway::new(bucket, options);
         Self {
             model,
             mode,
