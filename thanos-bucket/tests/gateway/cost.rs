@@ -8,6 +8,10 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
+use thanos_bucket::cache::{
+    CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache, InMemoryMetrics,
+    InMemoryOptions, IndexCache,
+};
 use thanos_bucket::gateway::{Gateway, GatewayOptions};
 use thanos_bucket::testkit::{
     BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, Trace, block_id,
@@ -94,8 +98,18 @@ fn header_bytes(data: &BlockData) -> u64 {
     source.header_len()
 }
 
+/// Whether what is read is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caches {
+    None,
+    IndexAndChunks,
+}
+
 /// A gateway over a bucket in which each request takes 20 ms.
-async fn gateway_over(blocks: &[(&BlockData, BlockSpec)]) -> (Arc<LatencyStore>, Gateway) {
+async fn gateway_over(
+    blocks: &[(&BlockData, BlockSpec)],
+    caches: Caches,
+) -> (Arc<LatencyStore>, Gateway) {
     let memory = Arc::new(InMemory::new());
     let bucket = Bucket::new(memory.clone());
     for (data, spec) in blocks {
@@ -103,7 +117,23 @@ async fn gateway_over(blocks: &[(&BlockData, BlockSpec)]) -> (Arc<LatencyStore>,
     }
     let model = LatencyModel::of_requests(Duration::from_millis(20));
     let store = Arc::new(LatencyStore::new(memory, model));
-    let gateway = Gateway::new(Bucket::new(store.clone()), GatewayOptions::default());
+    let mut bucket = Bucket::new(store.clone());
+    let mut options = GatewayOptions::default();
+    if caches == Caches::IndexAndChunks {
+        bucket = bucket.layered(|store| {
+            let (options, metrics) = (InMemoryOptions::default(), InMemoryMetrics::default());
+            let backend = Arc::new(InMemoryCache::new(options, metrics).unwrap());
+            let options = CachingStoreOptions::default();
+            Arc::new(CachingStore::new(
+                store,
+                backend,
+                options,
+                CachingStoreMetrics::default(),
+            ))
+        });
+        options.index_cache = Some(IndexCache::in_memory(InMemoryOptions::default()).unwrap());
+    }
+    let gateway = Gateway::new(bucket, options);
     let report = gateway.sync().await.unwrap();
     assert_eq!(report.loaded, blocks.len());
     store.take_trace();
@@ -142,9 +172,9 @@ fn spec(number: u32) -> BlockSpec {
 struct Bound {
     shape: &'static str,
     /// Round trips up to the first series, round trips, and bytes in percent of the needed ones. The header counts as
-    /// needed when it is not there yet.
+    /// needed when it is not there yet. `again` is the second request without any cache.
     cold: (usize, usize, u64),
-    warm: (usize, usize, u64),
+    again: (usize, usize, u64),
 }
 
 const BOUNDS: [Bound; 4] = [
@@ -154,8 +184,12 @@ const BOUNDS: [Bound; 4] = [
     bound("everything", (3, 61, 101), (3, 61, 101)),
 ];
 
-const fn bound(shape: &'static str, cold: (usize, usize, u64), warm: (usize, usize, u64)) -> Bound {
-    Bound { shape, cold, warm }
+const fn bound(
+    shape: &'static str,
+    cold: (usize, usize, u64),
+    again: (usize, usize, u64),
+) -> Bound {
+    Bound { shape, cold, again }
 }
 
 /// Prints what a request cost and returns it as a bound has it.
@@ -181,7 +215,7 @@ async fn a_request_costs_few_round_trips_and_little_more_than_its_bytes() {
     let mut over = Vec::new();
     for ((shape, matchers), bound) in shapes(&data).into_iter().zip(&BOUNDS) {
         assert_eq!(shape, bound.shape);
-        let (store, gateway) = gateway_over(&[(&data, spec(1))]).await;
+        let (store, gateway) = gateway_over(&[(&data, spec(1))], Caches::None).await;
         let needed = needed_bytes(&data, &matchers);
         let (series, first) = ask(&store, &gateway, &matchers).await;
         println!("{shape}: {series} series");
@@ -189,12 +223,39 @@ async fn a_request_costs_few_round_trips_and_little_more_than_its_bytes() {
         let cold = report("  cold", first, &store.take_trace(), with_header);
         let (again, first) = ask(&store, &gateway, &matchers).await;
         assert_eq!(again, series);
-        let warm = report("  warm", first, &store.take_trace(), needed);
-        if !is_within(cold, bound.cold) || !is_within(warm, bound.warm) {
-            over.push(format!("{shape}: cold {cold:?}, warm {warm:?}"));
+        let without = report(
+            "  again, without caches",
+            first,
+            &store.take_trace(),
+            needed,
+        );
+        if !is_within(cold, bound.cold) || !is_within(without, bound.again) {
+            over.push(format!("{shape}: cold {cold:?}, again {without:?}"));
         }
     }
     assert!(over.is_empty(), "{over:#?}");
+}
+
+/// ST-24, ST-25: what was read once is not read again.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_asked_before_costs_nothing() {
+    let data = wide();
+    for (shape, matchers) in shapes(&data) {
+        let (store, gateway) = gateway_over(&[(&data, spec(1))], Caches::IndexAndChunks).await;
+        let (series, first) = ask(&store, &gateway, &matchers).await;
+        report(
+            shape,
+            first,
+            &store.take_trace(),
+            needed_bytes(&data, &matchers),
+        );
+        assert_eq!(
+            ask(&store, &gateway, &matchers).await,
+            (series, 0),
+            "{shape}"
+        );
+        assert_eq!(store.take_trace(), Trace::default(), "{shape}");
+    }
 }
 
 /// Blocks that cannot have the answer cost nothing, however many there are.
@@ -207,7 +268,7 @@ async fn pruned_blocks_cost_no_request() {
     };
     let data = BlockData::wide(&small).unwrap();
     let blocks: Vec<_> = (0..1000).map(|number| (&data, spec(number))).collect();
-    let (store, gateway) = gateway_over(&blocks).await;
+    let (store, gateway) = gateway_over(&blocks, Caches::None).await;
     let matchers = [all(), Matcher::equal("cluster_id", "500")];
     let (series, first) = ask(&store, &gateway, &matchers).await;
     assert_eq!(series, 200);
