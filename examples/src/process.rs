@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use thanos_core::{Error, Result};
+use thanos_storeapi::matchers::{MatcherSource, NewMatchers};
 use thanos_storeapi::server::{Readiness, ServerSettings, StoreServer};
 use thanos_storeapi::store::Store;
 use tokio::task::JoinSet;
@@ -67,12 +68,27 @@ impl Process {
     ///
     /// When the address cannot be opened.
     pub async fn serve_store(&mut self, flags: &GrpcFlags, store: Arc<dyn Store>) -> Result<()> {
+        self.serve_store_with(flags, store, Arc::new(NewMatchers))
+            .await
+    }
+
+    /// Starts to answer gRPC for `store`, whose requests get their matchers from `matchers`.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be opened.
+    pub async fn serve_store_with(
+        &mut self,
+        flags: &GrpcFlags,
+        store: Arc<dyn Store>,
+        matchers: Arc<dyn MatcherSource>,
+    ) -> Result<()> {
         let settings = ServerSettings {
             grace_period: flags.grace_period,
             connection_age_max: flags.connection_age_max,
             ..ServerSettings::default()
         };
-        let server = StoreServer::new(store, settings.clone());
+        let server = StoreServer::new(store, settings.clone()).with_matchers(matchers);
         self.readiness.push(server.readiness());
         let (listener, address) = grpc::listen(&flags.address)?;
         tracing::info!(%address, "listening for serving gRPC");

@@ -10,8 +10,10 @@ use thanos_bucket::fetch::FetchOptions;
 use thanos_bucket::gateway::{GatewayMetrics, GatewayOptions, RequestLimits};
 use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
 use thanos_core::budget::MemoryBudget;
+use thanos_core::time::{Clock, SystemClock, TimeBound, TimeWindow};
 use thanos_core::{Error, Result};
 
+use super::caches::{CacheFlags, Caches};
 use crate::flags::{BucketFlags, GrpcFlags, HttpFlags, bytes, duration};
 
 /// Flags of `thanos store`.
@@ -27,6 +29,8 @@ pub struct StoreFlags {
     pub(super) sync: SyncFlags,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    caches: CacheFlags,
     #[command(flatten)]
     web: WebFlags,
     /// Directory for what is kept between runs (index-headers and meta.json). It can be removed while the process is
@@ -50,6 +54,22 @@ pub(super) struct SyncFlags {
     /// How many meta.json are read at once.
     #[arg(long, value_name = "N", default_value_t = 32)]
     block_meta_fetch_concurrency: usize,
+    /// The first time that is served: an RFC 3339 time, or a duration from now such as -6w or 2h45m.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0000-01-01T00:00:00Z",
+        allow_hyphen_values = true
+    )]
+    min_time: TimeBound,
+    /// The last time that is served, like --min-time.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "9999-12-31T23:59:59Z",
+        allow_hyphen_values = true
+    )]
+    max_time: TimeBound,
 }
 
 /// What requests may take.
@@ -138,17 +158,35 @@ struct WebFlags {
 }
 
 impl StoreFlags {
-    /// Returns the settings of the gateway, which counts into `metrics`.
+    /// Makes the caches.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for sizes that cannot be.
+    pub(super) fn caches(&self) -> Result<Caches> {
+        self.caches.open()
+    }
+
+    /// Returns the settings of the gateway, which uses `caches` and counts into `metrics`.
     ///
     /// # Errors
     ///
     /// `Invalid` for a value that cannot be.
-    pub(super) fn gateway(&self, metrics: GatewayMetrics) -> Result<GatewayOptions> {
+    pub(super) fn gateway(
+        &self,
+        caches: &Caches,
+        metrics: GatewayMetrics,
+    ) -> Result<GatewayOptions> {
         let sync = &self.sync;
         if sync.block_sync_concurrency < 1 {
             let message = "the block sync concurrency must be equal or greater than 1.";
             return Err(Error::invalid(message));
         }
+        let time_window = TimeWindow {
+            min: sync.min_time,
+            max: sync.max_time,
+        };
+        time_window.validate(SystemClock.now())?;
         let limits = &self.limits;
         Ok(GatewayOptions {
             fetch: FetchOptions {
@@ -156,6 +194,7 @@ impl StoreFlags {
             },
             sync_concurrency: sync.block_sync_concurrency,
             data_dir: (!self.no_cache_index_header).then(|| self.data_dir.clone()),
+            time_window,
             budget: MemoryBudget::new("--store.memory-limit", limits.memory_limit),
             request_memory_bytes: match limits.memory_limit_per_request {
                 0 => u64::MAX,
@@ -169,6 +208,7 @@ impl StoreFlags {
                 downloaded_bytes: limits.downloaded_bytes_limit,
             },
             metrics,
+            index_cache: Some(caches.index.clone()),
             ..GatewayOptions::default()
         })
     }

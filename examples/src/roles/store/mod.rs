@@ -1,5 +1,6 @@
 //! `thanos store`: the StoreAPI over the blocks of a bucket.
 
+mod caches;
 mod flags;
 mod sync;
 
@@ -21,7 +22,8 @@ use crate::process::Process;
 /// A wrong flag, an address in use, or a bucket that cannot be read at the start.
 pub async fn run(flags: StoreFlags) -> Result<()> {
     let (gateway_metrics, sync_metrics) = (GatewayMetrics::default(), SyncMetrics::default());
-    let options = flags.gateway(gateway_metrics.clone())?;
+    let caches = flags.caches()?;
+    let options = flags.gateway(&caches, gateway_metrics.clone())?;
     let bucket = flags.bucket.open()?;
     let viewer = flags.viewer(bucket.clone(), options.compute.clone());
     let gateway = Arc::new(Gateway::new(bucket, options));
@@ -31,6 +33,7 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         .map_or_else(Router::new, BlockViewer::router);
     let mut process = Process::start("store", &flags.http, router, |registry| {
         gateway_metrics.register(registry);
+        caches.register(registry);
         sync_metrics.register(registry);
     })
     .await?;
@@ -43,7 +46,10 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         () = process.shutdown().wait() => return process.run().await,
         synced = syncer.first() => synced?,
     }
-    process.serve_store(&flags.grpc, gateway).await?;
+    let matchers = Arc::clone(&caches.matchers);
+    process
+        .serve_store_with(&flags.grpc, gateway, matchers)
+        .await?;
     let interval = flags.sync.sync_block_duration;
     process.spawn(syncer.keep(interval, process.shutdown()));
     process.ready().await;
