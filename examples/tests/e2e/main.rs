@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod answers;
+mod block_viewer;
+mod blocks;
 mod grafana;
+mod metrics;
 mod programs;
 mod servers;
+mod store_limits;

@@ -14,32 +14,42 @@ pub(crate) fn testdata(crate_name: &str) -> PathBuf {
         .join("testdata")
 }
 
-fn thanos(arguments: &[&str]) -> Command {
+/// The command line of the multi-call binary.
+pub(crate) fn thanos(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thanos"));
     command.args(arguments);
     command
 }
 
-/// A store gateway over a directory.
+/// The YAML of a bucket in `directory`.
+pub(crate) fn directory_bucket(directory: &Path) -> String {
+    let directory = directory.display();
+    format!("type: FILESYSTEM\nconfig:\n  directory: {directory}\n")
+}
+
+/// A store gateway.
 pub(crate) struct Store {
     pub(crate) http: Peer,
     pub(crate) grpc_address: String,
-    _data_dir: TempDir,
+    pub(crate) data_dir: TempDir,
 }
 
 impl Store {
-    pub(crate) fn start(bucket: &Path) -> Self {
-        let config = format!(
-            "type: FILESYSTEM\nconfig:\n  directory: {}\n",
-            bucket.display()
-        );
+    /// Starts one over a directory.
+    pub(crate) fn start(directory: &Path) -> Self {
+        Self::over(&directory_bucket(directory), &[])
+    }
+
+    /// Starts one over the bucket that `yaml` describes, with `more` flags. It looks for blocks often.
+    pub(crate) fn over(yaml: &str, more: &[&str]) -> Self {
         let data_dir = TempDir::new("e2e-store");
         let http = Peer::start(
             |address| {
-                let flags = ["--http-address", address, "--grpc-address", "127.0.0.1:0"];
                 let mut command = thanos(&["store", "--data-dir"]);
                 command.arg(data_dir.path());
-                command.args(flags).args(["--objstore.config", &config]);
+                command.args(["--http-address", address, "--grpc-address", "127.0.0.1:0"]);
+                command.args(["--objstore.config", yaml]);
+                command.args(["--sync-block-duration", "200ms"]).args(more);
                 command
             },
             "/-/ready",
@@ -48,7 +58,7 @@ impl Store {
         Self {
             http,
             grpc_address,
-            _data_dir: data_dir,
+            data_dir,
         }
     }
 }
