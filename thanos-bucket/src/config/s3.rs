@@ -238,7 +238,7 @@ impl S3Config {
             .with_http_connector(connector))
     }
 
-    fn is_virtual_hosted(&self) -> bool {
+    pub(super) fn is_virtual_hosted(&self) -> bool {
         match self.bucket_lookup_type {
             BucketLookup::Path => false,
             BucketLookup::VirtualHosted => true,
@@ -254,7 +254,7 @@ impl S3Config {
     }
 
     /// Returns the region, which the endpoints of AWS have in their names. Other servers take the default.
-    fn region_or_default(&self) -> String {
+    pub(super) fn region_or_default(&self) -> String {
         if !self.region.is_empty() {
             return self.region.clone();
         }

@@ -78,6 +78,9 @@ fn hedging_is_off_and_checked() {
         ..default
     };
     assert_eq!(hedging("{enabled: true}"), enabled);
+    let hedged = "type: MEMORY\nhedging_config: {enabled: true}\n";
+    let bucket = BucketConfig::from_yaml(hedged).unwrap().open().unwrap();
+    assert!(format!("{bucket:?}").contains("Hedged {"), "{bucket:?}");
     refused("type: MEMORY\nhedging_config: {quantile: 2}\n", "quantile");
     refused("type: MEMORY\nhedging_config: {up_to: 0}\n", "up_to");
     refused("type: MEMORY\nhedging_config: {uptoo: 1}\n", "uptoo");
@@ -372,6 +375,158 @@ prefix: ""
         let config = BucketConfig::from_yaml(&yaml("  session_token: canary\n")).unwrap();
         let text = format!("{config:?} {:?}", config.open().unwrap());
         assert!(!text.contains("canary"), "{text}");
+    }
+
+    /// Returns the head of the request that `act` sends to a bucket with these settings.
+    fn request_of<F: Future>(settings: &str, act: impl FnOnce(Bucket) -> F) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                let mut piece = [0; 4096];
+                let len = stream.read(&mut piece).unwrap();
+                assert!(len > 0, "the request ends inside its head");
+                head.extend_from_slice(&piece[..len]);
+            }
+            let answer = "HTTP/1.1 200 OK\r\nETag: \"x\"\r\nLast-Modified: Sun, 01 Nov 2026 00:00:00 GMT\r\n\
+                          Connection: close\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        let yaml =
+            yaml(&format!("  insecure: true\n{settings}")).replace("localhost:9000", &address);
+        let bucket = BucketConfig::from_yaml(&yaml).unwrap().open().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(act(bucket));
+        server.join().unwrap()
+    }
+
+    fn put_with(settings: &str) -> String {
+        request_of(settings, |bucket| async move {
+            bucket.put("x", "data".into()).await.unwrap();
+        })
+    }
+
+    #[track_caller]
+    fn assert_header(request: &str, name: &str, value: &str) {
+        let line = format!("{name}: {value}");
+        assert!(
+            request
+                .lines()
+                .any(|found| found.eq_ignore_ascii_case(&line)),
+            "no {line} in\n{request}"
+        );
+        // A header that is not signed is refused by the server.
+        let signed = request
+            .lines()
+            .find(|line| line.starts_with("authorization:"))
+            .unwrap();
+        let signed = signed.split("SignedHeaders=").nth(1).unwrap();
+        assert!(signed.contains(name), "{name} is not signed: {signed}");
+    }
+
+    /// X-28: encryption, metadata, storage class and token are in the request, and signed.
+    #[test]
+    fn settings_are_in_the_requests() {
+        let sse = "x-amz-server-side-encryption";
+        let request = put_with("");
+        assert!(request.starts_with("PUT /b/x HTTP/1.1\r\n"), "{request}");
+        assert!(!request.contains(sse), "{request}");
+        let hash = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7";
+        assert_header(&request, "x-amz-content-sha256", hash);
+        assert_header(
+            &put_with("  session_token: token\n"),
+            "x-amz-security-token",
+            "token",
+        );
+        assert_header(&put_with("  sse_config: {type: SSE-S3}\n"), sse, "AES256");
+        let request = put_with("  sse_config: {type: SSE-KMS, kms_key_id: k1}\n");
+        assert_header(&request, sse, "aws:kms");
+        assert_header(&request, &format!("{sse}-aws-kms-key-id"), "k1");
+        let request = put_with("  put_user_metadata: {team: a, X-Amz-Storage-Class: GLACIER_IR}\n");
+        assert_header(&request, "x-amz-meta-team", "a");
+        assert_header(&request, "x-amz-storage-class", "GLACIER_IR");
+    }
+
+    /// X-28: with SSE-C reads carry the key too, with other encryptions they must not.
+    #[test]
+    fn reads_of_encrypted_objects_carry_the_key_if_it_is_ours() {
+        let dir = thanos_core::testkit::TempDir::new("sse-c-read");
+        let file = dir.path().join("key");
+        std::fs::write(&file, [7; 32]).unwrap();
+        let read = |settings: &str| {
+            request_of(settings, |bucket| async move {
+                let _ = bucket.size("x").await;
+            })
+        };
+        let settings = format!(
+            "  sse_config: {{type: SSE-C, encryption_key: {}}}\n",
+            file.display()
+        );
+        let request = read(&settings);
+        assert_header(
+            &request,
+            "x-amz-server-side-encryption-customer-algorithm",
+            "AES256",
+        );
+        let request = read("  sse_config: {type: SSE-KMS, kms_key_id: k1}\n");
+        assert!(
+            !request.contains("x-amz-server-side-encryption"),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn the_bucket_is_in_the_host_where_the_cloud_wants_it() {
+        let cases = [
+            ("localhost:9000", "b", "auto", false, "us-east-1"),
+            ("localhost:9000", "b", "virtual-hosted", true, "us-east-1"),
+            ("s3.eu-west-1.amazonaws.com", "b", "auto", true, "eu-west-1"),
+            (
+                "s3.eu-west-1.amazonaws.com",
+                "b.c",
+                "auto",
+                false,
+                "eu-west-1",
+            ),
+            (
+                "s3.eu-west-1.amazonaws.com",
+                "b",
+                "path",
+                false,
+                "eu-west-1",
+            ),
+            (
+                "s3.dualstack.us-east-2.amazonaws.com",
+                "b",
+                "auto",
+                true,
+                "us-east-2",
+            ),
+            ("s3-us-west-2.amazonaws.com", "b", "auto", true, "us-west-2"),
+            ("s3.amazonaws.com", "b", "auto", true, "us-east-1"),
+            (
+                "s3.cn-north-1.amazonaws.com.cn",
+                "b",
+                "auto",
+                true,
+                "cn-north-1",
+            ),
+        ];
+        for (endpoint, bucket, lookup, in_host, region) in cases {
+            let yaml = format!(
+                "config: {{endpoint: '{endpoint}', bucket: {bucket}, bucket_lookup_type: {lookup}}}\n"
+            );
+            let config = super::super::s3::S3Config::parse(&yaml).unwrap();
+            assert_eq!(config.is_virtual_hosted(), in_host, "{yaml}");
+            assert_eq!(config.region_or_default(), region, "{yaml}");
+        }
     }
 
     /// X-32: the bucket of each cloud is reached at that cloud's own S3 endpoint.

@@ -1,5 +1,6 @@
 //! Strict reading of configuration YAML: every mistake is an error that names the field and never shows a value.
 
+#[cfg(feature = "cloud")]
 use std::fmt;
 use std::time::Duration;
 
@@ -65,9 +66,11 @@ fn key_before(text: &str, line: u64, column: u64) -> Option<String> {
 }
 
 /// A value that is not shown.
+#[cfg(feature = "cloud")]
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Secret(String);
 
+#[cfg(feature = "cloud")]
 impl Secret {
     pub(super) fn expose(&self) -> &str {
         &self.0
@@ -78,12 +81,14 @@ impl Secret {
     }
 }
 
+#[cfg(feature = "azure")]
 impl From<String> for Secret {
     fn from(value: String) -> Self {
         Self(value)
     }
 }
 
+#[cfg(feature = "cloud")]
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() {
@@ -94,6 +99,7 @@ impl fmt::Debug for Secret {
     }
 }
 
+#[cfg(feature = "cloud")]
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text(deserializer).map(Self)
