@@ -140,3 +140,135 @@ fn unusable_certificates_are_refused() {
     let error = with(|config, _| config.tls_config.server_name = "not a name".into());
     assert!(error.to_string().contains("server_name"), "{error}");
 }
+
+/// A TLS server of OpenSSL for the name `storage.test`; killed when dropped.
+struct TlsServer {
+    child: std::process::Child,
+    url: String,
+    dir: thanos_core::testkit::TempDir,
+    /// Kept open, so that the server can go on writing to it.
+    _log: std::io::BufReader<std::process::ChildStdout>,
+}
+
+/// Returns the address in the line `ACCEPT 127.0.0.1:3317`.
+fn address_in(log: &mut impl std::io::BufRead) -> String {
+    let mut line = String::new();
+    while log.read_line(&mut line).unwrap() > 0 {
+        if let Some(address) = line.trim().strip_prefix("ACCEPT ") {
+            return address.to_owned();
+        }
+        line.clear();
+    }
+    panic!("openssl s_server has ended");
+}
+
+impl TlsServer {
+    /// Starts it, or returns `None` when there is no `openssl`.
+    fn start(arguments: &[&str]) -> Option<Self> {
+        use std::process::{Command, Stdio};
+        let openssl = thanos_core::testkit::peer::program("openssl")?;
+        let dir = thanos_core::testkit::TempDir::new("tls-server");
+        let settings = "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN=storage.test\n\
+                        [ext]\nsubjectAltName=DNS:storage.test\nbasicConstraints=critical,CA:FALSE\n";
+        std::fs::write(dir.path().join("settings"), settings).unwrap();
+        let made = Command::new(&openssl)
+            .current_dir(dir.path())
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ])
+            .args(["-nodes", "-days", "2", "-config", "settings"])
+            .args(["-keyout", "key.pem", "-out", "cert.pem"])
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.unwrap().success());
+        let mut child = Command::new(&openssl)
+            .current_dir(dir.path())
+            .args(["s_server", "-accept", "127.0.0.1:0", "-www"])
+            .args(["-cert", "cert.pem", "-key", "key.pem"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut log = std::io::BufReader::new(child.stdout.take().unwrap());
+        let address = address_in(&mut log);
+        Some(Self {
+            child,
+            url: format!("https://{address}/"),
+            dir,
+            _log: log,
+        })
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    async fn status(&self, change: impl FnOnce(&mut HttpConfig)) -> Result<u16, String> {
+        let mut config = HttpConfig::default();
+        change(&mut config);
+        let answer = service(&config).call(get(&self.url)).await;
+        let status = |answer: HttpResponse| answer.status().as_u16();
+        answer.map(status).map_err(|error| format!("{error:?}"))
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// X-33: certificates are checked against `ca_file` and `server_name`, unless told not to.
+#[tokio::test]
+async fn certificates_are_checked_as_told() {
+    let Some(server) = TlsServer::start(&[]) else {
+        return;
+    };
+    let error = server.status(|_| {}).await.unwrap_err();
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    let ca_file = server.file("cert.pem");
+    let error = server
+        .status(|config| config.tls_config.ca_file = ca_file.clone())
+        .await;
+    assert!(error.unwrap_err().contains("NotValidForName"));
+    let named = server.status(|config| {
+        config.tls_config.ca_file = ca_file.clone();
+        config.tls_config.server_name = "storage.test".into();
+    });
+    assert_eq!(named.await, Ok(200));
+    let lax = server.status(|config| config.tls_config.insecure_skip_verify = true);
+    assert_eq!(lax.await, Ok(200));
+    let lax = server.status(|config| config.insecure_skip_verify = true);
+    assert_eq!(lax.await, Ok(200));
+}
+
+/// X-33: `cert_file` and `key_file` are shown to a server that asks for them.
+#[tokio::test]
+async fn the_client_certificate_is_shown() {
+    let asks = [
+        "-Verify",
+        "1",
+        "-verify_return_error",
+        "-CAfile",
+        "cert.pem",
+    ];
+    let Some(server) = TlsServer::start(&asks) else {
+        return;
+    };
+    let without = server.status(|config| config.insecure_skip_verify = true);
+    assert!(without.await.is_err());
+    let with = server.status(|config| {
+        config.insecure_skip_verify = true;
+        config.tls_config.cert_file = server.file("cert.pem");
+        config.tls_config.key_file = server.file("key.pem");
+    });
+    assert_eq!(with.await, Ok(200));
+}
