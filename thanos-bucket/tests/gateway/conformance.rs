@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
+use thanos_bucket::config::BucketConfig;
 use thanos_bucket::gateway::{Gateway, GatewayOptions};
+use thanos_bucket::testkit::servers::ObjectServer;
 use thanos_core::testkit::TempDir;
 use thanos_storeapi::store::Store;
 use thanos_storeapi::testkit::{Dataset, conformance, write_block};
@@ -66,4 +68,41 @@ async fn the_suite_passes_over_a_directory() {
         served(thanos_bucket::directory::open(&dir).unwrap()).await
     })
     .await;
+}
+
+/// Runs the suite on buckets of `server`, each data set under its own prefix.
+async fn run_on(server: &ObjectServer) {
+    let made = AtomicUsize::new(0);
+    conformance::run(async |data: Dataset| {
+        let number = made.fetch_add(1, Ordering::Relaxed);
+        let dir = TempDir::new("conformance-server");
+        write_blocks(dir.path(), &data);
+        let yaml = server.config("conformance", &format!("set/{number}"));
+        let bucket = BucketConfig::from_yaml(&yaml).unwrap().open().unwrap();
+        upload(dir.path(), &bucket).await;
+        served(bucket).await
+    })
+    .await;
+}
+
+/// over the S3 protocol.
+#[tokio::test]
+async fn the_suite_passes_over_an_s3_server() {
+    run_on(&ObjectServer::s3()).await;
+}
+
+/// over the S3 protocol as another server speaks it.
+#[tokio::test]
+async fn the_suite_passes_over_moto() {
+    if let Some(server) = ObjectServer::moto() {
+        run_on(&server).await;
+    }
+}
+
+/// over the protocol of Azure Blob Storage.
+#[tokio::test]
+async fn the_suite_passes_over_azurite() {
+    if let Some(server) = ObjectServer::azurite() {
+        run_on(&server).await;
+    }
 }
