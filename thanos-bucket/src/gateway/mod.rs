@@ -131,6 +131,10 @@ impl Default for GatewayOptions {
 
 /// A [`Store`] over the blocks of a bucket.
 ///
+/// It answers as Thanos' gateway does, but for a request whose matchers are all about external labels: Thanos finds no
+/// series for it, which looks like no data; here all series of the blocks match, as in its other stores (row ST-36 of
+/// the specification). A limit that is hit fails the call even if it wants partial answers; a fan-out above decides.
+///
 /// # Example
 ///
 /// ```no_run

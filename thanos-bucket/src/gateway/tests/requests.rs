@@ -467,3 +467,79 @@ fn metrics_have_the_names_of_thanos() {
     wanted.sort();
     assert_eq!(found, wanted);
 }
+
+/// ST-22: bytes that a cache has count as those that are fetched.
+#[tokio::test]
+async fn bytes_of_caches_count_too() {
+    use crate::cache::{InMemoryOptions, IndexCache};
+
+    let options = || GatewayOptions {
+        index_cache: Some(IndexCache::in_memory(InMemoryOptions::default()).unwrap()),
+        ..Default::default()
+    };
+    let cold = options();
+    let cache = cold.index_cache.clone();
+    let gateway = gateway(cold).await;
+    let stream = gateway.series(series_of(&["a=1"])).await.unwrap();
+    Answer::collect(stream).await.unwrap();
+
+    // The same blocks behind the cache that is warm now.
+    let bucket = gateway.shared.bucket.clone();
+    let limited = GatewayOptions {
+        index_cache: cache,
+        limits: RequestLimits {
+            downloaded_bytes: 1,
+            ..Default::default()
+        },
+        ..options()
+    };
+    let limited = Gateway::new(bucket, limited);
+    limited.sync().await.unwrap();
+    let stream = limited.series(series_of(&["a=1"])).await.unwrap();
+    let error = Answer::collect(stream).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    let text = error.to_string();
+    assert!(
+        text.contains("exceeded bytes limit while loading"),
+        "{text}"
+    );
+}
+
+/// ST-22: a fan-out that may answer in part names the gateway that refused, and why; one that may not fails.
+#[tokio::test]
+async fn a_fan_out_names_the_gateway_that_refused() {
+    use thanos_storeapi::proxy::{Endpoint, EndpointSet, Proxy, ProxyOptions};
+
+    let refusing = gateway(GatewayOptions {
+        limits: RequestLimits {
+            series: 1,
+            ..Default::default()
+        },
+        ..Default::default()
+    })
+    .await;
+    let answering = gateway(GatewayOptions::default()).await;
+    let endpoints = EndpointSet::new([
+        Endpoint::local("refusing", Arc::new(refusing)),
+        Endpoint::local("answering", Arc::new(answering)),
+    ]);
+    let proxy = Proxy::new(endpoints, ProxyOptions::default());
+    let request = |partial_response| SeriesRequest {
+        partial_response,
+        ..series_of(&["a=1"])
+    };
+    let stream = proxy.series(request(PartialResponse::Warn)).await.unwrap();
+    let answer = Answer::collect(stream).await.unwrap();
+    assert_eq!(answer.series.len(), 4);
+    let [missing] = &answer.missing[..] else {
+        panic!("{:?}", answer.missing);
+    };
+    assert_eq!(missing.source, "refusing");
+    assert!(
+        missing.reason.contains("exceeded series limit"),
+        "{missing:?}"
+    );
+    let stream = proxy.series(request(PartialResponse::Abort)).await.unwrap();
+    let error = Answer::collect(stream).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+}
