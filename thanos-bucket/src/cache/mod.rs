@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use index::{IndexCache, IndexCacheMetrics, IndexCacheOptions, ItemType};
+pub use index::{Compressed, Expanded, IndexCache, IndexCacheMetrics, IndexCacheOptions, ItemType};
 pub use memory::{InMemoryCache, InMemoryMetrics, InMemoryOptions};
 pub use store::{CachingStore, CachingStoreMetrics, CachingStoreOptions};
 

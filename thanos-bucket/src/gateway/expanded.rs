@@ -11,7 +11,9 @@ use thanos_core::labels::Matcher;
 use thanos_core::postings::Postings;
 
 use super::block::GatewayBlock;
+use super::metrics::CompressionOp;
 use super::query::{Item, QueryContext};
+use crate::cache::{Compressed, Expanded};
 
 /// How many bytes of an index of version 2 one reference stands for.
 const BYTES_PER_REFERENCE: u64 = 16;
@@ -31,11 +33,24 @@ pub(super) async fn known_series(
         IndexVersion::V2 => block.index_bytes().div_ceil(BYTES_PER_REFERENCE),
     };
     let (tenant, compute) = (query.tenant.as_str(), block.compute());
-    let known = cache
+    let expanded = cache
         .expanded(block.id(), matchers, end, tenant, compute)
         .await?;
-    let Some((postings, bytes)) = known else {
-        return Ok(None);
+    let (metrics, tenant) = (query.metrics(), query.tenant_label());
+    let (postings, bytes) = match expanded {
+        Expanded::Unknown => return Ok(None),
+        Expanded::Unreadable => {
+            metrics.postings_compression_failed(CompressionOp::Decode, tenant);
+            return Ok(None);
+        }
+        Expanded::Known {
+            postings,
+            bytes,
+            took,
+        } => {
+            metrics.postings_compressed(CompressionOp::Decode, tenant, 1, took);
+            (postings, bytes)
+        }
     };
     query.reserve_cached(Item::Postings, bytes)?;
     query.cache_hits(Item::Postings, 1);
@@ -55,8 +70,14 @@ pub(super) async fn keep_series(
     };
     let postings = Arc::new(postings);
     let (tenant, compute) = (query.tenant.as_str(), block.compute());
-    cache
+    let kept = cache
         .store_expanded(block.id(), matchers, Arc::clone(&postings), tenant, compute)
         .await?;
+    if let Some(Compressed { bytes, took }) = kept {
+        let (metrics, tenant) = (query.metrics(), query.tenant_label());
+        metrics.postings_compressed(CompressionOp::Encode, tenant, 1, took);
+        // Of a list of an index, a reference takes four bytes.
+        metrics.postings_cached(tenant, 4 * postings.len() as u64, bytes);
+    }
     Ok(Arc::unwrap_or_clone(postings))
 }

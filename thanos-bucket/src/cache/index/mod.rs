@@ -60,6 +60,38 @@ pub struct IndexCache {
     metrics: IndexCacheMetrics,
 }
 
+/// What the cache knows of the series that satisfy matchers.
+#[derive(Debug)]
+pub enum Expanded {
+    /// Nothing.
+    Unknown,
+    /// Something that is damaged.
+    Unreadable,
+    /// All of them.
+    Known {
+        /// The series.
+        postings: Postings,
+        /// How many bytes the cache had.
+        bytes: u64,
+        /// What decompressing them took.
+        took: Duration,
+    },
+}
+
+/// What compressing postings for the cache gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compressed {
+    /// How many bytes are kept.
+    pub bytes: u64,
+    /// What it took.
+    pub took: Duration,
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let started = Instant::now();
+    (work(), started.elapsed())
+}
+
 impl IndexCache {
     /// Returns the cache that keeps its items in `backend`.
     pub fn new(
@@ -96,8 +128,7 @@ impl IndexCache {
         enabled.is_empty() || enabled.contains(&item)
     }
 
-    /// Returns the series of `block` that satisfy `matchers`, if they are known, and how many bytes that took. All
-    /// references lie below `end`.
+    /// Returns the series of `block` that satisfy `matchers`, if they are known. All references lie below `end`.
     pub async fn expanded(
         &self,
         block: BlockId,
@@ -105,35 +136,40 @@ impl IndexCache {
         end: u64,
         tenant: &str,
         compute: &Compute,
-    ) -> Result<Option<(Postings, u64)>> {
+    ) -> Result<Expanded> {
         const ITEM: ItemType = ItemType::ExpandedPostings;
         if !self.keeps(ITEM) {
-            return Ok(None);
+            return Ok(Expanded::Unknown);
         }
         let started = Instant::now();
         let keys = [keys::expanded_key(block, matchers)];
         let value = self.backend.get_many(&keys).await.pop().flatten();
-        let mut known = None;
+        let mut expanded = Expanded::Unknown;
         if let Some(value) = value {
             let bytes = value.len() as u64;
-            let decoded = compute
-                .run(move || codec::decode_postings(&value, end))
-                .await?;
-            match decoded {
-                Ok(postings) => known = Some((postings, bytes)),
+            let decode = move || timed(|| codec::decode_postings(&value, end));
+            let (decoded, took) = compute.run(decode).await?;
+            expanded = match decoded {
+                Ok(postings) => Expanded::Known {
+                    postings,
+                    bytes,
+                    took,
+                },
                 Err(error) => {
                     self.metrics.unreadable(ITEM);
                     warn!(%block, %error, "cached expanded postings are not readable, expanding again");
+                    Expanded::Unreadable
                 }
-            }
+            };
         }
-        self.metrics
-            .looked_up(ITEM, tenant, 1, u64::from(known.is_some()));
+        let is_known = matches!(expanded, Expanded::Known { .. });
+        self.metrics.looked_up(ITEM, tenant, 1, u64::from(is_known));
         self.metrics.took(ITEM, tenant, started.elapsed());
-        Ok(known)
+        Ok(expanded)
     }
 
-    /// Keeps the series of `block` that satisfy `matchers`: all of them, for whoever asks next gets no others.
+    /// Keeps the series of `block` that satisfy `matchers`: all of them, for whoever asks next gets no others. Returns
+    /// what compressing them took and gave, if they are kept.
     pub async fn store_expanded(
         &self,
         block: BlockId,
@@ -141,18 +177,18 @@ impl IndexCache {
         postings: Arc<Postings>,
         tenant: &str,
         compute: &Compute,
-    ) -> Result<()> {
+    ) -> Result<Option<Compressed>> {
         const ITEM: ItemType = ItemType::ExpandedPostings;
         if !self.keeps(ITEM) {
-            return Ok(());
+            return Ok(None);
         }
-        let encoded = compute
-            .run(move || codec::encode_postings(&postings))
-            .await?;
+        let encode = move || timed(|| codec::encode_postings(&postings));
+        let (encoded, took) = compute.run(encode).await?;
         self.metrics.stored(ITEM, tenant, encoded.len());
+        let bytes = encoded.len() as u64;
         let key = keys::expanded_key(block, matchers);
         self.backend.put(key, encoded.into(), self.options.ttl);
-        Ok(())
+        Ok(Some(Compressed { bytes, took }))
     }
 
     /// Returns what is known of each page of the index of `block`.

@@ -478,10 +478,16 @@ async fn bytes_of_caches_count_too() {
         ..Default::default()
     };
     let cold = options();
-    let cache = cold.index_cache.clone();
+    let (cache, metrics) = (cold.index_cache.clone(), cold.metrics.clone());
     let gateway = gateway(cold).await;
     let stream = gateway.series(series_of(&["a=1"])).await.unwrap();
     Answer::collect(stream).await.unwrap();
+    let encoded = "{op=\"encode\",tenant=\"default-tenant\"} 6".to_owned();
+    let compressions = "thanos_bucket_store_cached_postings_compressions_total";
+    assert!(exposed(&metrics, compressions).contains(&encoded));
+    let original = "thanos_bucket_store_cached_postings_original_size_bytes_total";
+    let two_series_of_six_blocks = ["{tenant=\"default-tenant\"} 48"];
+    assert_eq!(exposed(&metrics, original), two_series_of_six_blocks);
 
     // The same blocks behind the cache that is warm now.
     let bucket = gateway.shared.bucket.clone();
