@@ -101,6 +101,11 @@ impl Bucket {
         self
     }
 
+    /// Returns what is put before every name.
+    pub(crate) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
     fn path(&self, object: &str) -> Result<Path> {
         let name = Path::parse(object).map_err(|error| {
             Error::invalid(format!("object name {object:?}")).with_source(error)

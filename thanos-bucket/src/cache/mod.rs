@@ -9,8 +9,16 @@
 //! A cache is never the cause of an error: what it does not have, cannot reach or cannot read is a miss, which is
 //! counted. Nothing here knows what a query is; leases and limits belong to whoever asks.
 
+pub mod config;
 pub mod index;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(any(feature = "memcached", feature = "redis"))]
+mod remote;
+mod setup;
 pub mod store;
 
 use std::fmt;
@@ -19,8 +27,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisCache, RedisOptions};
 pub use index::{Compressed, Expanded, IndexCache, IndexCacheMetrics, IndexCacheOptions, ItemType};
+#[cfg(feature = "memcached")]
+pub use memcached::{MemcachedCache, MemcachedOptions};
 pub use memory::{InMemoryCache, InMemoryMetrics, InMemoryOptions};
+#[cfg(any(feature = "memcached", feature = "redis"))]
+pub use remote::RemoteMetrics;
+#[cfg(any(feature = "memcached", feature = "redis"))]
+pub use remote::breaker::BreakerOptions;
+#[cfg(feature = "redis")]
+pub use remote::tls::TlsOptions;
+pub use setup::{CacheMetrics, CachingBucketConfig, IndexCacheConfig};
 pub use store::{CachingStore, CachingStoreMetrics, CachingStoreOptions};
 
 /// A place that keeps values under keys for some time.

@@ -1,6 +1,7 @@
 //! What tests of buckets and of their readers share: object stores that are slow, that fail, or that are counted.
 
 mod blocks;
+pub mod cache_servers;
 mod faulty;
 mod latency;
 #[cfg(feature = "testkit-servers")]
