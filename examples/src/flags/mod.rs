@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use thanos_bucket::Bucket;
 use thanos_bucket::config::BucketConfig;
+use thanos_bucket::layers::BucketMetrics;
 use thanos_core::{Error, Result};
 
 pub use content::content;
@@ -116,18 +117,18 @@ pub struct BucketFlags {
 }
 
 impl BucketFlags {
-    /// Opens the bucket that the flags describe.
+    /// Opens the bucket that the flags describe, and counts in `metrics` what is done with it.
     ///
     /// # Errors
     ///
     /// `Invalid` when neither flag is given or the YAML is wrong.
-    pub fn open(&self) -> Result<Bucket> {
+    pub fn open(&self, metrics: BucketMetrics) -> Result<Bucket> {
         let yaml = content("objstore.config", &self.config, &self.config_file)?;
         let Some(yaml) = yaml else {
             let message = "flag objstore.config-file or objstore.config is required for running this command and \
                            content cannot be empty: --objstore.config";
             return Err(Error::invalid(message));
         };
-        BucketConfig::from_yaml(&yaml)?.open()
+        BucketConfig::from_yaml(&yaml)?.open_with(metrics)
     }
 }

@@ -5,8 +5,10 @@
 mod answers;
 mod block_viewer;
 mod blocks;
+mod embedding;
 mod grafana;
 mod metrics;
 mod programs;
+mod readiness;
 mod servers;
 mod store_limits;

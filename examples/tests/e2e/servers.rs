@@ -61,7 +61,10 @@ fn a_dead_endpoint_is_never_silent() {
 fn wrong_flags_end_with_a_message() {
     for (arguments, message) in [
         (vec!["store"], "--objstore.config"),
-        (vec!["store", "--objstore.config", "type: S3"], "S3"),
+        (
+            vec!["store", "--objstore.config", "type: S3"],
+            "no s3 endpoint",
+        ),
         (vec!["query", "--query.timeout", "soon"], "soon"),
         (
             vec!["standalone", "--data-dir", "/no/such/directory"],

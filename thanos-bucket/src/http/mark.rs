@@ -11,7 +11,7 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use thanos_core::block::{BlockId, DeletionMark, Marker, NoCompactMark, no_compact_reason};
-use thanos_core::{Error, ErrorKind, Result};
+use thanos_core::{Error, Result};
 
 use super::answer::bad_data;
 use super::{AdminOperations, ViewerState};
@@ -111,13 +111,10 @@ fn what_is_wrong(id: &str) -> &'static str {
 async fn write<M: Marker>(bucket: &Bucket, id: BlockId, mark: &M) -> Result<()> {
     let object = format!("{id}/{}", M::FILE);
     let with_object = |what: &str, error: Error| error.context(format!("{what} {object}"));
-    match bucket.size(&object).await {
-        Ok(_) => {
-            tracing::warn!(block = %id, object, "asked to mark a block that is marked, the old marker stays");
-            return Ok(());
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(with_object("check exists", error)),
+    let exists = bucket.exists(&object).await;
+    if exists.map_err(|error| with_object("check exists", error))? {
+        tracing::warn!(block = %id, object, "asked to mark a block that is marked, the old marker stays");
+        return Ok(());
     }
     let written = bucket.put(&object, mark.to_json().into()).await;
     written.map_err(|error| with_object("upload file", error))?;

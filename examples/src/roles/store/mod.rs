@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use thanos_bucket::gateway::{Gateway, GatewayMetrics};
 use thanos_bucket::http::BlockViewer;
+use thanos_bucket::layers::BucketMetrics;
 use thanos_core::Result;
 
 pub use self::flags::StoreFlags;
@@ -24,7 +25,8 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
     let (gateway_metrics, sync_metrics) = (GatewayMetrics::default(), SyncMetrics::default());
     let caches = flags.caches()?;
     let options = flags.gateway(&caches, gateway_metrics.clone())?;
-    let bucket = flags.bucket.open()?;
+    let bucket_metrics = BucketMetrics::default();
+    let bucket = flags.bucket.open(bucket_metrics.clone())?;
     let viewer = flags.viewer(bucket.clone(), options.compute.clone());
     let gateway = Arc::new(Gateway::new(bucket, options));
 
@@ -32,6 +34,7 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         .as_ref()
         .map_or_else(Router::new, BlockViewer::router);
     let mut process = Process::start("store", &flags.http, router, |registry| {
+        bucket_metrics.register(registry);
         gateway_metrics.register(registry);
         caches.register(registry);
         sync_metrics.register(registry);
