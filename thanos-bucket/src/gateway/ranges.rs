@@ -11,6 +11,9 @@
 
 mod flights;
 #[cfg(test)]
+#[cfg(all(feature = "filesystem", feature = "memcached"))]
+mod server_tests;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;
