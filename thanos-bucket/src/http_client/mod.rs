@@ -14,8 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http_body_util::{BodyStream, StreamBody};
 use object_store::client::{
-    ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
-    HttpResponseBody, HttpService,
+    ClientConfigKey, ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind,
+    HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use thanos_core::{Error, Result as CoreResult};
 use tokio::sync::Semaphore;
@@ -30,11 +30,17 @@ const UPLOAD_BYTES_PER_SEC_MIN: u64 = 64 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How many unused connections Go keeps when the setting is 0.
 const IDLE_CONNECTIONS_OF_GO: usize = 2;
+/// How long a machine may take to connect to the address of its own keys. Source: `ClientOptions::metadata_options`.
+const METADATA_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long that address may take to answer.
+const METADATA_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Makes HTTP clients for `object_store`; all that one connector makes share their connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     service: Service,
+    /// For the addresses at which a cloud tells a machine its keys.
+    metadata: Service,
 }
 
 #[derive(Debug, Clone)]
@@ -52,31 +58,24 @@ impl Connector {
     ///
     /// `Invalid` for certificates that cannot be used, `NotFound` for files that are not there.
     pub(crate) fn new(config: &HttpConfig) -> CoreResult<Self> {
-        let idle = match config.max_idle_conns_per_host {
-            0 => IDLE_CONNECTIONS_OF_GO,
-            connections => connections,
-        };
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(config)?)
-            .user_agent(concat!("thanos-rs/", env!("CARGO_PKG_VERSION")))
-            .referer(false)
-            .http1_only()
-            .tcp_keepalive(KEEP_ALIVE)
-            .pool_max_idle_per_host(idle)
-            .pool_idle_timeout(limit(config.idle_conn_timeout));
-        if let Some(connect) = limit(config.tls_handshake_timeout) {
-            builder = builder.connect_timeout(connect);
-        }
-        let client = builder
-            .build()
-            .map_err(|error| Error::invalid("http_config cannot be used").with_source(error))?;
         let connections = config.max_conns_per_host;
         let permits = (connections > 0).then(|| Arc::new(Semaphore::new(connections)));
         Ok(Self {
             service: Service {
-                client,
+                client: built(builder(config)?)?,
                 permits,
                 answer_timeout: limit(config.response_header_timeout),
+                trace: false,
+            },
+            // The keys of a machine come from the machine itself: soon or not at all, and never through a proxy.
+            metadata: Service {
+                client: built(
+                    builder(config)?
+                        .connect_timeout(METADATA_CONNECT_TIMEOUT)
+                        .no_proxy(),
+                )?,
+                permits: None,
+                answer_timeout: Some(METADATA_ANSWER_TIMEOUT),
                 trace: false,
             },
         })
@@ -96,6 +95,39 @@ impl Connector {
     }
 }
 
+fn builder(config: &HttpConfig) -> CoreResult<reqwest::ClientBuilder> {
+    let idle = match config.max_idle_conns_per_host {
+        0 => IDLE_CONNECTIONS_OF_GO,
+        connections => connections,
+    };
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls::client_config(config)?)
+        .user_agent(concat!("thanos-rs/", env!("CARGO_PKG_VERSION")))
+        .referer(false)
+        .http1_only()
+        .tcp_keepalive(KEEP_ALIVE)
+        .pool_max_idle_per_host(idle)
+        .pool_idle_timeout(limit(config.idle_conn_timeout));
+    Ok(match limit(config.tls_handshake_timeout) {
+        Some(connect) => builder.connect_timeout(connect),
+        None => builder,
+    })
+}
+
+fn built(builder: reqwest::ClientBuilder) -> CoreResult<reqwest::Client> {
+    builder
+        .build()
+        .map_err(|error| Error::invalid("http_config cannot be used").with_source(error))
+}
+
+/// Reports whether `options` are those for the addresses of keys: `object_store` asks to connect to these quickly.
+fn are_for_metadata(options: &ClientOptions) -> bool {
+    let connect =
+        |options: &ClientOptions| options.get_config_value(&ClientConfigKey::ConnectTimeout);
+    let quickly = ClientOptions::default().with_connect_timeout(METADATA_CONNECT_TIMEOUT);
+    connect(options) == connect(&quickly)
+}
+
 /// Returns the retries for a setting that counts attempts, 0 meaning `default`.
 #[cfg(any(feature = "gcs", feature = "s3"))]
 pub(crate) fn retries(attempts: usize, default: usize) -> object_store::RetryConfig {
@@ -111,9 +143,13 @@ fn limit(duration: Duration) -> Option<Duration> {
 }
 
 impl HttpConnector for Connector {
-    /// The settings of the connector stand; those of `_options` are the defaults of `object_store`.
-    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.service.clone()))
+    /// The settings of the connector stand; those of `options` are the defaults of `object_store`.
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let service = match are_for_metadata(options) {
+            true => &self.metadata,
+            false => &self.service,
+        };
+        Ok(HttpClient::new(service.clone()))
     }
 }
 

@@ -116,6 +116,17 @@ async fn connections_are_bounded_until_their_bodies_end() {
     second.await.unwrap().unwrap();
 }
 
+/// A machine without keys of its own must hear so soon: these addresses have short limits, and no others.
+#[test]
+fn only_addresses_of_keys_are_given_up_quickly() {
+    let quick = ClientOptions::default().with_connect_timeout(METADATA_CONNECT_TIMEOUT);
+    assert!(are_for_metadata(&quick));
+    assert!(!are_for_metadata(&ClientOptions::default()));
+    assert!(!are_for_metadata(
+        &ClientOptions::default().with_allow_http(true)
+    ));
+}
+
 /// certificates that cannot be used are errors that name the file.
 #[test]
 fn unusable_certificates_are_refused() {
