@@ -482,6 +482,37 @@ prefix: ""
         );
     }
 
+    /// X-28: without keys in the YAML, the role of the machine signs.
+    #[cfg(feature = "testkit-servers")]
+    #[tokio::test]
+    async fn the_role_of_the_machine_signs() {
+        use crate::testkit::servers::{ACCESS_KEY, ObjectServer, SECRET_KEY};
+        use axum::routing::{get, put};
+        let keys = format!(
+            r#"{{"AccessKeyId": "{ACCESS_KEY}", "SecretAccessKey": "{SECRET_KEY}", "Token": "t", "Expiration": "2100-01-01T00:00:00Z"}}"#
+        );
+        let roles = "/latest/meta-data/iam/security-credentials/";
+        let metadata = axum::Router::new()
+            .route("/latest/api/token", put(|| async { "token" }))
+            .route(roles, get(|| async { "role" }))
+            .route(&format!("{roles}role"), get(|| async { keys }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, metadata).into_future());
+
+        let server = ObjectServer::s3();
+        let yaml = server.config("roles", "");
+        let (yaml, _keys) = yaml.split_once("  access_key").unwrap();
+        let environment = |name: &str| match name {
+            "AWS_METADATA_ENDPOINT" => Some(endpoint.clone()),
+            _ => None,
+        };
+        let config = super::super::s3::S3Config::parse(yaml).unwrap();
+        let bucket = Bucket::new(config.open(&environment).unwrap());
+        bucket.put("x", "data".into()).await.unwrap();
+        assert_eq!(bucket.read("x", 10).await.unwrap(), "data");
+    }
+
     #[test]
     fn the_bucket_is_in_the_host_where_the_cloud_wants_it() {
         let cases = [
