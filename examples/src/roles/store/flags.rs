@@ -30,7 +30,7 @@ pub struct StoreFlags {
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
-    caches: CacheFlags,
+    pub(super) caches: CacheFlags,
     #[command(flatten)]
     web: WebFlags,
     /// Directory for what is kept between runs (index-headers and meta.json). It can be removed while the process is
@@ -158,15 +158,6 @@ struct WebFlags {
 }
 
 impl StoreFlags {
-    /// Makes the caches.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` for sizes that cannot be.
-    pub(super) fn caches(&self) -> Result<Caches> {
-        self.caches.open()
-    }
-
     /// Returns the settings of the gateway, which uses `caches` and counts into `metrics`.
     ///
     /// # Errors

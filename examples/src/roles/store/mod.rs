@@ -23,12 +23,12 @@ use crate::process::Process;
 /// A wrong flag, an address in use, or a bucket that cannot be read at the start.
 pub async fn run(flags: StoreFlags) -> Result<()> {
     let (gateway_metrics, sync_metrics) = (GatewayMetrics::default(), SyncMetrics::default());
-    let caches = flags.caches()?;
-    let options = flags.gateway(&caches, gateway_metrics.clone())?;
     let bucket_metrics = BucketMetrics::default();
     let bucket = flags.bucket.open(bucket_metrics.clone())?;
-    let viewer = flags.viewer(bucket.clone(), options.compute.clone());
-    let gateway = Arc::new(Gateway::new(bucket, options));
+    let caches = flags.caches.open(bucket.clone()).await?;
+    let options = flags.gateway(&caches, gateway_metrics.clone())?;
+    let viewer = flags.viewer(bucket, options.compute.clone());
+    let gateway = Arc::new(Gateway::new(caches.bucket.clone(), options));
 
     let router = viewer
         .as_ref()
