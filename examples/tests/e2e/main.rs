@@ -11,4 +11,5 @@ mod metrics;
 mod programs;
 mod readiness;
 mod servers;
+mod store_caches;
 mod store_limits;
