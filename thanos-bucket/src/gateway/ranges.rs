@@ -83,8 +83,9 @@ pub(super) async fn read_ranges(source: RangeSource<'_>, ranges: &[Range<u64>]) 
     source.count_known(ranges, &found, missing.len())?;
 
     let wanted: Vec<Range<u64>> = missing.iter().map(|at| ranges[*at].clone()).collect();
-    for (part, bytes) in source.fetch(&wanted, &mut lease).await? {
-        source.keep(&known, part.range.start, &bytes);
+    let read = source.fetch(&wanted, &mut lease).await?;
+    source.keep(&known, &read).await?;
+    for (part, bytes) in read {
         for at in part.items {
             found[missing[at]] = Some(cut(&bytes, part.range.start, &wanted[at]));
         }
@@ -118,7 +119,10 @@ impl RangeSource<'_> {
             let before = lease.bytes();
             lease.grow(numbers.len() as u64 * PAGE_BYTES)?;
             let tenant = self.query.tenant.as_str();
-            let pages = cache.pages(item, self.block.id(), numbers, tenant).await;
+            let compute = self.block.compute();
+            let pages = cache
+                .pages(item, self.block.id(), numbers, tenant, compute)
+                .await?;
             let held: usize = pages.iter().flatten().map(Page::len).sum();
             lease.resize(before + held as u64)?;
             known.numbers.extend_from_slice(numbers);
@@ -184,27 +188,40 @@ impl RangeSource<'_> {
         Ok((part, bytes))
     }
 
-    /// Keeps what was read at `start`, with what was known of the same pages.
-    fn keep(&self, known: &Known, start: u64, bytes: &Bytes) {
+    /// Keeps what was read, with what was known of the same pages.
+    async fn keep(&self, known: &Known, read: &[(Part, Bytes)]) -> Result<()> {
         let Some((cache, item)) = self.cache() else {
-            return;
+            return Ok(());
         };
-        let read = start..start + bytes.len() as u64;
-        // That an answer is short is no proof that the object ends: it may have been cut off on its way.
-        let ends_object = read.end == self.block.index_bytes();
-        for number in pages_of(&read) {
-            let Some(new) = Page::of(number, start, bytes, ends_object) else {
-                continue;
-            };
-            let page = match known.page(number) {
-                Some(older) => new.merged(older),
-                None => Some(new),
-            };
-            if let Some(page) = page {
-                let tenant = self.query.tenant.as_str();
-                cache.store_page(item, self.block.id(), number, &page, tenant);
+        let mut pages = Vec::new();
+        for (part, bytes) in read {
+            let start = part.range.start;
+            let end = start + bytes.len() as u64;
+            // That an answer is short is no proof that the object ends: it may have been cut off on its way.
+            let ends_object = end == self.block.index_bytes();
+            for number in pages_of(&(start..end)) {
+                let new = Page::of(number, start, bytes, ends_object);
+                pages.extend(new.map(|new| (number, new, known.page(number).cloned())));
             }
         }
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let (cache, block) = (cache.clone(), self.block.id());
+        let query = Arc::clone(self.query);
+        // Copying and summing up megabytes would hold up others.
+        let keep = move || {
+            for (number, new, older) in pages {
+                let page = match older {
+                    Some(older) => new.merged(&older),
+                    None => Some(new),
+                };
+                if let Some(page) = page {
+                    cache.store_page(item, block, number, &page, query.tenant.as_str());
+                }
+            }
+        };
+        self.block.compute().run(keep).await
     }
 }
 
