@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `EP:<block>:<hash of the matchers>:dss` | the series that satisfy them, [`codec`](super::codec) | we and Thanos |
 //! | `P:<block>:<hash of name:value>:dss` | one postings list, the same encoding | we and Thanos |
-//! | `PP:<block>:<page>` | a [`page`](super::page) of the lists of an index | we |
+//! | `PP:<block>:<page>` | a page of the lists of an index | we |
 //! | `SP:<block>:<page>` | a page of the series entries of an index | we |
 //!
 //! The first two are those of Thanos, byte for byte (pkg/store/cache/cache.go CacheKey.String), so that gateways of both

@@ -6,7 +6,7 @@
 //! | `Series` | one entry that a request needs | its bytes were known | pages of the entries |
 //! | `ExpandedPostings` | the matchers of a request on a block | their series were known | one value |
 //!
-//! Pages ([`page`]) keep the number of keys in proportion to bytes; one key per list or entry makes a cache of 250 MB
+//! Pages (`page`) keep the number of keys in proportion to bytes; one key per list or entry makes a cache of 250 MB
 //! hold mostly keys. Expanded postings are byte for byte those of Thanos ([`keys`], [`codec`]), so that gateways of both
 //! kinds can share servers. Chunks are no matter of this cache but of the bucket's.
 
