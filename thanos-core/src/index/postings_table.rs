@@ -1,8 +1,9 @@
 //! The postings offset table of an index or of an index-header: where the list of a label value lies.
 //!
-//! Keeps every label name, and for each the position of every 32nd value (4 bytes each); everything else is read
+//! Keeps every label name, and for each the position of every 32nd value, unless told otherwise (4 bytes each); everything else is read
 //! from the file's bytes. It does not read lists: [`super::IndexReader`] and the gateway of a bucket do.
 
+use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
@@ -28,8 +29,8 @@ pub struct PostingsTable {
     version: IndexVersion,
     /// Sorted by name.
     names: Vec<NameEntry>,
-    /// Positions in `entries`, grouped by name: in version 2 of every [`SAMPLING`]th value, in version 1, where
-    /// the table need not be sorted, of every value, sorted.
+    /// Positions in `entries`, grouped by name: in version 2 of every n-th value, in version 1, where the table
+    /// need not be sorted, of every value, sorted.
     samples: Vec<u32>,
 }
 
@@ -100,6 +101,23 @@ impl PostingsTable {
     ///
     /// `Corrupt` when the section is damaged, or its entries are not in strictly ascending order in version 2.
     pub fn open(file: &Bytes, offset: u64, lists_end: u64, version: IndexVersion) -> Result<Self> {
+        let sampling = NonZeroUsize::new(SAMPLING).unwrap_or(NonZeroUsize::MIN);
+        Self::open_sampled(file, offset, lists_end, version, sampling)
+    }
+
+    /// Opens the section as [`PostingsTable::open`] does and keeps the position of every `sampling`th value, which
+    /// trades memory for time; answers do not depend on it. Version 1 keeps all whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PostingsTable::open`].
+    pub fn open_sampled(
+        file: &Bytes,
+        offset: u64,
+        lists_end: u64,
+        version: IndexVersion,
+        sampling: NonZeroUsize,
+    ) -> Result<Self> {
         let what = "postings offset table";
         let bytes = usize::try_from(offset).ok().and_then(|at| file.get(at..));
         let bytes = bytes
@@ -118,13 +136,13 @@ impl PostingsTable {
         };
         match version {
             IndexVersion::V1 => table.load_all(count)?,
-            IndexVersion::V2 => table.load_sampled(count)?,
+            IndexVersion::V2 => table.load_sampled(count, sampling)?,
         }
         Ok(table)
     }
 
-    /// Walks the sorted table once and notes every [`SAMPLING`]th value.
-    fn load_sampled(&mut self, count: u32) -> Result<()> {
+    /// Walks the sorted table once and notes every `sampling`th value.
+    fn load_sampled(&mut self, count: u32, sampling: NonZeroUsize) -> Result<()> {
         let entries = self.entries.clone();
         let mut position = 0;
         let mut previous: Option<RawEntry<'_>> = None;
@@ -140,7 +158,7 @@ impl PostingsTable {
             if !same_name {
                 self.push_name(entry.name, position)?;
             }
-            self.push_value(position, entry.next, SAMPLING);
+            self.push_value(position, entry.next, sampling.get());
             previous = Some(entry);
             position = entry.next;
         }

@@ -1,5 +1,6 @@
 //! Reading an index-header.
 
+use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use super::format::{
 use crate::encoding::{Cursor, crc};
 use crate::error::{Error, Result};
 use crate::index::{
-    INDEX_HEADER_LEN, IndexVersion, ListLocation, PostingsPlan, PostingsTable, Symbols, TOC_LEN,
-    Toc,
+    INDEX_HEADER_LEN, IndexVersion, ListLocation, PostingsPlan, PostingsTable, SAMPLING, Symbols,
+    TOC_LEN, Toc,
 };
 use crate::labels::Matcher;
 
@@ -52,26 +53,50 @@ impl IndexHeader {
     ///
     /// `Corrupt` when it is no index-header of a known version, or damaged.
     pub fn open(file: &str, bytes: Bytes) -> Result<Self> {
-        Self::open_unnamed(file, &bytes).map_err(|error| error.in_file(file))
+        let sampling = NonZeroUsize::new(SAMPLING).unwrap_or(NonZeroUsize::MIN);
+        Self::open_sampled(file, bytes, sampling)
     }
 
-    fn open_unnamed(file: &str, bytes: &Bytes) -> Result<Self> {
-        let (version, index_table) = decode_head(bytes)?;
-        let places = decode_toc(bytes)?;
-        let source = HeaderSource {
-            version,
-            toc: index_toc(bytes, &places, index_table)?,
-            index_len: index_table + (places.end - places.table),
-        };
+    /// Opens the header as [`IndexHeader::open`] does and keeps in memory where every `sampling`th label value
+    /// lies; answers do not depend on it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`IndexHeader::open`].
+    pub fn open_sampled(file: &str, bytes: Bytes, sampling: NonZeroUsize) -> Result<Self> {
+        Self::open_unnamed(file, &bytes, sampling).map_err(|error| error.in_file(file))
+    }
+
+    /// Returns which index the header in `bytes` was made of, without a look at symbols and lists: it may still be
+    /// damaged there.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when it is no index-header of a known version, or damaged at its head or its end.
+    pub fn peek(file: &str, bytes: &[u8]) -> Result<HeaderSource> {
+        let source = decode_source(bytes).map(|(source, _)| source);
+        source.map_err(|error| error.in_file(file))
+    }
+
+    fn open_unnamed(file: &str, bytes: &Bytes, sampling: NonZeroUsize) -> Result<Self> {
+        let (source, places) = decode_source(bytes)?;
+        let version = source.version;
         // COMPAT: Thanos takes the symbols to start right behind the head of the index, so that references of
         // version 1 are 9 less there than here.
         let shift = (HEADER_HEAD_LEN - INDEX_HEADER_LEN) as u64;
         let index_symbols = places.symbols - shift;
+        let lists_end = source.toc.postings_table;
         Ok(Self {
             file: file.to_owned(),
             source,
             symbols: Symbols::open(bytes, places.symbols, index_symbols, version)?,
-            postings: PostingsTable::open(bytes, places.table, index_table, version)?,
+            postings: PostingsTable::open_sampled(
+                bytes,
+                places.table,
+                lists_end,
+                version,
+                sampling,
+            )?,
         })
     }
 
@@ -152,6 +177,18 @@ impl IndexHeader {
     fn named<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| error.in_file(self.file.as_str()))
     }
+}
+
+/// Decodes which index the header is of and where its parts lie.
+fn decode_source(bytes: &[u8]) -> Result<(HeaderSource, Places)> {
+    let (version, index_table) = decode_head(bytes)?;
+    let places = decode_toc(bytes)?;
+    let source = HeaderSource {
+        version,
+        toc: index_toc(bytes, &places, index_table)?,
+        index_len: index_table + (places.end - places.table),
+    };
+    Ok((source, places))
 }
 
 /// Decodes the version of the index and where its postings table started.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use bytes::Bytes;
 
@@ -228,4 +229,59 @@ fn damage_to_a_header_of_version_1_is_seen() {
     let (refused, same) = assert_damage_is_seen(&header, 1, dump_header);
     assert!(refused > 0);
     assert_eq!(same, 0);
+}
+
+/// ST-07, and ST-35 for version 1, which keeps all places.
+#[test]
+fn answers_do_not_depend_on_the_sampling() {
+    let v2 = fixture(BLOCK_1K);
+    let series = dump(&IndexReader::open("index", v2.clone()).unwrap()).unwrap();
+    for index in [v1_index(&series), v2] {
+        let bytes = Bytes::from(build_header(&index).unwrap());
+        let everything = |header: &IndexHeader| {
+            let mut all = Vec::new();
+            for name in header.label_names() {
+                for value in header.label_values(&name).unwrap() {
+                    let location = header.postings_location(&name, &value).unwrap();
+                    all.push((name.clone(), value, location.unwrap()));
+                }
+                for absent in ["", "!", "\u{10FFFF}"] {
+                    assert_eq!(header.postings_location(&name, absent).unwrap(), None);
+                }
+            }
+            all
+        };
+        let plain = IndexHeader::open("index-header", bytes.clone()).unwrap();
+        let expected = everything(&plain);
+        for sampling in [1, 2, 3, 31, 32, 33, usize::MAX] {
+            let sampling = NonZeroUsize::new(sampling).unwrap();
+            let header = IndexHeader::open_sampled("index-header", bytes.clone(), sampling);
+            assert_eq!(everything(&header.unwrap()), expected, "{sampling}");
+        }
+    }
+}
+
+/// A look at head and end tells the index, and only damage there.
+#[test]
+fn a_peek_tells_which_index_a_header_is_of() {
+    let golden = golden_header("block-1k-2h");
+    let source = IndexHeader::open("index-header", golden.clone())
+        .unwrap()
+        .source();
+    assert_eq!(IndexHeader::peek("index-header", &golden).unwrap(), source);
+    for len in 0..golden.len() {
+        let error = IndexHeader::peek("index-header", &golden[..len]).unwrap_err();
+        assert_eq!(error.file(), Some("index-header"));
+    }
+    let toc = golden.len() - HEADER_TOC_LEN - crate::index::TOC_LEN;
+    for at in 0..golden.len() {
+        let mut damaged = golden.to_vec();
+        damaged[at] ^= 0xFF;
+        let found = IndexHeader::peek("index-header", &damaged);
+        match at {
+            0..HEADER_HEAD_LEN => assert!(found.is_err(), "{at}"),
+            _ if at >= toc => assert!(found.is_err(), "{at}"),
+            _ => assert_eq!(found.unwrap(), source, "{at}"),
+        }
+    }
 }
