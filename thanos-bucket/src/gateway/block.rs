@@ -11,7 +11,7 @@ use thanos_core::labels::Labels;
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 
-use super::header::Headers;
+use super::header::{BlockHeader, Headers};
 use super::ranges::Reads;
 use crate::Bucket;
 use crate::compute::Compute;
@@ -38,7 +38,7 @@ pub(super) struct FetchLimits {
 pub(super) struct Shared {
     pub(super) bucket: Bucket,
     pub(super) limits: FetchLimits,
-    pub(super) headers: Headers,
+    pub(super) headers: Arc<Headers>,
     pub(super) compute: Compute,
     pub(super) reads: Reads,
 }
@@ -49,22 +49,21 @@ pub(super) struct GatewayBlock {
     entry: Arc<BlockEntry>,
     objects: BlockObjects,
     external_labels: Labels,
-    header: Arc<IndexHeader>,
+    header: Arc<BlockHeader>,
     index_object: String,
 }
 
 impl GatewayBlock {
-    /// Reads what is needed to plan requests: the list of objects, when the entry has none, and the index-header.
+    /// Reads what is missing: the list of objects, when the entry has none, and the index-header, unless it is kept or
+    /// is to be fetched at use.
     pub(super) async fn open(shared: Arc<Shared>, entry: Arc<BlockEntry>) -> Result<Self> {
         let id = entry.meta.ulid;
         let objects = match &entry.objects {
             Some(objects) => objects.clone(),
             None => BlockObjects::list(&shared.bucket, id).await?,
         };
-        let header = shared
-            .headers
-            .load(&shared.bucket, id, objects.index_bytes)
-            .await?;
+        let header = shared.headers.of_block(id, objects.index_bytes);
+        header.prepare().await?;
         Ok(Self {
             external_labels: entry.meta.external_labels(),
             index_object: format!("{id}/index"),
@@ -75,9 +74,10 @@ impl GatewayBlock {
         })
     }
 
-    /// Returns the index-header, which may have to be fetched first.
+    /// Returns the index-header, which may have to be opened or fetched first. Reading it may wait for the disk: do it
+    /// on [`GatewayBlock::compute`].
     pub(super) async fn header(&self) -> Result<Arc<IndexHeader>> {
-        Ok(Arc::clone(&self.header))
+        self.header.get().await
     }
 
     /// Returns where work for the processor is done.

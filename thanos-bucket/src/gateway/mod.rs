@@ -6,7 +6,7 @@
 //!   add external labels, remove replica labels (sorted again) -> merge -> whole series
 //! ```
 //!
-//! A block is opened (its index-header built) when a sync first sees it. Nothing here writes to the bucket.
+//! The index-header of a block is built when a sync first sees it, and opened when it is used. Nothing here writes to the bucket.
 
 mod block;
 mod chunks;
@@ -54,6 +54,7 @@ use thanos_storeapi::tenant::TenantId;
 use self::block::{FetchLimits, Shared};
 use self::gate::Gate;
 use self::header::Headers;
+pub use self::header::{HeaderDownload, HeaderMetrics, HeaderOptions};
 use self::hints::{ResponseHints, concluded};
 use self::labels::LabelsQuery;
 pub use self::limits::RequestLimits;
@@ -82,6 +83,8 @@ pub struct GatewayOptions {
     pub fetch_concurrency: usize,
     /// Where index-headers are kept between runs; `None` keeps them in memory only.
     pub data_dir: Option<PathBuf>,
+    /// How index-headers are fetched and kept.
+    pub headers: HeaderOptions,
     /// The time that is served (`--min-time`, `--max-time`): requests see no more, and `Info` tells no more.
     pub time_window: TimeWindow,
     /// What says how late it is.
@@ -114,6 +117,7 @@ impl Default for GatewayOptions {
             gap_bytes_max: 512 << 10,
             fetch_concurrency: 8,
             data_dir: None,
+            headers: HeaderOptions::default(),
             time_window: TimeWindow::ALL,
             clock: Arc::new(SystemClock),
             budget: MemoryBudget::new("store memory", 2 << 30),
@@ -164,9 +168,7 @@ impl Gateway {
             gap_bytes_max: options.gap_bytes_max,
             fetch_concurrency: options.fetch_concurrency.max(1),
         };
-        let headers = Headers {
-            data_dir: options.data_dir.clone(),
-        };
+        let headers = Headers::new(&bucket, &options);
         let shared = Shared {
             bucket,
             limits,
