@@ -149,10 +149,17 @@ impl Bucket {
             );
             return Err(Error::limit_exceeded(message).in_file(object));
         }
-        answer
+        let size = answer.meta.size;
+        let bytes = answer
             .bytes()
             .await
-            .map_err(|error| from_store(object, error))
+            .map_err(|error| from_store(object, error))?;
+        // Not every client compares a body with its announced length, and half an object may look like a damaged one.
+        if bytes.len() as u64 != size {
+            let message = format!("{} of {size} bytes came", bytes.len());
+            return Err(Error::unavailable(message).in_file(object));
+        }
+        Ok(bytes)
     }
 
     /// Returns exactly the bytes of `range`.

@@ -2,6 +2,7 @@ use futures::executor::block_on;
 use object_store::memory::InMemory;
 
 use super::*;
+use crate::testkit::{FaultPlan, FaultyStore, StoreFault};
 
 fn bucket() -> Bucket {
     Bucket::new(Arc::new(InMemory::new()))
@@ -84,4 +85,21 @@ fn a_name_that_climbs_out_is_refused() {
             .with_prefix("a/../b")
             .is_err()
     );
+}
+
+/// The half of a `meta.json` was taken for a damaged one, and remembered as such.
+#[test]
+fn a_body_that_ends_early_is_no_damaged_object() {
+    block_on(async {
+        let store = Arc::new(FaultyStore::new(Arc::new(InMemory::new())));
+        let bucket = Bucket::new(store.clone());
+        bucket.put("a", Bytes::from(vec![0; 100])).await.unwrap();
+        store.start(FaultPlan {
+            per_mille: vec![(StoreFault::SilentlyShortBody, 1000)],
+            ..FaultPlan::default()
+        });
+        let error = bucket.read("a", 100).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("of 100 bytes came"), "{error}");
+    });
 }
