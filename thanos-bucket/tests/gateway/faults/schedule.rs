@@ -14,7 +14,7 @@ use thanos_bucket::cache::{
     CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache, InMemoryMetrics,
     InMemoryOptions, IndexCache,
 };
-use thanos_bucket::gateway::{Gateway, GatewayOptions};
+use thanos_bucket::gateway::{Gateway, GatewayOptions, SyncReport};
 use thanos_bucket::testkit::{FaultPlan, FaultyStore, LatencyModel, LatencyStore, StoreFault};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::chunk::Aggregate;
@@ -306,13 +306,40 @@ impl<'a> Schedule<'a> {
 
     /// Syncs once; `views` become those that later calls may see.
     async fn sync(&mut self, views: &mut Views, present: &BTreeSet<usize>) {
-        match self.gateway.sync().await {
-            Ok(_) => *views = self.visible(present).await,
-            Err(error) => {
-                self.report.failed_syncs += 1;
-                assert_clear(&error);
-            }
-        }
+        let before = views.clone();
+        *views = self
+            .synced(self.gateway.sync().await, before, present)
+            .await;
+    }
+
+    /// Returns what the gateway may serve after a sync with this `outcome`: after an error what it served `before`, and
+    /// of what is new what it could read.
+    async fn synced(
+        &mut self,
+        outcome: Result<SyncReport>,
+        before: Views,
+        present: &BTreeSet<usize>,
+    ) -> Views {
+        let Err(error) = outcome else {
+            return self.visible(present).await;
+        };
+        self.report.failed_syncs += 1;
+        assert_clear(&error);
+        let found: BTreeSet<_> = self
+            .gateway
+            .blocks()
+            .iter()
+            .map(|entry| entry.meta.ulid)
+            .collect();
+        let is_found = |place: &usize| found.contains(&self.model.blocks[*place].spec.id);
+        let new: Vec<usize> = present.iter().copied().filter(is_found).collect();
+        before
+            .into_iter()
+            .map(|mut view| {
+                view.extend(&new);
+                view
+            })
+            .collect()
     }
 
     /// The sets of blocks that a sync may have come to. A block that was deleted but is still listed may be known from
@@ -366,13 +393,8 @@ impl<'a> Schedule<'a> {
             this.call(random).await
         });
         let (synced, answers) = tokio::join!(this.gateway.sync(), join_all(calls));
-        match synced {
-            Ok(_) => views.extend(self.visible(present).await),
-            Err(error) => {
-                self.report.failed_syncs += 1;
-                assert_clear(&error);
-            }
-        }
+        let after = self.synced(synced, views.clone(), present).await;
+        views.extend(after);
         for answer in answers {
             let outcome = answer.check(self.model, views);
             self.report.count(outcome);
