@@ -91,12 +91,12 @@ impl Syncer {
                 ticks.tick().await;
                 self.sync().await
             };
-            tokio::select! {
+            let synced = tokio::select! {
                 () = shutdown.clone().wait() => return Ok(()),
-                Err(error) = sync => {
-                    tracing::warn!(%error, "syncing blocks failed, the blocks known before are still served");
-                }
-                else => {}
+                synced = sync => synced,
+            };
+            if let Err(error) = synced {
+                tracing::warn!(%error, "syncing blocks failed, the blocks known before are still served");
             }
         }
     }
