@@ -1,209 +1,164 @@
-//! Which blocks a bucket holds, by their `meta.json`.
+//! Which blocks a bucket holds, and which of them are wanted.
+//!
+//! ```text
+//! listing -> what each block directory holds -> meta.json and markers that are new -> view -> filters -> selection
+//! ```
 //!
 //! A top-level directory whose name is a ULID is a block when it has a readable `meta.json`. One without is
-//! partial: still being uploaded, or left by a broken upload. Nothing here decides whether a block is wanted.
+//! partial: still being uploaded, or left by a broken upload. The listing alone tells which `meta.json` and markers
+//! exist and whether they changed, so a block that did not change costs no request.
 
+mod discovery;
+mod fetcher;
+pub mod filter;
+mod listing;
+mod meta_cache;
+mod metrics;
 mod objects;
+mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
-use thanos_core::block::{BlockId, META_FILE, Meta};
-use thanos_core::{Error, ErrorKind, Result};
+use thanos_core::Error;
+use thanos_core::block::{BlockId, Meta};
+use thanos_core::time::{Clock, SystemClock, Timestamp};
 
-use crate::Bucket;
+pub use discovery::{Discovered, Discovery};
+pub use fetcher::Fetcher;
+pub use metrics::{BlockState, FetchMetrics, StateCounts};
+pub use objects::{BlockObjects, SPARSE_HEADER_FILE};
+pub(crate) use stamp::Stamps;
 
-pub use objects::BlockObjects;
+use crate::compute::Compute;
 
-/// The largest `meta.json` that is read.
-const META_BYTES_MAX: u64 = 64 << 20;
-
-/// The blocks of a bucket at one time.
+/// The blocks of a bucket at one time, wanted or not.
 #[derive(Debug, Default)]
 pub struct BucketView {
     /// Blocks with a readable `meta.json`.
     pub blocks: BTreeMap<BlockId, Arc<BlockEntry>>,
     /// Directories without one, or with a damaged one: not served, and why.
-    pub partial: BTreeMap<BlockId, Error>,
+    pub partial: BTreeMap<BlockId, Arc<Error>>,
+    /// What could not be read, although it is there: with any of these the view is incomplete, and a block that is
+    /// not in [`BucketView::blocks`] may exist nevertheless. A block whose last known `meta.json` is still good is in
+    /// both.
+    pub unread: BTreeMap<BlockId, Arc<Error>>,
 }
 
-/// A block, as far as its `meta.json` and a listing tell.
-#[derive(Debug, Clone)]
+/// A block, as far as its `meta.json`, its markers and a listing tell.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct BlockEntry {
-    /// Its `meta.json`.
+    /// Its `meta.json`; what [`MetaDetail`] leaves out is empty.
     pub meta: Meta,
-    /// Its objects; `None` when the listing did not look into the block's directory.
+    /// Its objects; `None` when the listing shows no whole block.
     pub objects: Option<BlockObjects>,
+    /// Its markers.
+    pub marks: Marks,
+    /// Which contents of `meta.json` and of the markers these are.
+    pub(crate) stamps: Stamps,
 }
 
-/// How [`fetch`] works.
+impl BlockEntry {
+    /// Returns the block of `meta` without markers.
+    pub fn new(meta: Meta, objects: Option<BlockObjects>) -> Self {
+        Self {
+            meta,
+            objects,
+            ..Self::default()
+        }
+    }
+}
+
+/// When a block was marked, for each marker that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks {
+    /// The `deletion_time` of `deletion-mark.json`.
+    pub deletion: Option<Timestamp>,
+    /// The `no_compact_time` of `no-compact-mark.json`.
+    pub no_compact: Option<Timestamp>,
+    /// The `no_downsample_time` of `no-downsample-mark.json`.
+    pub no_downsample: Option<Timestamp>,
+}
+
+/// How blocks are found (`--block-discovery-strategy`). Both find the same blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiscoveryStrategy {
+    /// One listing of all objects; a `meta.json` that was written again is read again.
+    Recursive,
+    /// The blocks are listed first, and then the objects of several stretches of blocks at once
+    /// ([`FetchOptions::listing_shards`]). Blocks are immutable: a known `meta.json` is not read again.
+    #[default]
+    Concurrent,
+}
+
+/// How much of each `meta.json` stays in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetaDetail {
+    /// What reading the block needs; files, parents, rewrites, hints and unknown fields are left out.
+    #[default]
+    Reading,
+    /// Everything.
+    Whole,
+}
+
+/// How a [`Fetcher`] works; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
 pub struct FetchOptions {
+    /// How blocks are found.
+    pub strategy: DiscoveryStrategy,
+    /// How many listings the concurrent strategy makes at once; 1 means one flat listing. More only help where the
+    /// store can begin a listing at a name and lists in the order of names (S3, GCS): others would list everything
+    /// for each.
+    pub listing_shards: usize,
     /// How many `meta.json` are read at once (`--block-meta-fetch-concurrency`).
     pub concurrency: usize,
+    /// How much of each `meta.json` is kept.
+    pub detail: MetaDetail,
+    /// Where `meta.json` files are kept between runs, each as `meta-syncer/<block>/meta.json`; `None` means nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// Where what happens is counted.
+    pub metrics: FetchMetrics,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where large files are parsed and local files are read.
+    pub compute: Compute,
 }
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        Self { concurrency: 32 }
-    }
-}
-
-/// Lists the blocks of `bucket`; a `meta.json` known from `before` is not read again, because blocks are immutable.
-///
-/// # Errors
-///
-/// When the listing or the read of a `meta.json` fails for another reason than its absence or damage: the view
-/// would be incomplete without anybody knowing. The caller keeps the view it has.
-pub async fn fetch(
-    bucket: &Bucket,
-    before: &BucketView,
-    options: &FetchOptions,
-) -> Result<BucketView> {
-    let directories = bucket.top_directories().await?;
-    let ids: Vec<BlockId> = directories
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
-    let found: Vec<(BlockId, Result<Arc<BlockEntry>>)> = futures::stream::iter(ids)
-        .map(|id| async move {
-            if let Some(known) = before.blocks.get(&id) {
-                return Ok((id, Ok(Arc::clone(known))));
-            }
-            match read_meta(bucket, id).await {
-                Err(error) if !says_partial(&error) => Err(error),
-                outcome => Ok((id, outcome.map(Arc::new))),
-            }
-        })
-        .buffer_unordered(options.concurrency.max(1))
-        .try_collect()
-        .await?;
-
-    let mut view = BucketView::default();
-    for (id, outcome) in found {
-        match outcome {
-            Ok(meta) => {
-                view.blocks.insert(id, meta);
-            }
-            Err(error) => {
-                view.partial.insert(id, error);
-            }
+        Self {
+            strategy: DiscoveryStrategy::default(),
+            listing_shards: 1,
+            concurrency: 32,
+            detail: MetaDetail::default(),
+            data_dir: None,
+            metrics: FetchMetrics::default(),
+            clock: Arc::new(SystemClock),
+            compute: Compute::per_core(),
         }
     }
-    Ok(view)
 }
 
-/// Whether `error` means that the block is not whole, rather than that the bucket could not answer.
-fn says_partial(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound | ErrorKind::Corrupt | ErrorKind::LimitExceeded
-    )
-}
-
-async fn read_meta(bucket: &Bucket, id: BlockId) -> Result<BlockEntry> {
-    let object = format!("{id}/{META_FILE}");
-    let text = bucket.read(&object, META_BYTES_MAX).await?;
-    let meta = Meta::parse(&text).map_err(|error| error.in_file(object.as_str()))?;
-    if meta.ulid != id {
-        let message = format!(
-            "is of block {}, but lies in the directory of {id}",
-            meta.ulid
-        );
-        return Err(Error::corrupt(message).in_file(object));
-    }
-    Ok(BlockEntry {
-        meta,
-        objects: None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::executor::block_on;
-    use object_store::memory::InMemory;
-
-    use super::*;
-
-    const FIRST: &str = "01M81JDC7R8JKP7SEW1VN2HAQ9";
-    const SECOND: &str = "01M81M0FJ85NHPRPDAFDZ3PATT";
-
-    async fn bucket_with(objects: &[(&str, String)]) -> Bucket {
-        let bucket = Bucket::new(Arc::new(InMemory::new()));
-        for (name, text) in objects {
-            bucket.put(name, text.clone().into()).await.unwrap();
-        }
-        bucket
-    }
-
-    fn meta_json(id: &str) -> String {
-        format!(
-            r#"{{"ulid":"{id}","minTime":0,"maxTime":10,"version":1,"compaction":{{"level":1}}}}"#
-        )
-    }
-
-    #[test]
-    fn only_directories_with_a_readable_meta_are_blocks() {
-        block_on(async {
-            let bucket = bucket_with(&[
-                (&format!("{FIRST}/meta.json"), meta_json(FIRST)),
-                (&format!("{SECOND}/index"), "no meta yet".into()),
-                ("debug/metas/x.json", "ignored".into()),
-                ("stray-file", "ignored".into()),
-            ])
-            .await;
-            let view = fetch(&bucket, &BucketView::default(), &FetchOptions::default())
-                .await
-                .unwrap();
-            assert_eq!(
-                view.blocks
-                    .keys()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>(),
-                [FIRST]
-            );
-            let partial: Vec<_> = view
-                .partial
-                .iter()
-                .map(|(id, e)| (id.to_string(), e.kind()))
-                .collect();
-            assert_eq!(partial, [(SECOND.to_owned(), ErrorKind::NotFound)]);
-        });
-    }
-
-    #[test]
-    fn a_damaged_or_misplaced_meta_is_partial_and_names_the_object() {
-        block_on(async {
-            let bucket = bucket_with(&[
-                (&format!("{FIRST}/meta.json"), "{\"ulid\":".into()),
-                (&format!("{SECOND}/meta.json"), meta_json(FIRST)),
-            ])
-            .await;
-            let view = fetch(&bucket, &BucketView::default(), &FetchOptions::default())
-                .await
-                .unwrap();
-            assert!(view.blocks.is_empty());
-            for (id, error) in &view.partial {
-                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-                assert_eq!(error.file(), Some(format!("{id}/meta.json").as_str()));
+impl MetaDetail {
+    /// Drops what this detail leaves out, and the memory that parsing took too much.
+    pub(crate) fn trim(self, meta: &mut Meta) {
+        if self == Self::Reading {
+            meta.extra.clear();
+            meta.stats.extra.clear();
+            let compaction = &mut meta.compaction;
+            compaction.parents = Vec::new();
+            compaction.hints = Vec::new();
+            compaction.extra.clear();
+            if let Some(thanos) = &mut meta.thanos {
+                thanos.segment_files = Vec::new();
+                thanos.files = Vec::new();
+                thanos.rewrites = Vec::new();
+                thanos.extra.clear();
             }
-            assert_eq!(view.partial.len(), 2);
-        });
-    }
-
-    #[test]
-    fn a_known_block_is_not_read_again() {
-        block_on(async {
-            let bucket = bucket_with(&[(&format!("{FIRST}/meta.json"), meta_json(FIRST))]).await;
-            let view = fetch(&bucket, &BucketView::default(), &FetchOptions::default())
-                .await
-                .unwrap();
-            let gets = bucket.requests().gets;
-            let again = fetch(&bucket, &view, &FetchOptions::default())
-                .await
-                .unwrap();
-            assert_eq!((bucket.requests().gets, again.blocks.len()), (gets, 1));
-        });
+        }
+        meta.compaction.sources.shrink_to_fit();
     }
 }

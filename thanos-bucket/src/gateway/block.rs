@@ -74,6 +74,16 @@ impl GatewayBlock {
         })
     }
 
+    /// Reports whether the block is still what `entry` says; a sparse header that was published since changes nothing.
+    pub(super) fn is_of(&self, entry: &Arc<BlockEntry>) -> bool {
+        let is_same = |objects: &BlockObjects| {
+            objects.index_bytes == self.objects.index_bytes
+                && objects.segment_bytes == self.objects.segment_bytes
+        };
+        Arc::ptr_eq(&self.entry, entry)
+            || (self.entry.meta == entry.meta && entry.objects.as_ref().is_some_and(is_same))
+    }
+
     /// Returns the index-header, which may have to be opened or fetched first. Reading it may wait for the disk: do it
     /// on [`GatewayBlock::compute`].
     pub(super) async fn header(&self) -> Result<Arc<IndexHeader>> {

@@ -36,6 +36,7 @@ mod values;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -68,13 +69,16 @@ pub use self::sync::SyncReport;
 use crate::Bucket;
 use crate::cache::IndexCache;
 use crate::compute::Compute;
-use crate::fetch::FetchOptions;
+use crate::fetch::filter::{BlockFilter, StoreFilters};
+use crate::fetch::{Discovery, FetchOptions};
 
 /// Settings of a [`Gateway`]; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
-    /// How the block list is read.
+    /// How the block list is read; where nothing else is said, `meta.json` files are kept in the data directory too.
     pub fetch: FetchOptions,
+    /// Which blocks are served: those that every one of these wants.
+    pub filters: Vec<Arc<dyn BlockFilter>>,
     /// How many blocks are opened at once (`--block-sync-concurrency`).
     pub sync_concurrency: usize,
     /// Ranges with at most this many unwanted bytes between them are fetched together.
@@ -113,6 +117,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             fetch: FetchOptions::default(),
+            filters: StoreFilters::default().build(),
             sync_concurrency: 20,
             gap_bytes_max: 512 << 10,
             fetch_concurrency: 8,
@@ -159,6 +164,11 @@ pub struct Gateway {
     gate: Gate,
     /// Replaced as a whole by a sync: a request keeps the blocks it started with.
     blocks: RwLock<Arc<Loaded>>,
+    discovery: Discovery,
+    /// Held by the sync that goes on.
+    syncing: tokio::sync::Mutex<()>,
+    /// Whether the data directory was rid of blocks that an earlier process has left.
+    is_cleaned: AtomicBool,
 }
 
 impl Gateway {
@@ -169,6 +179,9 @@ impl Gateway {
             fetch_concurrency: options.fetch_concurrency.max(1),
         };
         let headers = Headers::new(&bucket, &options);
+        let mut fetch = options.fetch.clone();
+        fetch.data_dir = fetch.data_dir.or_else(|| options.data_dir.clone());
+        let discovery = Discovery::new(bucket.clone(), fetch, options.filters.clone());
         let shared = Shared {
             bucket,
             limits,
@@ -195,6 +208,9 @@ impl Gateway {
             limits,
             gate,
             blocks: RwLock::default(),
+            discovery,
+            syncing: tokio::sync::Mutex::default(),
+            is_cleaned: AtomicBool::new(false),
         }
     }
 

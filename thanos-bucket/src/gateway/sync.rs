@@ -1,7 +1,10 @@
 //! Bringing the served blocks up to date with the bucket.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::StreamExt;
 use thanos_core::block::BlockId;
@@ -15,20 +18,21 @@ use thanos_storeapi::store::{PartialResponse, TsdbInfo};
 use super::Gateway;
 use super::block::GatewayBlock;
 use super::select::Resolutions;
-use crate::fetch::{BlockEntry, BucketView, fetch};
+use crate::fetch::{BlockEntry, StateCounts};
 
 /// What a sync found.
 #[derive(Debug)]
 pub struct SyncReport {
     /// Blocks that are served.
     pub loaded: usize,
+    /// How many blocks of the bucket are in each state.
+    pub states: StateCounts,
     /// Blocks that are not served because they are still being uploaded or damaged, with the reason.
-    pub failed: BTreeMap<BlockId, Error>,
+    pub failed: BTreeMap<BlockId, Arc<Error>>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    pub(super) view: BucketView,
     pub(super) blocks: BTreeMap<BlockId, Arc<GatewayBlock>>,
     /// Blocks that should be served and cannot be.
     pub(super) failed: Vec<FailedBlock>,
@@ -80,9 +84,10 @@ impl Loaded {
 }
 
 /// Returns the blocks of `failed` that exist: one without `meta.json` is still being uploaded.
-fn failed_blocks(failed: &BTreeMap<BlockId, Error>, view: &BucketView) -> Vec<FailedBlock> {
-    let of = |(id, error): (&BlockId, &Error)| {
-        let tsdb = match view.blocks.get(id) {
+fn failed_blocks(failed: &BTreeMap<BlockId, Arc<Error>>, wanted: &Wanted) -> Vec<FailedBlock> {
+    let of = |(id, error): (&BlockId, &Arc<Error>)| {
+        let entry = wanted.get(id);
+        let tsdb = match entry {
             Some(entry) => TsdbInfo {
                 external_labels: entry.meta.external_labels(),
                 range: entry.meta.time_range(),
@@ -94,18 +99,17 @@ fn failed_blocks(failed: &BTreeMap<BlockId, Error>, view: &BucketView) -> Vec<Fa
             source: format!("block {id}"),
             reason: error.to_string(),
         };
-        let resolution_ms = view
-            .blocks
-            .get(id)
-            .map_or(0, |entry| entry.meta.resolution_ms());
         Some(FailedBlock {
             tsdb,
-            resolution_ms,
+            resolution_ms: entry.map_or(0, |entry| entry.meta.resolution_ms()),
             missing,
         })
     };
     failed.iter().filter_map(of).collect()
 }
+
+type Wanted = BTreeMap<BlockId, Arc<BlockEntry>>;
+type Served = BTreeMap<BlockId, Arc<GatewayBlock>>;
 
 impl Gateway {
     /// Returns the blocks that the last sync found and that are to be served, in the order of their ids.
@@ -115,58 +119,145 @@ impl Gateway {
 
     /// Brings the served blocks up to date with the bucket.
     ///
-    /// A block that cannot be opened is reported and tried again at the next sync; the others are served.
+    /// A block that cannot be opened is reported and tried again at the next sync; the others are served. Blocks that
+    /// are gone, or no longer wanted, are dropped from memory and from the data directory.
     ///
     /// # Errors
     ///
-    /// When the bucket cannot be listed; what was served before still is.
+    /// When the bucket cannot be listed; what was served before still is. When the view lacks something that cannot be
+    /// read: then new blocks are served, but none is dropped.
     pub async fn sync(&self) -> Result<SyncReport> {
+        let _one_at_a_time = self.syncing.lock().await;
         let before = Arc::clone(&self.blocks.read());
-        let mut view = fetch(&self.shared.bucket, &before.view, &self.options.fetch).await?;
-        // The futures are collected first: a closure over references here would keep the sync from being `Send`.
-        let mut opening = Vec::with_capacity(view.blocks.len());
-        for (id, entry) in &view.blocks {
-            let known = before.blocks.get(id).map(Arc::clone);
-            opening.push(self.open_block(*id, Arc::clone(entry), known));
-        }
-        let opened: Vec<(BlockId, Result<Arc<GatewayBlock>>)> = futures::stream::iter(opening)
-            .buffer_unordered(self.options.sync_concurrency.max(1))
-            .collect()
-            .await;
-
-        let mut failed = std::mem::take(&mut view.partial);
-        let mut blocks = BTreeMap::new();
-        for (id, outcome) in opened {
-            match outcome {
-                Ok(block) => {
-                    blocks.insert(id, block);
-                }
-                Err(error) => {
-                    tracing::warn!(block = %id, %error, "cannot open block, it is not served");
-                    failed.insert(id, error);
-                }
+        let discovered = self.discovery.sync().await?;
+        let incomplete = discovered.incomplete();
+        let wanted = discovered.selection.blocks;
+        let (mut blocks, failures) = self.open_blocks(&wanted, &before.blocks).await;
+        let mut failed = discovered.view.partial;
+        failed.extend(failures);
+        if incomplete.is_some() {
+            for (id, block) in &before.blocks {
+                blocks.entry(*id).or_insert_with(|| Arc::clone(block));
             }
+        } else {
+            self.drop_gone(&before.blocks, &wanted).await?;
         }
         let loaded = blocks.len();
-        let refused = failed_blocks(&failed, &view);
+        self.options.metrics.blocks_served(loaded);
+        let refused = failed_blocks(&failed, &wanted);
         *self.blocks.write() = Arc::new(Loaded {
-            view,
             blocks,
             failed: refused,
         });
-        Ok(SyncReport { loaded, failed })
+        match incomplete {
+            Some(error) => Err(error),
+            None => Ok(SyncReport {
+                loaded,
+                states: discovered.selection.states,
+                failed,
+            }),
+        }
+    }
+
+    /// Opens those of `wanted` that `before` does not have, some at once.
+    async fn open_blocks(
+        &self,
+        wanted: &Wanted,
+        before: &Served,
+    ) -> (Served, BTreeMap<BlockId, Arc<Error>>) {
+        let (mut blocks, mut failed) = (Served::new(), BTreeMap::new());
+        // The futures are collected first: a closure over references here would keep the sync from being `Send`.
+        let mut opening = Vec::new();
+        for (id, entry) in wanted {
+            match before.get(id).filter(|block| block.is_of(entry)) {
+                Some(block) => {
+                    blocks.insert(*id, Arc::clone(block));
+                }
+                None => opening.push(self.open_block(*id, Arc::clone(entry))),
+            }
+        }
+        let mut opened =
+            futures::stream::iter(opening).buffer_unordered(self.options.sync_concurrency.max(1));
+        while let Some((id, outcome)) = opened.next().await {
+            match outcome {
+                Ok(block) => {
+                    blocks.insert(id, Arc::new(block));
+                }
+                Err(error) => {
+                    tracing::warn!(block = %id, %error, "cannot open block, it is not served");
+                    failed.insert(id, Arc::new(error));
+                }
+            }
+        }
+        (blocks, failed)
     }
 
     async fn open_block(
         &self,
         id: BlockId,
         entry: Arc<BlockEntry>,
-        known: Option<Arc<GatewayBlock>>,
-    ) -> (BlockId, Result<Arc<GatewayBlock>>) {
-        if let Some(block) = known {
-            return (id, Ok(block));
-        }
+    ) -> (BlockId, Result<GatewayBlock>) {
+        let clock = &self.discovery.fetcher().options().clock;
+        let started = clock.now();
         let opened = GatewayBlock::open(Arc::clone(&self.shared), entry).await;
-        (id, opened.map(Arc::new))
+        let now = clock.now();
+        let took = Duration::from_millis(u64::try_from(now - started).unwrap_or(0));
+        self.options.metrics.block_opened(&opened, took);
+        if opened.is_ok() {
+            self.options.metrics.block_loaded_at(now);
+        }
+        (id, opened)
     }
+
+    /// Removes what the data directory has of blocks that are not wanted: those that were served before and, at the
+    /// first sync, those that an earlier process has left.
+    async fn drop_gone(&self, before: &Served, wanted: &Wanted) -> Result<()> {
+        let gone = before.keys().filter(|id| !wanted.contains_key(*id));
+        let mut gone: Vec<BlockId> = gone.copied().collect();
+        let dropped = gone.len() as u64;
+        let mut not_removed = 0;
+        if let Some(data_dir) = self.options.data_dir.clone() {
+            if !self.is_cleaned.swap(true, Ordering::Relaxed) {
+                let dir = data_dir.clone();
+                let left = self
+                    .options
+                    .compute
+                    .run(move || block_directories(&dir))
+                    .await?;
+                gone.extend(left.into_iter().filter(|id| !wanted.contains_key(id)));
+            }
+            if !gone.is_empty() {
+                let remove = move || remove_directories(&data_dir, &gone);
+                not_removed = self.options.compute.run(remove).await?;
+            }
+        }
+        self.options.metrics.blocks_dropped(dropped, not_removed);
+        Ok(())
+    }
+}
+
+/// Returns the blocks that have a folder in the data directory.
+fn block_directories(data_dir: &Path) -> Vec<BlockId> {
+    let Ok(entries) = std::fs::read_dir(data_dir) else {
+        return Vec::new();
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| name.parse().ok()).collect()
+}
+
+/// Removes the folders of `blocks`, and returns how many could not be removed.
+fn remove_directories(data_dir: &Path, blocks: &[BlockId]) -> u64 {
+    let mut not_removed = 0;
+    for id in blocks {
+        let directory = data_dir.join(id.to_string());
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let directory = directory.display();
+                tracing::warn!(%directory, %error, "cannot remove what was kept of a block, going on");
+                not_removed += 1;
+            }
+            _ => {}
+        }
+    }
+    not_removed
 }

@@ -240,7 +240,12 @@ async fn a_block_that_cannot_be_opened_is_reported_and_the_others_are_served() {
     std::fs::write(dir.path().join(bad).join("index"), b"no index").unwrap();
 
     let bucket = crate::directory::open(dir.path()).unwrap();
-    let gateway = Gateway::new(bucket, GatewayOptions::default());
+    // The two name the same sources.
+    let options = GatewayOptions {
+        filters: Vec::new(),
+        ..GatewayOptions::default()
+    };
+    let gateway = Gateway::new(bucket, options);
     let report = gateway.sync().await.unwrap();
     assert_eq!(report.loaded, 1);
     let (id, error) = report.failed.first_key_value().unwrap();

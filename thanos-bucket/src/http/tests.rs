@@ -65,10 +65,7 @@ fn entry() -> Arc<BlockEntry> {
         version: 1,
         ..Meta::default()
     };
-    Arc::new(BlockEntry {
-        meta,
-        objects: None,
-    })
+    Arc::new(BlockEntry::new(meta, None))
 }
 
 /// ST-33.

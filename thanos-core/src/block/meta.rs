@@ -248,18 +248,18 @@ impl Meta {
     ///
     /// # Errors
     ///
-    /// `Corrupt` when they are not a meta.json of version 1. What the file as a whole says wrongly is reported at
-    /// offset 0.
+    /// `Corrupt` when they are not a meta.json, `Invalid` when it is of another version than 1: it may be sound, but
+    /// this crate cannot tell. What the file as a whole says wrongly is reported at offset 0.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let meta: Self = json::parse(text)?;
         if meta.version != VERSION {
             return Err(
-                Error::corrupt(format!("unexpected meta file version {}", meta.version)).at(0),
+                Error::invalid(format!("unexpected meta file version {}", meta.version)).at(0),
             );
         }
         let section = meta.thanos.as_ref().map_or(0, |thanos| thanos.version);
         if section > VERSION {
-            return Err(Error::corrupt(format!(
+            return Err(Error::invalid(format!(
                 "unexpected meta file Thanos section version {section}"
             ))
             .at(0));

@@ -95,12 +95,12 @@ fn unknown_fields_survive() {
 #[test]
 fn other_versions_and_turned_ranges_are_refused() {
     for (from, to, kind) in [
-        ("\"version\":1", "\"version\":2", ErrorKind::Corrupt),
-        ("\"version\":1", "\"version\":0", ErrorKind::Corrupt),
+        ("\"version\":1", "\"version\":2", ErrorKind::Invalid),
+        ("\"version\":1", "\"version\":0", ErrorKind::Invalid),
         (
             "\"version\":1",
             r#""version":1,"thanos":{"version":2}"#,
-            ErrorKind::Corrupt,
+            ErrorKind::Invalid,
         ),
         ("\"minTime\":5", "\"minTime\":6", ErrorKind::Corrupt),
         ("01M81J", "01m81j", ErrorKind::Corrupt),
