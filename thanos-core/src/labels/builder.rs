@@ -65,6 +65,12 @@ impl LabelsBuilder {
         Some(&self.labels[place].1)
     }
 
+    /// Returns the labels as (name, value) in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.labels.iter().filter(|(_, value)| !value.is_empty());
+        labels.map(|(name, value)| (&**name, &**value))
+    }
+
     /// Appends the key of the set to `arena`.
     pub fn append_key(&self, arena: &mut Vec<u8>) {
         for (name, value) in self.labels.iter().filter(|(_, value)| !value.is_empty()) {

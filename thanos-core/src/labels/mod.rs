@@ -13,6 +13,8 @@ mod hash;
 mod key;
 mod matcher;
 mod outside;
+#[cfg(feature = "relabel")]
+pub mod relabel;
 mod symbols;
 
 use std::borrow::Cow;
