@@ -489,3 +489,267 @@ fn duplicates_are_those_of_the_plain_definition() {
         assert_eq!(filter::duplicates(&blocks), expected, "seed {seed}");
     }
 }
+
+fn view_of(entries: Vec<BlockEntry>) -> BucketView {
+    let blocks = entries
+        .into_iter()
+        .map(|entry| (entry.meta.ulid, Arc::new(entry)));
+    BucketView {
+        blocks: blocks.collect(),
+        ..BucketView::default()
+    }
+}
+
+fn block(number: u32, change: impl FnOnce(&mut Meta)) -> BlockEntry {
+    let mut entry = BlockEntry::clone(&entry_of(number, &[number], "a"));
+    entry.meta.min_time = Timestamp::from_millis(1000);
+    entry.meta.max_time = Timestamp::from_millis(2000);
+    change(&mut entry.meta);
+    entry
+}
+
+/// ST-09: one block per reason; each is counted under the first reason in Thanos' order, and the gauge shows it.
+#[tokio::test]
+async fn each_exclusion_is_counted_in_the_gauge() {
+    let now = id(1000).created();
+    let bucket = memory();
+    let put = async |entry: BlockEntry| {
+        let object = format!("{}/meta.json", entry.meta.ulid);
+        bucket
+            .put(&object, entry.meta.to_json().into())
+            .await
+            .unwrap();
+    };
+    let thanos = |meta: &mut Meta| meta.thanos.clone().unwrap();
+    let valid = |meta: &mut Meta| meta.version = 1;
+    put(block(1, valid)).await;
+    put(block(2, |meta| {
+        valid(meta);
+        meta.max_time = Timestamp::from_millis(1000);
+        meta.min_time = Timestamp::from_millis(0);
+    }))
+    .await;
+    put(block(3, |meta| {
+        valid(meta);
+        let mut section = thanos(meta);
+        section.labels.insert("l".into(), "drop".into());
+        meta.thanos = Some(section);
+    }))
+    .await;
+    put(block(990, valid)).await;
+    put(block(991, |meta| {
+        valid(meta);
+        let mut section = thanos(meta);
+        section.source = "compactor".into();
+        meta.thanos = Some(section);
+    }))
+    .await;
+    put(block(4, valid)).await;
+    put_deletion_mark(&bucket, id(4), Timestamp::from_millis(0)).await;
+    put(block(5, |meta| {
+        valid(meta);
+        meta.compaction.sources = vec![id(1)];
+    }))
+    .await;
+    bucket
+        .put(&format!("{}/index", id(6)), "x".into())
+        .await
+        .unwrap();
+    bucket
+        .put(&format!("{}/meta.json", id(7)), "x".into())
+        .await
+        .unwrap();
+
+    let clock: Arc<dyn Clock> = Arc::new(FixedClock(now));
+    let filters = filter::StoreFilters {
+        window: thanos_core::time::TimeWindow {
+            min: thanos_core::time::TimeBound::At(Timestamp::from_millis(1001)),
+            ..thanos_core::time::TimeWindow::ALL
+        },
+        relabel: filter::RelabelFilter::from_yaml(
+            "- {action: drop, source_labels: [l], regex: drop}",
+        )
+        .unwrap(),
+        consistency_delay_ms: 100,
+        clock: Arc::clone(&clock),
+        ..filter::StoreFilters::default()
+    };
+    let options = FetchOptions {
+        clock,
+        ..FetchOptions::default()
+    };
+    let metrics = options.metrics.clone();
+    let discovery = Discovery::new(bucket.clone(), options, filters.build());
+    let found = discovery.sync().await.unwrap();
+    let kept: Vec<BlockId> = found.selection.blocks.keys().copied().collect();
+    assert_eq!(kept, [id(1), id(991)]);
+
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for (state, blocks) in [
+        ("loaded", 2),
+        ("time-excluded", 1),
+        ("label-excluded", 1),
+        ("too-fresh", 1),
+        ("marked-for-deletion", 1),
+        ("duplicate", 1),
+        ("no-meta-json", 1),
+        ("corrupted-meta-json", 1),
+        ("failed", 0),
+        ("parquet-converted", 0),
+    ] {
+        let line = format!("thanos_blocks_meta_synced{{state=\"{state}\"}} {blocks}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
+    assert!(
+        text.contains("thanos_blocks_meta_syncs_total 1\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("thanos_blocks_meta_base_syncs_total 1\n"),
+        "{text}"
+    );
+}
+
+/// ST-10.
+#[tokio::test]
+async fn blocks_that_touch_the_window_stay() {
+    use thanos_core::time::{TimeBound, TimeWindow};
+    let view = view_of(vec![block(1, |_| ())]);
+    for (min, max, loaded) in [(2000, 3000, 1), (2001, 3000, 0), (0, 1000, 1), (0, 999, 0)] {
+        let at = |ms| TimeBound::At(Timestamp::from_millis(ms));
+        let window = TimeWindow {
+            min: at(min),
+            max: at(max),
+        };
+        let filter = filter::TimeWindowFilter::new(window, Arc::new(SystemClock));
+        let selected = select(&view, &[Arc::new(filter) as _]).await.unwrap();
+        assert_eq!(selected.blocks.len(), loaded, "{min} to {max}");
+    }
+}
+
+/// ST-11: hashmod over the block's id splits the blocks between two gateways; nothing is lost or served twice.
+#[tokio::test]
+async fn two_shards_have_each_block_once() {
+    let view = view_of((0..200).map(|number| block(number, |_| ())).collect());
+    let mut seen = Vec::new();
+    for shard in 0..2 {
+        let yaml = format!(
+            "- action: hashmod\n  source_labels: [__block_id]\n  target_label: shard\n  modulus: 2\n\
+             - action: keep\n  source_labels: [shard]\n  regex: {shard}\n"
+        );
+        let filters = [Arc::new(filter::RelabelFilter::from_yaml(&yaml).unwrap()) as _];
+        let selected = select(&view, &filters).await.unwrap();
+        assert!(selected.blocks.len() > 60);
+        let again = select(&view, &filters).await.unwrap();
+        assert!(again.blocks.keys().eq(selected.blocks.keys()));
+        seen.extend(selected.blocks.into_keys());
+    }
+    seen.sort_unstable();
+    assert!(seen.iter().eq(view.blocks.keys()));
+}
+
+/// ST-11: other actions are refused at the start; no rules want everything.
+#[test]
+fn only_actions_that_choose_are_accepted() {
+    for yaml in ["", "[]", "null"] {
+        filter::RelabelFilter::from_yaml(yaml).unwrap();
+    }
+    let yaml = "- action: labeldrop\n  regex: a\n";
+    let error = filter::RelabelFilter::from_yaml(yaml).unwrap_err();
+    assert_eq!(error.message(), "unsupported relabel action: labeldrop");
+    let error = filter::RelabelFilter::from_yaml("- action: explode\n")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("parsing relabel configuration") && error.contains("explode"),
+        "{error}"
+    );
+}
+
+/// ST-12: by upload time, or by the time of the id when nobody knows it.
+#[tokio::test]
+async fn blocks_are_fresh_by_their_upload_time() {
+    use thanos_core::block::UploadTime;
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let uploaded = |age_ms: i64, source: &str| {
+        let source = source.to_owned();
+        block(1, move |meta| {
+            let thanos = meta.thanos.get_or_insert_default();
+            thanos.upload_time = UploadTime::at(now + (-age_ms));
+            thanos.source = source;
+        })
+    };
+    let filter: Arc<dyn filter::BlockFilter> = Arc::new(filter::ConsistencyDelayFilter::new(
+        60_000,
+        Arc::new(FixedClock(now)),
+    ));
+    for (entry, loaded) in [
+        (uploaded(59_999, "sidecar"), 0),
+        (uploaded(60_000, "sidecar"), 1),
+        (uploaded(1, "compactor"), 1),
+        (uploaded(1, "compactor.repair"), 1),
+        (uploaded(1, "bucket.repair"), 1),
+        (uploaded(1, "receive"), 0),
+        (block(1, |_| ()), 1),
+    ] {
+        let view = view_of(vec![entry]);
+        let selected = select(&view, &[Arc::clone(&filter)]).await.unwrap();
+        assert_eq!(selected.blocks.len(), loaded, "{view:?}");
+    }
+}
+
+/// ST-32: blocks that say that they were migrated, and those that the Parquet bucket covers.
+#[tokio::test]
+async fn converted_blocks_are_not_served() {
+    let day = 24 * 3600 * 1000;
+    let of_day = |number: u32| {
+        block(number, |meta| {
+            meta.min_time = Timestamp::from_millis(0);
+            meta.max_time = Timestamp::from_millis(day);
+        })
+    };
+    let mut migrated = of_day(3);
+    let thanos = migrated.meta.thanos.get_or_insert_default();
+    thanos.extensions = Some(serde_json::json!({"parquet_migrated": true}));
+    let view = view_of(vec![of_day(1), of_day(2), migrated]);
+
+    let parquet = memory();
+    let mut pb = vec![6 << 3 | 2, 26];
+    pb.extend_from_slice(id(1).to_string().as_bytes());
+    parquet.put("some/day/meta.pb", pb.into()).await.unwrap();
+    let filters = filter::StoreFilters {
+        parquet: Some(filter::ParquetConvertedFilter::new(parquet.clone(), 4)),
+        ..filter::StoreFilters::default()
+    };
+    let filters = filters.build();
+    for gets in [1, 0] {
+        let (selected, requests) = requests_of(&parquet, select(&view, &filters)).await;
+        let selected = selected.unwrap();
+        assert!(selected.blocks.keys().eq([&id(2)]));
+        assert_eq!(selected.states.get(BlockState::ParquetConverted), 1);
+        assert_eq!(selected.states.get(BlockState::ParquetMigrated), 1);
+        assert_eq!(requests.gets, gets, "what did not change is not read again");
+    }
+}
+
+#[tokio::test]
+async fn replica_labels_are_removed_and_counted() {
+    let view = view_of(vec![
+        block(1, |_| ()),
+        block(2, |meta| {
+            meta.thanos
+                .get_or_insert_default()
+                .labels
+                .insert("r".into(), "0".into());
+        }),
+    ]);
+    let remover = filter::ReplicaLabelRemover::new(vec!["r".into(), "l".into()]);
+    let selected = select(&view, &[Arc::new(remover) as _]).await.unwrap();
+    assert_eq!(selected.replica_labels_removed, 3);
+    for entry in selected.blocks.values() {
+        assert_eq!(entry.meta.external_labels().to_string(), r#"{r="deduped"}"#);
+    }
+}

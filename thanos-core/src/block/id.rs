@@ -33,6 +33,16 @@ impl BlockId {
         Self(Ulid::from_parts(ms, random))
     }
 
+    /// Returns the 16 bytes of the id, which sort as the ids do.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.0.to_be_bytes()
+    }
+
+    /// Returns the id of the 16 bytes that [`BlockId::to_bytes`] gives.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Ulid(u128::from_be_bytes(bytes)))
+    }
+
     /// Returns the time of creation that the id carries, in whole milliseconds.
     pub fn created(self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))

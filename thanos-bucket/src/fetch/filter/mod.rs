@@ -5,7 +5,12 @@
 
 mod deletion;
 mod duplicates;
+mod fresh;
+mod parquet;
+mod replica;
+mod shard;
 mod source_sets;
+mod window;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +18,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use thanos_core::block::BlockId;
-use thanos_core::time::{Clock, SystemClock};
+use thanos_core::time::{Clock, SystemClock, TimeWindow};
 use thanos_core::{ErrorKind, Result};
 
 use super::{BlockEntry, BlockState, BucketView, StateCounts};
@@ -23,6 +28,11 @@ pub use deletion::DeletionMarkFilter;
 pub use duplicates::DuplicateFilter;
 #[cfg(test)]
 pub(crate) use duplicates::duplicates;
+pub use fresh::ConsistencyDelayFilter;
+pub use parquet::{ParquetConvertedFilter, ParquetMigratedFilter};
+pub use replica::ReplicaLabelRemover;
+pub use shard::{BLOCK_ID_LABEL, RelabelFilter, SELECTOR_ACTIONS, parse_relabel_config};
+pub use window::TimeWindowFilter;
 
 /// One reason not to want blocks.
 #[async_trait]
@@ -78,6 +88,20 @@ impl Candidates {
         self.states.add(state, before - self.blocks.len());
     }
 
+    /// Lets `change` make another entry of each block that is still wanted, and counts how many replica labels it says it
+    /// has removed.
+    pub fn replace(
+        &mut self,
+        mut change: impl FnMut(&Arc<BlockEntry>) -> Option<(Arc<BlockEntry>, usize)>,
+    ) {
+        for entry in self.blocks.values_mut() {
+            if let Some((changed, removed)) = change(entry) {
+                *entry = changed;
+                self.replica_labels_removed += removed;
+            }
+        }
+    }
+
     /// Counts wanted blocks of a `state` that excludes nothing.
     pub fn count(&mut self, state: BlockState, is_meant: impl Fn(&BlockEntry) -> bool) {
         let meant = self.blocks.values().filter(|entry| is_meant(entry)).count();
@@ -106,9 +130,17 @@ pub struct Selection {
     pub replica_labels_removed: usize,
 }
 
-/// How a store gateway filters.
-#[derive(Debug, Clone)]
+/// How a store gateway filters; the defaults are those of `thanos store`.
+#[derive(Debug)]
 pub struct StoreFilters {
+    /// The Parquet bucket, when blocks are converted (`--objstore-parquet.config`).
+    pub parquet: Option<ParquetConvertedFilter>,
+    /// Which times are served (`--min-time`, `--max-time`).
+    pub window: TimeWindow,
+    /// Which blocks are of this shard (`--selector.relabel-config`).
+    pub relabel: RelabelFilter,
+    /// How old blocks must be (`--consistency-delay`), in milliseconds.
+    pub consistency_delay_ms: i64,
     /// How long blocks that are marked for deletion stay (`--ignore-deletion-marks-delay`), in milliseconds.
     pub ignore_deletion_marks_delay_ms: i64,
     /// Where the time comes from.
@@ -120,6 +152,10 @@ pub struct StoreFilters {
 impl Default for StoreFilters {
     fn default() -> Self {
         Self {
+            parquet: None,
+            window: TimeWindow::ALL,
+            relabel: RelabelFilter::default(),
+            consistency_delay_ms: 0,
             ignore_deletion_marks_delay_ms: 24 * 3600 * 1000,
             clock: Arc::new(SystemClock),
             compute: Compute::per_core(),
@@ -128,13 +164,27 @@ impl Default for StoreFilters {
 }
 
 impl StoreFilters {
-    /// Returns the filters, in Thanos' order.
+    /// Returns the filters, in Thanos' order (row ST-09 of the specification).
+    ///
+    /// Blocks that say that they were migrated to Parquet only go when there is a Parquet bucket: without one nobody
+    /// else serves them here.
     pub fn build(self) -> Vec<Arc<dyn BlockFilter>> {
+        let clock = || Arc::clone(&self.clock);
+        let mut filters: Vec<Arc<dyn BlockFilter>> = Vec::new();
+        if let Some(parquet) = self.parquet {
+            filters.push(Arc::new(ParquetMigratedFilter));
+            filters.push(Arc::new(parquet));
+        }
+        filters.push(Arc::new(TimeWindowFilter::new(self.window, clock())));
+        filters.push(Arc::new(self.relabel));
+        filters.push(Arc::new(ConsistencyDelayFilter::new(
+            self.consistency_delay_ms,
+            clock(),
+        )));
         let delay_ms = self.ignore_deletion_marks_delay_ms;
-        vec![
-            Arc::new(DeletionMarkFilter::new(delay_ms, self.clock)),
-            Arc::new(DuplicateFilter::new(self.compute)),
-        ]
+        filters.push(Arc::new(DeletionMarkFilter::new(delay_ms, clock())));
+        filters.push(Arc::new(DuplicateFilter::new(self.compute)));
+        filters
     }
 }
 
