@@ -24,6 +24,7 @@ pub mod http;
 #[cfg(feature = "cloud")]
 mod http_client;
 pub mod layers;
+pub mod manifest;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 

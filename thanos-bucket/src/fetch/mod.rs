@@ -27,11 +27,11 @@ use thanos_core::Error;
 use thanos_core::block::{BlockId, Meta};
 use thanos_core::time::{Clock, SystemClock, Timestamp};
 
-pub use discovery::{Discovered, Discovery};
+pub use discovery::{Discovered, Discovery, ViewOrigin};
 pub use fetcher::Fetcher;
 pub use metrics::{BlockState, FetchMetrics, StateCounts};
 pub use objects::{BlockObjects, SPARSE_HEADER_FILE};
-pub(crate) use stamp::Stamps;
+pub(crate) use stamp::{Stamp, Stamps};
 
 use crate::compute::Compute;
 

@@ -19,6 +19,16 @@ impl Stamp {
         hash.update(object.version.e_tag().unwrap_or_default().as_bytes());
         Self(NonZeroU64::new(hash.digest()).unwrap_or(NonZeroU64::MIN))
     }
+
+    /// Returns the stamp written as `raw`; none is 0.
+    pub(crate) fn from_raw(raw: u64) -> Option<Self> {
+        NonZeroU64::new(raw).map(Self)
+    }
+
+    /// Returns the number that stands for `stamp` in files.
+    pub(crate) fn to_raw(stamp: Option<Self>) -> u64 {
+        stamp.map_or(0, |stamp| stamp.0.get())
+    }
 }
 
 /// Which contents the small files of a block had; `None` for one that does not exist.

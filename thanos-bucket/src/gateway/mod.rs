@@ -71,12 +71,15 @@ use crate::cache::IndexCache;
 use crate::compute::Compute;
 use crate::fetch::filter::{BlockFilter, StoreFilters};
 use crate::fetch::{Discovery, FetchOptions};
+use crate::manifest::{ManifestOptions, ManifestReader};
 
 /// Settings of a [`Gateway`]; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
     /// How the block list is read; where nothing else is said, `meta.json` files are kept in the data directory too.
     pub fetch: FetchOptions,
+    /// When the bucket's manifest is used; `None` means never.
+    pub manifest: Option<ManifestOptions>,
     /// Which blocks are served: those that every one of these wants.
     pub filters: Vec<Arc<dyn BlockFilter>>,
     /// How many blocks are opened at once (`--block-sync-concurrency`).
@@ -117,6 +120,7 @@ impl Default for GatewayOptions {
     fn default() -> Self {
         Self {
             fetch: FetchOptions::default(),
+            manifest: Some(ManifestOptions::default()),
             filters: StoreFilters::default().build(),
             sync_concurrency: 20,
             gap_bytes_max: 512 << 10,
@@ -181,7 +185,13 @@ impl Gateway {
         let headers = Headers::new(&bucket, &options);
         let mut fetch = options.fetch.clone();
         fetch.data_dir = fetch.data_dir.or_else(|| options.data_dir.clone());
-        let discovery = Discovery::new(bucket.clone(), fetch, options.filters.clone());
+        let clock = Arc::clone(&fetch.clock);
+        let mut discovery = Discovery::new(bucket.clone(), fetch, options.filters.clone());
+        if let Some(manifest) = options.manifest {
+            let compute = options.compute.clone();
+            let reader = ManifestReader::new(bucket.clone(), manifest, clock, compute);
+            discovery = discovery.with_manifest(reader);
+        }
         let shared = Shared {
             bucket,
             limits,

@@ -18,13 +18,15 @@ use thanos_storeapi::store::{PartialResponse, TsdbInfo};
 use super::Gateway;
 use super::block::GatewayBlock;
 use super::select::Resolutions;
-use crate::fetch::{BlockEntry, StateCounts};
+use crate::fetch::{BlockEntry, StateCounts, ViewOrigin};
 
 /// What a sync found.
 #[derive(Debug)]
 pub struct SyncReport {
     /// Blocks that are served.
     pub loaded: usize,
+    /// Where the blocks were found.
+    pub origin: ViewOrigin,
     /// How many blocks of the bucket are in each state.
     pub states: StateCounts,
     /// Blocks that are not served because they are still being uploaded or damaged, with the reason.
@@ -33,6 +35,8 @@ pub struct SyncReport {
 
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
+    /// Blocks that should be served, whether they can be or not.
+    wanted: Wanted,
     pub(super) blocks: BTreeMap<BlockId, Arc<GatewayBlock>>,
     /// Blocks that should be served and cannot be.
     pub(super) failed: Vec<FailedBlock>,
@@ -114,7 +118,7 @@ type Served = BTreeMap<BlockId, Arc<GatewayBlock>>;
 impl Gateway {
     /// Returns the blocks that the last sync found and that are to be served, in the order of their ids.
     pub fn blocks(&self) -> Vec<Arc<BlockEntry>> {
-        self.loaded().view.blocks.values().map(Arc::clone).collect()
+        self.loaded().wanted.values().map(Arc::clone).collect()
     }
 
     /// Brings the served blocks up to date with the bucket.
@@ -133,7 +137,7 @@ impl Gateway {
         let incomplete = discovered.incomplete();
         let wanted = discovered.selection.blocks;
         let (mut blocks, failures) = self.open_blocks(&wanted, &before.blocks).await;
-        let mut failed = discovered.view.partial;
+        let mut failed = discovered.partial;
         failed.extend(failures);
         if incomplete.is_some() {
             for (id, block) in &before.blocks {
@@ -146,6 +150,7 @@ impl Gateway {
         self.options.metrics.blocks_served(loaded);
         let refused = failed_blocks(&failed, &wanted);
         *self.blocks.write() = Arc::new(Loaded {
+            wanted,
             blocks,
             failed: refused,
         });
@@ -153,6 +158,7 @@ impl Gateway {
             Some(error) => Err(error),
             None => Ok(SyncReport {
                 loaded,
+                origin: discovered.origin,
                 states: discovered.selection.states,
                 failed,
             }),

@@ -182,6 +182,7 @@ impl StoreFlags {
         Ok(GatewayOptions {
             fetch: FetchOptions {
                 concurrency: sync.block_meta_fetch_concurrency,
+                ..FetchOptions::default()
             },
             sync_concurrency: sync.block_sync_concurrency,
             data_dir: (!self.no_cache_index_header).then(|| self.data_dir.clone()),

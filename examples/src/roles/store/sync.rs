@@ -110,7 +110,7 @@ impl Syncer {
         let report = synced.inspect_err(|_| {
             self.metrics.failures.inc();
         })?;
-        let is_partial = |error: &&thanos_core::Error| error.kind() == ErrorKind::NotFound;
+        let is_partial = |error: &&Arc<thanos_core::Error>| error.kind() == ErrorKind::NotFound;
         let partial = report.failed.values().filter(is_partial).count();
         self.metrics.set("loaded", report.loaded);
         self.metrics.set("no-meta-json", partial);
