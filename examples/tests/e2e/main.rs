@@ -12,4 +12,5 @@ mod programs;
 mod readiness;
 mod servers;
 mod store_caches;
+mod store_gateway;
 mod store_limits;

@@ -6,15 +6,17 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use thanos_bucket::Bucket;
 use thanos_bucket::compute::Compute;
-use thanos_bucket::fetch::FetchOptions;
+use thanos_bucket::fetch::filter::{RelabelFilter, StoreFilters};
+use thanos_bucket::fetch::{DiscoveryStrategy, FetchMetrics, FetchOptions};
 use thanos_bucket::gateway::{GatewayMetrics, GatewayOptions, RequestLimits};
 use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
+use thanos_bucket::manifest::ManifestOptions;
 use thanos_core::budget::MemoryBudget;
 use thanos_core::time::{Clock, SystemClock, TimeBound, TimeWindow};
 use thanos_core::{Error, Result};
 
 use super::caches::{CacheFlags, Caches};
-use crate::flags::{BucketFlags, GrpcFlags, HttpFlags, bytes, duration};
+use crate::flags::{BucketFlags, GrpcFlags, HttpFlags, bytes, content, duration};
 
 /// Flags of `thanos store`.
 #[derive(Debug, Clone, Args)]
@@ -54,6 +56,45 @@ pub(super) struct SyncFlags {
     /// How many meta.json are read at once.
     #[arg(long, value_name = "N", default_value_t = 32)]
     block_meta_fetch_concurrency: usize,
+    /// How blocks are found: concurrent lists the blocks and then their objects, recursive lists all objects at once and
+    /// sees a meta.json that was written again.
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        default_value = "concurrent",
+        value_parser = ["concurrent", "recursive"]
+    )]
+    block_discovery_strategy: String,
+    /// Path to the YAML file with relabelling rules (keep, drop, hashmod) over the external labels and __block_id, which
+    /// say what blocks are served.
+    #[arg(
+        id = "selector.relabel-config-file",
+        long = "selector.relabel-config-file",
+        value_name = "FILE"
+    )]
+    relabel_config_file: Option<PathBuf>,
+    /// The same YAML itself, instead of 'selector.relabel-config-file'.
+    #[arg(
+        id = "selector.relabel-config",
+        long = "selector.relabel-config",
+        value_name = "CONTENT"
+    )]
+    relabel_config: Option<String>,
+    /// How old blocks must be to be served, except those made by compaction or repair.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    consistency_delay: Duration,
+    /// How long blocks are served after they were marked for deletion; half of the compactor's --delete-delay is right.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    ignore_deletion_marks_delay: Duration,
+    /// Whether a manifest of the bucket, one object that lists its blocks, is read where it is fresh.
+    #[arg(
+        id = "store.manifest",
+        long = "store.manifest",
+        value_name = "MODE",
+        default_value = "read",
+        value_parser = ["off", "read"]
+    )]
+    manifest: String,
     /// The first time that is served: an RFC 3339 time, or a duration from now such as -6w or 2h45m.
     #[arg(
         long,
@@ -157,8 +198,27 @@ struct WebFlags {
     disable_admin_operations: bool,
 }
 
+impl SyncFlags {
+    fn filters(&self, window: TimeWindow) -> Result<StoreFilters> {
+        let flag = "selector.relabel-config";
+        let rules = content(flag, &self.relabel_config, &self.relabel_config_file)?;
+        let millis = |delay: Duration| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let defaults = StoreFilters::default();
+        Ok(StoreFilters {
+            window,
+            relabel: match rules {
+                Some(yaml) => RelabelFilter::from_yaml(&yaml)?,
+                None => defaults.relabel,
+            },
+            consistency_delay_ms: millis(self.consistency_delay),
+            ignore_deletion_marks_delay_ms: millis(self.ignore_deletion_marks_delay),
+            ..StoreFilters::default()
+        })
+    }
+}
+
 impl StoreFlags {
-    /// Returns the settings of the gateway, which uses `caches` and counts into `metrics`.
+    /// Returns the settings of the gateway, which uses `caches` and counts into `metrics` and `fetch_metrics`.
     ///
     /// # Errors
     ///
@@ -167,6 +227,7 @@ impl StoreFlags {
         &self,
         caches: &Caches,
         metrics: GatewayMetrics,
+        fetch_metrics: FetchMetrics,
     ) -> Result<GatewayOptions> {
         let sync = &self.sync;
         if sync.block_sync_concurrency < 1 {
@@ -178,12 +239,21 @@ impl StoreFlags {
             max: sync.max_time,
         };
         time_window.validate(SystemClock.now())?;
+        let fetch = FetchOptions {
+            strategy: match sync.block_discovery_strategy.as_str() {
+                "recursive" => DiscoveryStrategy::Recursive,
+                _ => DiscoveryStrategy::Concurrent,
+            },
+            concurrency: sync.block_meta_fetch_concurrency,
+            metrics: fetch_metrics,
+            ..FetchOptions::default()
+        };
+        let filters = sync.filters(time_window)?;
         let limits = &self.limits;
         Ok(GatewayOptions {
-            fetch: FetchOptions {
-                concurrency: sync.block_meta_fetch_concurrency,
-                ..FetchOptions::default()
-            },
+            fetch,
+            manifest: (sync.manifest == "read").then(ManifestOptions::default),
+            filters: filters.build(),
             sync_concurrency: sync.block_sync_concurrency,
             data_dir: (!self.no_cache_index_header).then(|| self.data_dir.clone()),
             time_window,

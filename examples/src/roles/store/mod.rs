@@ -7,13 +7,14 @@ mod sync;
 use std::sync::Arc;
 
 use axum::Router;
+use thanos_bucket::fetch::FetchMetrics;
 use thanos_bucket::gateway::{Gateway, GatewayMetrics};
 use thanos_bucket::http::BlockViewer;
 use thanos_bucket::layers::BucketMetrics;
 use thanos_core::Result;
 
 pub use self::flags::StoreFlags;
-use self::sync::{SyncMetrics, Syncer};
+use self::sync::Syncer;
 use crate::process::Process;
 
 /// Runs the role until it is told to stop.
@@ -22,11 +23,11 @@ use crate::process::Process;
 ///
 /// A wrong flag, an address in use, or a bucket that cannot be read at the start.
 pub async fn run(flags: StoreFlags) -> Result<()> {
-    let (gateway_metrics, sync_metrics) = (GatewayMetrics::default(), SyncMetrics::default());
+    let (gateway_metrics, fetch_metrics) = (GatewayMetrics::default(), FetchMetrics::default());
     let bucket_metrics = BucketMetrics::default();
     let bucket = flags.bucket.open(bucket_metrics.clone())?;
     let caches = flags.caches.open(bucket.clone()).await?;
-    let options = flags.gateway(&caches, gateway_metrics.clone())?;
+    let options = flags.gateway(&caches, gateway_metrics.clone(), fetch_metrics.clone())?;
     let viewer = flags.viewer(bucket, options.compute.clone());
     let gateway = Arc::new(Gateway::new(caches.bucket.clone(), options));
 
@@ -37,13 +38,12 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         bucket_metrics.register(registry);
         gateway_metrics.register(registry);
         caches.register(registry);
-        sync_metrics.register(registry);
+        fetch_metrics.register(registry);
     })
     .await?;
     let syncer = Syncer {
         gateway: Arc::clone(&gateway),
         viewer,
-        metrics: sync_metrics,
     };
     tokio::select! {
         () = process.shutdown().wait() => return process.run().await,

@@ -3,13 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use thanos_bucket::gateway::Gateway;
 use thanos_bucket::http::{BlockViewer, View};
-use thanos_core::{ErrorKind, Result};
+use thanos_core::Result;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::shutdown::Shutdown;
@@ -20,47 +16,11 @@ const FIRST_SYNC: Retry = Retry {
     timeout: Duration::from_secs(30),
 };
 
-/// What syncs count.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SyncMetrics {
-    synced: Family<[(&'static str, &'static str); 1], Gauge>,
-    syncs: Counter,
-    failures: Counter,
-}
-
-impl SyncMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "thanos_blocks_meta_synced",
-            "Number of block metadata synced",
-            self.synced.clone(),
-        );
-        registry.register(
-            "thanos_blocks_meta_syncs",
-            "Total blocks metadata synchronization attempts",
-            self.syncs.clone(),
-        );
-        let help = "Total blocks metadata synchronization failures";
-        registry.register(
-            "thanos_blocks_meta_sync_failures",
-            help,
-            self.failures.clone(),
-        );
-    }
-
-    fn set(&self, state: &'static str, blocks: usize) {
-        self.synced
-            .get_or_create(&[("state", state)])
-            .set(i64::try_from(blocks).unwrap_or(i64::MAX));
-    }
-}
-
 /// Syncs a gateway and tells the block viewer.
 #[derive(Debug)]
 pub(super) struct Syncer {
     pub(super) gateway: Arc<Gateway>,
     pub(super) viewer: Option<BlockViewer>,
-    pub(super) metrics: SyncMetrics,
 }
 
 impl Syncer {
@@ -102,20 +62,11 @@ impl Syncer {
     }
 
     async fn sync(&self) -> Result<()> {
-        self.metrics.syncs.inc();
         let synced = self.gateway.sync().await;
         if let Some(viewer) = &self.viewer {
             viewer.set(View::Loaded, synced.as_ref().map(|_| self.gateway.blocks()));
         }
-        let report = synced.inspect_err(|_| {
-            self.metrics.failures.inc();
-        })?;
-        let is_partial = |error: &&Arc<thanos_core::Error>| error.kind() == ErrorKind::NotFound;
-        let partial = report.failed.values().filter(is_partial).count();
-        self.metrics.set("loaded", report.loaded);
-        self.metrics.set("no-meta-json", partial);
-        self.metrics
-            .set("corrupted-meta-json", report.failed.len() - partial);
+        let report = synced?;
         for (block, error) in &report.failed {
             tracing::warn!(%block, %error, "block is not served");
         }
