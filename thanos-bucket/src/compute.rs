@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use thanos_core::{Error, Result};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinHandle};
 
 /// Runs bounded work on threads for blocking work: decoding, set operations, checksums, reads of mapped files.
 ///
@@ -55,20 +56,57 @@ impl Compute {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let closed = |_| Error::cancelled("the pool for computation is closed");
-        let permit = Arc::clone(&self.permits)
-            .acquire_owned()
-            .await
-            .map_err(closed)?;
-        let task = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        match task.await {
-            Ok(value) => Ok(value),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(Error::cancelled("the runtime shuts down")),
+        if let Ok(place) = Arc::clone(&self.permits).try_acquire_owned() {
+            return outcome(tokio::task::spawn_blocking(move || at(place, work)).await);
         }
+        let permits = Arc::clone(&self.permits);
+        in_task(async move {
+            let closed = |_| Error::cancelled("the pool for computation is closed");
+            let place = permits.acquire_owned().await.map_err(closed)?;
+            outcome(tokio::task::spawn_blocking(move || at(place, work)).await)
+        })
+        .await?
+    }
+}
+
+fn at<T>(place: OwnedSemaphorePermit, work: impl FnOnce() -> T) -> T {
+    let _place = place;
+    work()
+}
+
+/// Runs `future` as a task of its own, which ends when the returned future is dropped.
+///
+/// For whatever holds or waits for something that others wait for as well: an answer that its client does not take is
+/// a future that nobody polls, and it must not keep a place or a lock meanwhile.
+///
+/// # Errors
+///
+/// `Cancelled` when the runtime shuts down.
+///
+/// # Panics
+///
+/// When `future` panics, with its panic. Outside of a tokio runtime.
+pub(crate) async fn in_task<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> Result<T> {
+    /// Ends the task when nobody waits for it any more.
+    struct EndOnDrop<T>(JoinHandle<T>);
+
+    impl<T> Drop for EndOnDrop<T> {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+
+    let mut task = EndOnDrop(tokio::spawn(future));
+    outcome((&mut task.0).await)
+}
+
+fn outcome<T>(ended: std::result::Result<T, JoinError>) -> Result<T> {
+    match ended {
+        Ok(value) => Ok(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::cancelled("the runtime shuts down")),
     }
 }
 
@@ -83,5 +121,49 @@ impl fmt::Debug for Compute {
         f.debug_struct("Compute")
             .field("threads", &self.threads)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// A place is not kept by work whose owner stopped asking for it.
+    #[tokio::test]
+    async fn work_that_nobody_polls_keeps_no_place() {
+        let compute = Compute::new(1);
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let first = compute.run(move || wait.recv().is_ok());
+        futures::pin_mut!(first);
+        assert!(first.as_mut().now_or_never().is_none());
+        // It waits for the place and is never polled again.
+        let resting = compute.run(|| ());
+        futures::pin_mut!(resting);
+        assert!(resting.as_mut().now_or_never().is_none());
+        go_on.send(()).unwrap();
+        assert!(first.await.unwrap());
+        let last = tokio::time::timeout(Duration::from_secs(10), compute.run(|| 7));
+        assert_eq!(last.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn dropped_work_that_has_not_begun_never_begins() {
+        let compute = Compute::new(1);
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let first = compute.run(move || wait.recv().is_ok());
+        futures::pin_mut!(first);
+        assert!(first.as_mut().now_or_never().is_none());
+        let (ran, has_run) = std::sync::mpsc::channel::<()>();
+        let mut dropped = Box::pin(compute.run(move || ran.send(())));
+        assert!(dropped.as_mut().now_or_never().is_none());
+        drop(dropped);
+        go_on.send(()).unwrap();
+        assert!(first.await.unwrap());
+        compute.run(|| ()).await.unwrap();
+        assert!(has_run.recv().is_err(), "the work is gone, and its sender");
     }
 }

@@ -37,7 +37,7 @@ use self::build::READ_LENGTHS;
 pub use self::metrics::HeaderMetrics;
 use super::GatewayOptions;
 use crate::Bucket;
-use crate::compute::Compute;
+use crate::compute::{Compute, in_task};
 
 /// The name of the file in the block's folder of the data directory.
 pub(super) const HEADER_FILE: &str = "index-header";
@@ -241,6 +241,11 @@ impl BlockHeader {
         if let Some(header) = self.opened() {
             return Ok(header);
         }
+        let this = Arc::clone(self);
+        in_task(async move { this.get_alone().await }).await?
+    }
+
+    async fn get_alone(self: &Arc<Self>) -> Result<Arc<IndexHeader>> {
         let _loading = self.loading.lock().await;
         if let Some(header) = self.opened() {
             return Ok(header);
