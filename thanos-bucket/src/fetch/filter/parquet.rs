@@ -56,8 +56,11 @@ pub struct ParquetConvertedFilter {
     bucket: Bucket,
     concurrency: usize,
     /// The objects that were read, which are not read again before they change.
-    known: Mutex<HashMap<String, (Stamp, Arc<[BlockId]>)>>,
+    known: Mutex<HashMap<String, Known>>,
 }
+
+/// The blocks that an object of these contents names.
+type Known = (Stamp, Arc<[BlockId]>);
 
 impl ParquetConvertedFilter {
     /// Returns the filter by what `bucket` says, of which `concurrency` objects are read at once.
@@ -239,7 +242,8 @@ mod tests {
     #[test]
     fn days_that_are_covered_in_part_keep_their_blocks() {
         let hour = 3_600_000;
-        let cases: [(&[(i64, i64)], &[u32]); 5] = [
+        type Case<'a> = (&'a [(i64, i64)], &'a [u32]);
+        let cases: [Case<'_>; 5] = [
             (&[(0, 24)], &[0]),
             (&[(0, 12)], &[]),
             (&[(0, 12), (12, 24)], &[0, 1]),

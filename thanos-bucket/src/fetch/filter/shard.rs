@@ -30,8 +30,11 @@ pub struct RelabelFilter {
     /// Not shown to the rules: replicas that are going to be merged belong to one shard.
     replica_labels: Vec<String>,
     /// What the rules said of each block, which cannot change while its labels do not.
-    known: Mutex<HashMap<BlockId, (BTreeMap<String, String>, bool)>>,
+    known: Mutex<HashMap<BlockId, Known>>,
 }
+
+/// Labels, and whether a block with them is kept.
+type Known = (BTreeMap<String, String>, bool);
 
 impl RelabelFilter {
     /// Returns the filter of these rules.
