@@ -1,5 +1,6 @@
 //! The flags of `thanos store`: Thanos' names and defaults, and what each sets.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use thanos_bucket::Bucket;
 use thanos_bucket::compute::Compute;
 use thanos_bucket::fetch::filter::{RelabelFilter, StoreFilters};
 use thanos_bucket::fetch::{DiscoveryStrategy, FetchMetrics, FetchOptions};
-use thanos_bucket::gateway::{GatewayMetrics, GatewayOptions, RequestLimits};
+use thanos_bucket::gateway::{
+    GatewayMetrics, GatewayOptions, HeaderDownload, HeaderMetrics, HeaderOptions, LazyPostings,
+    RequestLimits,
+};
 use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
 use thanos_bucket::manifest::ManifestOptions;
 use thanos_core::budget::MemoryBudget;
@@ -31,6 +35,8 @@ pub struct StoreFlags {
     pub(super) sync: SyncFlags,
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    reading: ReadingFlags,
     #[command(flatten)]
     pub(super) caches: CacheFlags,
     #[command(flatten)]
@@ -158,6 +164,71 @@ struct LimitFlags {
     request_samples: u64,
 }
 
+/// How blocks are read.
+#[derive(Debug, Clone, Args)]
+struct ReadingFlags {
+    /// Fetch index-headers by --store.index-header-lazy-download-strategy. Whether or not, one is open only while it is
+    /// used.
+    #[arg(id = "store.enable-index-header-lazy-reader", long = "store.enable-index-header-lazy-reader", action = ArgAction::SetTrue)]
+    lazy_reader: bool,
+    /// How long an index-header may be unused before it is closed; 0 keeps it open.
+    #[arg(id = "store.index-header-lazy-reader-idle-timeout", long = "store.index-header-lazy-reader-idle-timeout", value_name = "DURATION", default_value = "5m", value_parser = duration, hide = true)]
+    lazy_reader_idle_timeout: Duration,
+    /// With the lazy reader: eager fetches index-headers when blocks are found, lazy when a query needs them.
+    #[arg(
+        id = "store.index-header-lazy-download-strategy",
+        long = "store.index-header-lazy-download-strategy",
+        value_name = "STRATEGY",
+        default_value = "eager",
+        value_parser = ["eager", "lazy"]
+    )]
+    lazy_download_strategy: String,
+    /// Of how many label values one has its place in memory while the index-header is open.
+    #[arg(
+        id = "store.index-header-posting-offsets-in-mem-sampling",
+        long = "store.index-header-posting-offsets-in-mem-sampling",
+        value_name = "N",
+        default_value = "32",
+        hide = true
+    )]
+    postings_sampling: NonZeroUsize,
+    /// Leave out postings that cost more to download than they save, and filter their series by labels instead.
+    #[arg(id = "store.enable-lazy-expanded-postings", long = "store.enable-lazy-expanded-postings", action = ArgAction::SetTrue)]
+    lazy_postings: bool,
+    /// With lazy postings: leave a label out, too, that has more values than this for each series that can match; 0 or
+    /// less means never.
+    #[arg(
+        id = "store.posting-group-max-key-series-ratio",
+        long = "store.posting-group-max-key-series-ratio",
+        value_name = "RATIO",
+        default_value_t = 100.0,
+        allow_hyphen_values = true
+    )]
+    key_series_ratio: f64,
+}
+
+impl ReadingFlags {
+    fn headers(&self, metrics: HeaderMetrics) -> HeaderOptions {
+        let at_use = self.lazy_reader && self.lazy_download_strategy == "lazy";
+        HeaderOptions {
+            download: if at_use {
+                HeaderDownload::AtUse
+            } else {
+                HeaderDownload::AtSync
+            },
+            idle_timeout: self.lazy_reader_idle_timeout,
+            postings_sampling: self.postings_sampling,
+            metrics,
+        }
+    }
+
+    fn lazy_postings(&self) -> Option<LazyPostings> {
+        self.lazy_postings.then_some(LazyPostings {
+            max_key_series_ratio: self.key_series_ratio,
+        })
+    }
+}
+
 /// The block viewer.
 #[derive(Debug, Clone, Args)]
 struct WebFlags {
@@ -218,7 +289,7 @@ impl SyncFlags {
 }
 
 impl StoreFlags {
-    /// Returns the settings of the gateway, which uses `caches` and counts into `metrics` and `fetch_metrics`.
+    /// Returns the settings of the gateway, which uses `caches` and counts into the metrics.
     ///
     /// # Errors
     ///
@@ -228,6 +299,7 @@ impl StoreFlags {
         caches: &Caches,
         metrics: GatewayMetrics,
         fetch_metrics: FetchMetrics,
+        header_metrics: HeaderMetrics,
     ) -> Result<GatewayOptions> {
         let sync = &self.sync;
         if sync.block_sync_concurrency < 1 {
@@ -270,6 +342,8 @@ impl StoreFlags {
                 downloaded_bytes: limits.downloaded_bytes_limit,
             },
             metrics,
+            headers: self.reading.headers(header_metrics),
+            lazy_postings: self.reading.lazy_postings(),
             index_cache: Some(caches.index.clone()),
             ..GatewayOptions::default()
         })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use thanos_bucket::fetch::FetchMetrics;
-use thanos_bucket::gateway::{Gateway, GatewayMetrics};
+use thanos_bucket::gateway::{Gateway, GatewayMetrics, HeaderMetrics};
 use thanos_bucket::http::BlockViewer;
 use thanos_bucket::layers::BucketMetrics;
 use thanos_core::Result;
@@ -27,7 +27,13 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
     let bucket_metrics = BucketMetrics::default();
     let bucket = flags.bucket.open(bucket_metrics.clone())?;
     let caches = flags.caches.open(bucket.clone()).await?;
-    let options = flags.gateway(&caches, gateway_metrics.clone(), fetch_metrics.clone())?;
+    let header_metrics = HeaderMetrics::default();
+    let options = flags.gateway(
+        &caches,
+        gateway_metrics.clone(),
+        fetch_metrics.clone(),
+        header_metrics.clone(),
+    )?;
     let viewer = flags.viewer(bucket, options.compute.clone());
     let gateway = Arc::new(Gateway::new(caches.bucket.clone(), options));
 
@@ -39,6 +45,7 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         gateway_metrics.register(registry);
         caches.register(registry);
         fetch_metrics.register(registry);
+        header_metrics.register(registry);
     })
     .await?;
     let syncer = Syncer {
