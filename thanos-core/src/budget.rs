@@ -124,6 +124,15 @@ impl MemoryBudget {
         self.node.peak_bytes.load(Ordering::Acquire)
     }
 
+    /// Returns how many more bytes fit now, here and in all parents: a hint, since others lease meanwhile.
+    pub fn room_bytes(&self) -> u64 {
+        let room = self.limit_bytes().saturating_sub(self.used_bytes());
+        match &self.node.parent {
+            Some(parent) => room.min(parent.room_bytes()),
+            None => room,
+        }
+    }
+
     /// Returns the limit.
     pub fn limit_bytes(&self) -> u64 {
         self.node.limit_bytes
@@ -191,6 +200,8 @@ mod tests {
             "{error}"
         );
         assert_eq!((query.used_bytes(), process.used_bytes()), (0, 0));
+        let _other = process.lease(40).unwrap();
+        assert_eq!((query.room_bytes(), process.room_bytes()), (60, 60));
     }
 
     #[test]

@@ -1,26 +1,31 @@
 //! One block of a bucket: its index-header, and where its objects lie.
 
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
-use thanos_core::block::BlockId;
-use thanos_core::index::{IndexVersion, SeriesRef};
+use thanos_core::block::{BlockId, IndexStats};
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::Labels;
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 
 use super::header::{BlockHeader, Headers};
+use super::lazy::LazyPostings;
 use super::ranges::Reads;
 use crate::Bucket;
 use crate::compute::Compute;
 use crate::fetch::{BlockEntry, BlockObjects};
 
-/// How long a series entry is assumed to be when the block does not say.
+/// How long a series entry is assumed to be at most.
 const ENTRY_BYTES_ASSUMED: u64 = 64 << 10;
-/// How long a chunk is assumed to be when the block does not say.
+/// How long a chunk is assumed to be at most.
 const CHUNK_BYTES_ASSUMED: u64 = 16_000;
+/// An item is assumed to be at most so many times as long as the mean, where that is known.
+const MEANS_ASSUMED: u64 = 4;
+/// No item is assumed to be shorter: `meta.json` may be wrong about their number.
+const BYTES_ASSUMED_MIN: u64 = 1 << 10;
+/// No more is taken for the mean length of chunks, whatever `meta.json` says.
+const CHUNK_BYTES_MEAN_MAX: u64 = 1 << 20;
 /// The longest record around a chunk: its length, its encoding and its checksum.
 const CHUNK_FRAME_BYTES: u64 = 5 + 1 + 4;
 
@@ -41,6 +46,8 @@ pub(super) struct Shared {
     pub(super) headers: Arc<Headers>,
     pub(super) compute: Compute,
     pub(super) reads: Reads,
+    /// Whether postings are left out that cost more than they save.
+    pub(super) lazy_postings: Option<LazyPostings>,
 }
 
 /// A block that is ready to be asked.
@@ -144,40 +151,56 @@ impl GatewayBlock {
         self.entry.meta.resolution_ms()
     }
 
-    /// Returns the bytes of the index in which the entry of `series` is assumed to lie.
-    pub(super) fn entry_range(
-        &self,
-        version: IndexVersion,
-        series: SeriesRef,
-    ) -> Result<Range<u64>> {
-        let start = version.series_offset(series).ok_or_else(|| {
-            let message = format!("postings name {series:?}, which lies outside of any index");
-            Error::corrupt(message).in_file(self.index_object.as_str())
-        })?;
-        let known = self
-            .entry
-            .meta
-            .thanos
-            .as_ref()
-            .map(|thanos| thanos.index_stats.series_max_size);
-        let len = known
-            .filter(|len| *len > 0)
-            .map_or(ENTRY_BYTES_ASSUMED, |len| len.min(ENTRY_BYTES_ASSUMED));
-        Ok(start..start.saturating_add(len))
+    /// Returns how long a series entry is assumed to be, of an index whose entries take `section_bytes` in all.
+    ///
+    /// That is the length of the longest if it is known, but not far above the mean: one outlier would make every
+    /// scattered read long. Longer ones are fetched again.
+    pub(super) fn entry_bytes_assumed(&self, section_bytes: u64) -> u64 {
+        let known = self.index_stats().map(|stats| stats.series_max_size);
+        let series = self.entry.meta.stats.num_series;
+        bytes_assumed(known, section_bytes, series, ENTRY_BYTES_ASSUMED)
     }
 
-    /// Returns how many bytes the record of a chunk is assumed to take.
+    /// Returns how many bytes the record of a chunk is assumed to take, as for entries.
     pub(super) fn chunk_bytes_assumed(&self) -> u64 {
-        let known = self
-            .entry
-            .meta
-            .thanos
-            .as_ref()
-            .map(|thanos| thanos.index_stats.chunk_max_size);
-        let len = known
-            .filter(|len| *len > 0)
-            .map_or(CHUNK_BYTES_ASSUMED, |len| len.min(CHUNK_BYTES_ASSUMED));
-        len + CHUNK_FRAME_BYTES
+        let known = self.index_stats().map(|stats| stats.chunk_max_size);
+        let segment_bytes = self.objects.segment_bytes.iter().sum();
+        let chunks = self.entry.meta.stats.num_chunks;
+        bytes_assumed(known, segment_bytes, chunks, CHUNK_BYTES_ASSUMED) + CHUNK_FRAME_BYTES
+    }
+
+    /// Returns what a chunk takes in the mean.
+    pub(super) fn chunk_bytes_mean(&self) -> u64 {
+        let segment_bytes: u64 = self.objects.segment_bytes.iter().sum();
+        let mean = segment_bytes.checked_div(self.entry.meta.stats.num_chunks);
+        mean.filter(|mean| *mean > 0)
+            .unwrap_or(CHUNK_BYTES_ASSUMED)
+            .min(CHUNK_BYTES_MEAN_MAX)
+    }
+
+    fn index_stats(&self) -> Option<&IndexStats> {
+        let thanos = self.entry.meta.thanos.as_ref()?;
+        Some(&thanos.index_stats)
+    }
+
+    /// Returns how long a series entry can be, by what the block says.
+    pub(super) fn series_bytes_max(&self) -> u64 {
+        let known = self.index_stats().map(|stats| stats.series_max_size);
+        known
+            .filter(|known| *known > 0)
+            .unwrap_or(ENTRY_BYTES_ASSUMED)
+    }
+
+    /// Returns whether postings are left out that cost more than they save.
+    pub(super) fn lazy_postings(&self) -> Option<LazyPostings> {
+        self.shared.lazy_postings
+    }
+
+    /// Returns the length of the chunk file at position `segment`, 0 when there is none.
+    pub(super) fn segment_bytes(&self, segment: u32) -> u64 {
+        let bytes = usize::try_from(segment).ok();
+        let bytes = bytes.and_then(|segment| self.objects.segment_bytes.get(segment));
+        bytes.copied().unwrap_or_default()
     }
 
     /// Returns the object of the chunk file at position `segment`.
@@ -189,6 +212,15 @@ impl GatewayBlock {
         let message = format!("a series has chunks in file {segment} of {count}");
         Err(Error::corrupt(message).in_file(self.index_object.as_str()))
     }
+}
+
+/// Returns how long one of `count` items is assumed to be that take `all_bytes` together and of which none takes more
+/// than `known` bytes.
+fn bytes_assumed(known: Option<u64>, all_bytes: u64, count: u64, bytes_max: u64) -> u64 {
+    let known = known.filter(|known| *known > 0).unwrap_or(bytes_max);
+    let mean = all_bytes.checked_div(count).unwrap_or(bytes_max);
+    let usual = mean.saturating_mul(MEANS_ASSUMED).max(BYTES_ASSUMED_MIN);
+    known.min(usual).min(bytes_max)
 }
 
 impl fmt::Debug for GatewayBlock {

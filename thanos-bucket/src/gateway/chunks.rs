@@ -1,21 +1,29 @@
 //! Chunks of a remote block, fetched by range.
 //!
-//! A chunk ends at the latest where the next wanted one of its file starts; for the others a length is assumed,
-//! and what turns out longer is fetched again, exactly. Every chunk's checksum is verified.
+//! A chunk ends at the latest where the next wanted one or its file ends. Else it is assumed to be somewhat longer than
+//! its predecessors of the same series, or of the usual length of the block; what turns out longer is fetched again,
+//! exactly. Every chunk's checksum is verified.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use thanos_core::block::segment::{chunk_entry_len, decode_chunk};
-use thanos_core::chunk::Chunk;
-use thanos_core::index::ChunkRef;
+use thanos_core::budget::Lease;
+use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
+use thanos_core::index::{ChunkMeta, ChunkRef};
+use thanos_core::labels::LabelsRef;
+use thanos_core::query::{SeriesBatch, SeriesBatchBuilder};
 use thanos_core::{Error, Result};
+use thanos_storeapi::aggregates::keep_aggregates;
 
 use super::block::GatewayBlock;
-use super::query::{Item, QueryContext};
-use super::ranges::{RangeSource, read_ranges};
+use super::entries::DecodedSeries;
+use super::query::{ChunkLease, Item, QueryContext};
+use super::ranges::{Fetched, RangeSource, read_ranges};
+use super::refetch::refetch;
 
 /// The most bytes of one request for chunks.
 const PART_BYTES_MAX: u64 = 1 << 20;
@@ -23,111 +31,320 @@ const PART_BYTES_MAX: u64 = 1 << 20;
 const LENGTH_PREFIX_MAX: u64 = 5;
 /// No sane chunk is longer: native histograms of thousands of buckets stay far below.
 const CHUNK_BYTES_MAX: u64 = 64 << 20;
+/// What a chunk may be longer than its predecessors before it has to be fetched again.
+const LONGER_BYTES: u64 = 64;
 
-/// Fetches the chunks at `references`, in any order, and returns them in that order.
-pub(super) async fn fetch_chunks(
-    block: &GatewayBlock,
-    references: &[ChunkRef],
-    query: &Arc<QueryContext>,
-) -> Result<Vec<Chunk>> {
-    // Requests go by place in the files; `order[i]` is the position of the i-th of them in `references`.
-    let mut order: Vec<usize> = (0..references.len()).collect();
-    order.sort_unstable_by_key(|position| references[*position]);
-    let sorted: Vec<ChunkRef> = order.iter().map(|position| references[*position]).collect();
+/// Series whose chunks are read together.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) block: Arc<GatewayBlock>,
+    /// Their keys, one behind the other.
+    pub(super) keys: Vec<u8>,
+    /// Where the key and the chunks of each end.
+    pub(super) series: Vec<DecodedSeries>,
+    pub(super) chunks: Vec<ChunkMeta>,
+    pub(super) aggregates: Arc<[Aggregate]>,
+    /// Whether series without chunks are wanted.
+    pub(super) skip_chunks: bool,
+    pub(super) query: Arc<QueryContext>,
+    /// Of keys and places.
+    pub(super) _lease: Option<Arc<Lease>>,
+}
 
-    let mut by_position: Vec<Option<Chunk>> = vec![None; references.len()];
-    let mut positions = order.into_iter();
-    for in_segment in sorted.chunk_by(|a, b| a.segment() == b.segment()) {
-        let ranges = assumed_ranges(in_segment, block.chunk_bytes_assumed());
-        let object = block.segment_object(in_segment[0].segment())?;
+/// Batches that are ready to be taken, and the lease of their bytes.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) batches: Vec<SeriesBatch>,
+    pub(super) lease: ChunkLease,
+}
+
+/// What is read of one file.
+#[derive(Debug)]
+struct SegmentPlan {
+    segment: u32,
+    object: String,
+    ranges: Vec<Range<u64>>,
+    /// How many chunks start in each range.
+    items: Vec<u32>,
+}
+
+/// Chunks that touch.
+#[derive(Debug)]
+struct Run {
+    offset: u64,
+    bytes: Bytes,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+struct Found {
+    runs: Vec<Run>,
+    /// In which run each chunk starts.
+    run_of: Vec<u32>,
+    /// Chunks that are longer than assumed.
+    whole: BTreeMap<ChunkRef, Bytes>,
+}
+
+/// What became of the chunks of a step.
+enum Cut {
+    Batches(Vec<SeriesBatch>),
+    /// These are longer than assumed.
+    Longer(Vec<(ChunkRef, u64)>),
+}
+
+impl Step {
+    /// Fetches the chunks and makes batches of the series.
+    pub(super) async fn read(self) -> Result<Ready> {
+        let (plans, run_of) = self.plan()?;
+        let reads = plans.iter().map(|plan| self.fetch(plan));
+        let fetched: Vec<Fetched> = try_join_all(reads).await?;
+        let mut found = Found {
+            run_of,
+            ..Found::default()
+        };
+        for (plan, fetched) in plans.iter().zip(&fetched) {
+            let of_plan = plan.ranges.iter().zip(&fetched.bytes);
+            found.runs.extend(of_plan.map(|(range, bytes)| Run {
+                offset: range.start,
+                bytes: bytes.clone(),
+            }));
+        }
+        let step = Arc::new(self);
+        let (mut outcome, mut found) = Self::cut_elsewhere(&step, found).await?;
+        let mut leases = Vec::new();
+        // Once for those whose length was not even read, once for those that are longer than assumed.
+        for _ in 0..2 {
+            if let Cut::Longer(longer) = &outcome {
+                leases.extend(step.fetch_longer(longer, &mut found.whole).await?);
+                (outcome, found) = Self::cut_elsewhere(&step, found).await?;
+            }
+        }
+        let Cut::Batches(batches) = outcome else {
+            return Err(Error::corrupt("a chunk does not end").in_file(step.block.index_object()));
+        };
+        // The batches hold what is theirs, under a lease of what chunks may hold.
+        drop((fetched, leases, found));
+        let bytes: usize = batches.iter().map(SeriesBatch::memory_bytes).sum();
+        let lease = step.query.lease_chunks(bytes as u64)?;
+        Ok(Ready { batches, lease })
+    }
+
+    async fn cut_elsewhere(step: &Arc<Self>, found: Found) -> Result<(Cut, Found)> {
+        let cutting = Arc::clone(step);
+        let cut = move || (cutting.cut(&found), found);
+        let (outcome, found) = step.block.compute().run(cut).await?;
+        Ok((outcome?, found))
+    }
+
+    async fn fetch(&self, plan: &SegmentPlan) -> Result<Fetched> {
         let source = RangeSource {
-            block,
-            object: &object,
+            block: &self.block,
+            object: &plan.object,
             item: Item::Chunks,
             part_bytes_max: PART_BYTES_MAX,
-            query,
+            query: &self.query,
+            items: &plan.items,
         };
-        let found = read_ranges(source, &ranges).await?.bytes;
-        for ((range, bytes), position) in ranges.iter().zip(found).zip(positions.by_ref()) {
-            let chunk = whole_chunk(block, &object, bytes, range.start, query).await?;
-            query.touched(Item::Chunks, 1, chunk.data.len() as u64);
-            by_position[position] = Some(chunk);
+        read_ranges(source, &plan.ranges).await
+    }
+
+    async fn fetch_longer(
+        &self,
+        longer: &[(ChunkRef, u64)],
+        whole: &mut BTreeMap<ChunkRef, Bytes>,
+    ) -> Result<Vec<Lease>> {
+        let mut leases = Vec::new();
+        let mut by_segment: BTreeMap<u32, Vec<(ChunkRef, u64)>> = BTreeMap::new();
+        for one in longer {
+            by_segment.entry(one.0.segment()).or_default().push(*one);
         }
+        for (segment, longer) in by_segment {
+            let object = self.block.segment_object(segment)?;
+            let range = |(chunk, len): &(ChunkRef, u64)| {
+                let start = u64::from(chunk.offset());
+                start..start + len
+            };
+            let ranges: Vec<Range<u64>> = longer.iter().map(range).collect();
+            let query = &self.query;
+            let found = refetch(&self.block, &object, Item::Chunks, &ranges, query).await?;
+            whole.extend(longer.iter().map(|(chunk, _)| *chunk).zip(found.bytes));
+            leases.push(found.lease);
+        }
+        Ok(leases)
     }
-    Ok(by_position.into_iter().flatten().collect())
-}
 
-fn assumed_ranges(in_segment: &[ChunkRef], bytes_assumed: u64) -> Vec<Range<u64>> {
-    let starts = in_segment
-        .iter()
-        .map(|reference| u64::from(reference.offset()));
-    let nexts = starts.clone().skip(1).map(Some).chain([None]);
-    starts
-        .zip(nexts)
-        .map(|(start, next)| {
-            let assumed = start + bytes_assumed;
+    /// Returns what to read of which file, and in which of these runs each chunk starts.
+    fn plan(&self) -> Result<(Vec<SegmentPlan>, Vec<u32>)> {
+        let assumed = self.lengths_assumed();
+        let mut order: Vec<usize> = (0..self.chunks.len()).collect();
+        let reference = |at: usize| self.chunks[at].reference;
+        order.sort_by_key(|at| reference(*at));
+        let (mut plans, mut run_of) = (Vec::<SegmentPlan>::new(), vec![0; order.len()]);
+        let mut run_count = 0_u32;
+        for (nth, at) in order.iter().enumerate() {
+            let chunk = reference(*at);
+            let start = u64::from(chunk.offset());
+            let same_file = |other: &ChunkRef| other.segment() == chunk.segment();
+            let later = order[nth + 1..].iter().map(|at| reference(*at));
             // The same chunk may be wanted twice; then its neighbour says nothing about its end.
-            let end = next
-                .filter(|next| *next > start)
-                .map_or(assumed, |next| next.min(assumed));
-            start..end
+            let next = later.take_while(same_file).find(|next| *next > chunk);
+            let file_end = self.block.segment_bytes(chunk.segment());
+            let end = next.map_or(file_end, |next| u64::from(next.offset()));
+            let range = start..end.min(start + assumed[*at]).max(start + 1);
+            if plans
+                .last()
+                .is_none_or(|plan| plan.segment != chunk.segment())
+            {
+                plans.push(self.segment_plan(chunk)?);
+            }
+            if start >= file_end {
+                let message = format!("a series has a chunk beyond the {file_end} bytes");
+                let object = self.block.segment_object(chunk.segment())?;
+                return Err(Error::corrupt(message).at(start).in_file(object));
+            }
+            let Some(plan) = plans.last_mut() else {
+                continue;
+            };
+            if plan.push(range) {
+                run_count += 1;
+            }
+            run_of[*at] = run_count - 1;
+        }
+        Ok((plans, run_of))
+    }
+
+    fn segment_plan(&self, chunk: ChunkRef) -> Result<SegmentPlan> {
+        Ok(SegmentPlan {
+            segment: chunk.segment(),
+            object: self.block.segment_object(chunk.segment())?,
+            ranges: Vec::new(),
+            items: Vec::new(),
         })
-        .collect()
+    }
+
+    /// Returns how long each chunk is assumed to be: chunks of a series are much alike, and lie one behind the other.
+    fn lengths_assumed(&self) -> Vec<u64> {
+        let usual = self.block.chunk_bytes_assumed();
+        let mut assumed = Vec::with_capacity(self.chunks.len());
+        let mut first = 0;
+        for series in &self.series {
+            let mut longest = None;
+            for at in first..series.chunk_end {
+                assumed.push(longest.map_or(usual, |longest: u64| {
+                    (longest + longest / 4 + LONGER_BYTES).min(usual)
+                }));
+                let (this, next) = (self.chunks[at], self.chunks.get(at + 1));
+                let step = next.and_then(|next| next.reference.0.checked_sub(this.reference.0));
+                longest = longest.max(step.filter(|step| *step <= usual));
+            }
+            first = series.chunk_end;
+        }
+        assumed
+    }
+
+    /// Cuts the chunks out of what was read, checks them, and makes batches of the series.
+    fn cut(&self, found: &Found) -> Result<Cut> {
+        let mut touched_bytes = 0;
+        let mut longer = Vec::new();
+        let mut batches = Vec::new();
+        let mut batch = SeriesBatchBuilder::new();
+        let (mut key_start, mut first) = (0, 0);
+        for series in &self.series {
+            let mut chunks = Vec::with_capacity(series.chunk_end - first);
+            for at in first..series.chunk_end {
+                match self.cut_one(found, at, &mut touched_bytes)? {
+                    Ok(chunk) => chunks.extend(chunk),
+                    Err(len) => longer.push((self.chunks[at].reference, len)),
+                }
+            }
+            let key = &self.keys[key_start..series.key_end];
+            (key_start, first) = (series.key_end, series.chunk_end);
+            // A series none of whose chunks has a wanted aggregate is as good as absent.
+            if longer.is_empty() && (!chunks.is_empty() || self.skip_chunks) {
+                batch.push(LabelsRef::from_trusted_key(key), chunks);
+            }
+            if batch.is_full() {
+                batches.push(batch.finish());
+            }
+        }
+        if !longer.is_empty() {
+            return Ok(Cut::Longer(longer));
+        }
+        if !batch.is_empty() {
+            batches.push(batch.finish());
+        }
+        let count = self.chunks.len() as u64;
+        self.query.touched(Item::Chunks, count, touched_bytes);
+        Ok(Cut::Batches(batches))
+    }
+
+    /// Returns the wanted parts of the chunk at position `at`, nothing when a downsampled chunk has none of the wanted
+    /// aggregates; or how long the chunk is, when more of it has to be fetched.
+    fn cut_one(
+        &self,
+        found: &Found,
+        at: usize,
+        touched_bytes: &mut u64,
+    ) -> Result<std::result::Result<Option<SeriesChunk>, u64>> {
+        let meta = &self.chunks[at];
+        let offset = u64::from(meta.reference.offset());
+        let in_file = |error: Error| {
+            let object = self.block.segment_object(meta.reference.segment());
+            error.in_file(object.unwrap_or_default())
+        };
+        let bytes = match found.whole.get(&meta.reference) {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let run = &found.runs[found.run_of[at] as usize];
+                let skipped = usize::try_from(offset - run.offset).unwrap_or(usize::MAX);
+                run.bytes.slice(skipped.min(run.bytes.len())..)
+            }
+        };
+        if (bytes.len() as u64) < LENGTH_PREFIX_MAX && !found.whole.contains_key(&meta.reference) {
+            // The read ended inside the length; an object that ends here makes the next read fail.
+            return Ok(Err(self
+                .block
+                .chunk_bytes_assumed()
+                .min(self.block.segment_bytes(meta.reference.segment()) - offset)));
+        }
+        let len = chunk_entry_len(&bytes, offset).map_err(in_file)?;
+        if len as u64 > CHUNK_BYTES_MAX {
+            let message = format!("chunk says that it has {len} bytes");
+            return Err(in_file(Error::corrupt(message).at(offset)));
+        }
+        if len > bytes.len() {
+            return Ok(Err(len as u64));
+        }
+        let (chunk, _) = decode_chunk(&bytes, offset).map_err(in_file)?;
+        *touched_bytes += chunk.data.len() as u64;
+        self.wanted_of(meta, chunk)
+            .map(Ok)
+            .map_err(|error| in_file(error.at(offset)))
+    }
+
+    fn wanted_of(&self, meta: &ChunkMeta, chunk: Chunk) -> Result<Option<SeriesChunk>> {
+        let chunk = SeriesChunk {
+            min_time: meta.min_time,
+            max_time: meta.max_time,
+            payload: thanos_core::chunk::payload(chunk)?,
+        };
+        Ok(keep_aggregates(chunk, &self.aggregates))
+    }
 }
 
-/// Returns the chunk that starts at `offset`, of which `found` are the first bytes; fetches it when it is longer.
-async fn whole_chunk(
-    block: &GatewayBlock,
-    object: &str,
-    found: Bytes,
-    offset: u64,
-    query: &QueryContext,
-) -> Result<Chunk> {
-    let in_file = |error: Error| error.in_file(object);
-    let mut rest = found;
-    if (rest.len() as u64) < LENGTH_PREFIX_MAX {
-        // The request ended inside the length; an object that ends here makes the next read fail.
-        rest = block
-            .bucket()
-            .read_range_up_to(object, offset..offset + block.chunk_bytes_assumed())
-            .await?;
-    }
-    let len = chunk_entry_len(&rest, offset).map_err(in_file)?;
-    let len_bytes = u64::try_from(len).unwrap_or(u64::MAX);
-    if len_bytes > CHUNK_BYTES_MAX {
-        return Err(in_file(
-            Error::corrupt(format!("chunk says that it has {len} bytes")).at(offset),
-        ));
-    }
-    let entry = if len <= rest.len() {
-        rest.slice(..len)
-    } else {
-        query.refetched(Item::Chunks);
-        query.reserve_fetch(Item::Chunks, len_bytes)?;
-        let started = Instant::now();
-        let range = offset..offset + len_bytes;
-        let bytes = block.bucket().read_range(object, range).await?;
-        query.fetched(Item::Chunks, 1, len_bytes, started.elapsed());
-        bytes
-    };
-    Ok(decode_chunk(&entry, offset).map_err(in_file)?.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_chunk_bounds_the_one_before() {
-        let references = [
-            ChunkRef::new(0, 8),
-            ChunkRef::new(0, 8),
-            ChunkRef::new(0, 50),
-            ChunkRef::new(0, 5000),
-        ];
-        assert_eq!(
-            assumed_ranges(&references, 100),
-            [8..108, 8..50, 50..150, 5000..5100]
-        );
+impl SegmentPlan {
+    /// Adds a chunk, and reports whether it begins a run.
+    fn push(&mut self, chunk: Range<u64>) -> bool {
+        if let (Some(last), Some(items)) = (self.ranges.last_mut(), self.items.last_mut())
+            && chunk.start <= last.end
+            && chunk.end.max(last.end) - last.start <= PART_BYTES_MAX
+        {
+            last.end = last.end.max(chunk.end);
+            *items += 1;
+            return false;
+        }
+        self.ranges.push(chunk);
+        self.items.push(1);
+        true
     }
 }

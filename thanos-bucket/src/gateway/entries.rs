@@ -1,121 +1,392 @@
-//! Series entries of a remote index, fetched by range.
+//! Series entries of a remote index: windows of them, fetched by range and decoded together.
 //!
-//! The index does not say how long an entry is before it is read. A length is assumed (the largest of the block when
-//! its `meta.json` knows it) and what turns out longer is fetched again, exactly.
+//! The index does not say how long an entry is before it is read. It ends at the latest where the next wanted one or
+//! the section starts; else a length is assumed, and what turns out longer is fetched again, exactly. Entries that
+//! touch are one run, so that an entry that is read with its neighbours costs no buffer of its own.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use thanos_core::index::{SeriesRef, series_entry_len};
+use parking_lot::Mutex;
+use thanos_core::budget::Lease;
+use thanos_core::index::{ChunkMeta, SeriesKeys, SeriesRef, series_entry_len, split_series};
 use thanos_core::indexheader::IndexHeader;
+use thanos_core::labels::{LabelsRef, Matcher};
+use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
+use thanos_storeapi::label_edit::LabelEdit;
+use thanos_storeapi::shard::ShardFilter;
 
 use super::block::GatewayBlock;
 use super::query::{Item, QueryContext};
 use super::ranges::{RangeSource, read_ranges};
+use super::refetch::refetch;
 
 /// No entry of a sane index is longer: a million chunks, or labels of megabytes.
 const ENTRY_BYTES_MAX: u64 = 64 << 20;
-
 /// How many bytes of entries one window may fetch, so that memory does not grow with the number of series.
 pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
+/// A run of entries is cut when it is so long: what a cache knows of a part of it would not be used.
+const RUN_BYTES_MAX: u64 = 64 << 10;
 
-/// The bytes of one series entry, and where they start in the index.
+/// Entries that touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    range: Range<u64>,
+    /// How many entries start in it.
+    entries: u32,
+}
+
+/// Series whose entries are read together.
 #[derive(Debug)]
-pub(super) struct EntryBytes {
-    pub(super) offset: u64,
-    pub(super) bytes: Bytes,
+pub(super) struct Window {
+    /// Their positions in the list of all series of the block.
+    pub(super) series: Range<usize>,
+    runs: Vec<Run>,
+    /// The bytes of all runs.
+    pub(super) bytes: u64,
 }
 
-/// Takes the references of the next window off the front of `series`: at most `series_max`, and about
-/// [`WINDOW_BYTES_MAX`] of index, counting the gaps that are fetched too.
-pub(super) fn take_window<'s>(
-    block: &GatewayBlock,
-    header: &IndexHeader,
-    series: &mut &'s [u32],
-    series_max: usize,
-) -> Result<&'s [u32]> {
-    let mut taken = 0;
-    let mut bytes = 0;
-    let mut end = 0;
-    for reference in series.iter().take(series_max) {
-        let range = block.entry_range(header.index_version(), SeriesRef::from(*reference))?;
-        let is_joined = taken > 0 && range.start <= end + block.limits().gap_bytes_max;
-        bytes += if is_joined {
-            range.end.saturating_sub(end)
-        } else {
-            range.end - range.start
-        };
-        end = range.end;
-        if taken > 0 && bytes > WINDOW_BYTES_MAX {
-            break;
+/// Where the entries of an index lie.
+#[derive(Debug)]
+pub(super) struct Layout {
+    header: Arc<IndexHeader>,
+    section: Range<u64>,
+    bytes_assumed: u64,
+}
+
+impl Layout {
+    /// Returns the layout of the index of `block`.
+    pub(super) fn new(block: &GatewayBlock, header: Arc<IndexHeader>) -> Self {
+        let toc = header.source().toc;
+        // Writers that leave the label indices out point them at what follows the series.
+        let section = toc.series..toc.label_indices.max(toc.series);
+        let bytes_assumed = block.entry_bytes_assumed(section.end - section.start);
+        Self {
+            header,
+            section,
+            bytes_assumed,
         }
-        taken += 1;
     }
-    let (window, rest) = series.split_at(taken);
-    *series = rest;
-    Ok(window)
+
+    /// Returns where the entry of `series` starts.
+    fn start(&self, series: u32) -> Result<u64> {
+        let offset = self
+            .header
+            .index_version()
+            .series_offset(SeriesRef::from(series));
+        offset
+            .filter(|offset| self.section.contains(offset))
+            .ok_or_else(|| {
+                Error::corrupt(format!(
+                    "postings name series {series}, which lies outside of the series at {:?}",
+                    self.section
+                ))
+            })
+    }
+
+    /// Returns the window of at most `series_max` series from position `first` of `series`, which ascend.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when a series lies outside of the section.
+    pub(super) fn window(&self, series: &[u32], first: usize, series_max: usize) -> Result<Window> {
+        let mut window = Window {
+            series: first..first,
+            runs: Vec::new(),
+            bytes: 0,
+        };
+        let mut next = series
+            .get(first)
+            .map(|next| self.start(*next))
+            .transpose()?;
+        while let Some(start) = next
+            && window.series.len() < series_max
+            && window.bytes < WINDOW_BYTES_MAX
+        {
+            next = match series.get(window.series.end + 1) {
+                Some(next) => Some(self.start(*next)?),
+                None => None,
+            };
+            let end = start + self.bytes_assumed;
+            let end = end.min(next.unwrap_or(self.section.end)).max(start + 1);
+            window.push(start..end);
+        }
+        Ok(window)
+    }
 }
 
-/// Fetches the entries of `series`, which ascend, in their order.
-pub(super) async fn fetch_entries(
-    block: &GatewayBlock,
-    header: &IndexHeader,
-    series: &[u32],
-    query: &Arc<QueryContext>,
-) -> Result<Vec<EntryBytes>> {
-    let mut ranges = Vec::with_capacity(series.len());
-    for reference in series {
-        ranges.push(block.entry_range(header.index_version(), SeriesRef::from(*reference))?);
+impl Window {
+    fn push(&mut self, entry: Range<u64>) {
+        self.series.end += 1;
+        self.bytes += entry.end - entry.start;
+        match self.runs.last_mut() {
+            Some(run)
+                if run.range.end == entry.start && entry.end - run.range.start <= RUN_BYTES_MAX =>
+            {
+                run.range.end = entry.end;
+                run.entries += 1;
+            }
+            _ => self.runs.push(Run {
+                range: entry,
+                entries: 1,
+            }),
+        }
     }
-    let source = RangeSource {
-        block,
-        object: block.index_object(),
-        item: Item::Series,
-        part_bytes_max: WINDOW_BYTES_MAX,
-        query,
-    };
-    let found = read_ranges(source, &ranges).await?.bytes;
-    let mut entries = Vec::with_capacity(series.len());
-    for (range, bytes) in ranges.iter().zip(found) {
-        entries.push(whole_entry(block, bytes, range.start, query).await?);
-    }
-    let bytes: usize = entries
-        .iter()
-        .map(|entry: &EntryBytes| entry.bytes.len())
-        .sum();
-    query.touched(Item::Series, entries.len() as u64, bytes as u64);
-    Ok(entries)
 }
 
-/// Returns the entry that starts at `offset`, of which `found` are the first bytes; fetches it when it is longer.
-async fn whole_entry(
-    block: &GatewayBlock,
-    found: Bytes,
+/// Which series of a window are wanted, and what of them.
+#[derive(Debug)]
+pub(super) struct EntryFilter {
+    /// Series without a chunk that shares a time with it are left out.
+    pub(super) range: TimeRange,
+    /// Whether chunks only tell that a series is there.
+    pub(super) skip_chunks: bool,
+    /// Matchers that no postings were fetched for.
+    pub(super) matchers: Vec<Matcher>,
+    /// The shard that is wanted, and what makes the labels of the answer, by which shards are told apart.
+    pub(super) shard: Option<(ShardFilter, LabelEdit)>,
+}
+
+impl EntryFilter {
+    fn wants(&self, shard: &mut Option<ShardFilter>, labels: LabelsRef<'_>) -> bool {
+        let matches = |matcher: &Matcher| {
+            let value = labels.get(matcher.name());
+            matcher.matches(value.as_deref().unwrap_or_default())
+        };
+        if !self.matchers.iter().all(matches) {
+            return false;
+        }
+        match (shard, &self.shard) {
+            (Some(shard), Some((_, edit))) => shard.keeps(edit.apply(labels).as_ref()),
+            _ => true,
+        }
+    }
+}
+
+/// What the windows of a block share.
+#[derive(Debug)]
+pub(super) struct EntryReader {
+    pub(super) block: Arc<GatewayBlock>,
+    pub(super) layout: Layout,
+    /// All series that postings name.
+    pub(super) series: Vec<u32>,
+    pub(super) filter: EntryFilter,
+    pub(super) query: Arc<QueryContext>,
+    /// Decoders that no window uses at the moment.
+    pub(super) decoders: Mutex<Vec<SeriesKeys>>,
+}
+
+/// The wanted series of a window.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    /// The keys of all, one behind the other.
+    pub(super) keys: Vec<u8>,
+    pub(super) series: Vec<DecodedSeries>,
+    /// The chunks of all, one behind the other.
+    pub(super) chunks: Vec<ChunkMeta>,
+    entry_bytes: u64,
+    /// The bytes of entries that were read and whose series are not wanted, because of matchers or the shard.
+    refused_bytes: u64,
+    /// Of all of this, for as long as any of it is there.
+    pub(super) lease: Option<Arc<Lease>>,
+}
+
+/// Where the key and the chunks of a series end; they start where those before end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DecodedSeries {
+    pub(super) key_end: usize,
+    pub(super) chunk_end: usize,
+}
+
+impl Decoded {
+    fn memory_bytes(&self) -> usize {
+        self.keys.capacity()
+            + self.series.capacity() * size_of::<DecodedSeries>()
+            + self.chunks.capacity() * size_of::<ChunkMeta>()
+    }
+}
+
+/// The bytes of a run, and where they start.
+#[derive(Debug)]
+struct RunBytes {
     offset: u64,
-    query: &QueryContext,
-) -> Result<EntryBytes> {
-    let in_file = |error: Error| error.in_file(block.index_object());
-    let len = series_entry_len(&found, offset).map_err(in_file)?;
+    bytes: Bytes,
+    entries: u32,
+}
+
+/// Bytes of single entries by their offset.
+type Whole = BTreeMap<u64, Bytes>;
+
+/// Decoded entries, or those that are longer than what was read of them.
+enum Outcome {
+    Decoded(Decoded),
+    Longer(Vec<Range<u64>>),
+}
+
+impl EntryReader {
+    /// Reads the entries of `window` and returns the series that the filter wants.
+    pub(super) async fn read(self: Arc<Self>, window: Window) -> Result<Decoded> {
+        let ranges: Vec<Range<u64>> = window.runs.iter().map(|run| run.range.clone()).collect();
+        let items: Vec<u32> = window.runs.iter().map(|run| run.entries).collect();
+        let source = RangeSource {
+            block: &self.block,
+            object: self.block.index_object(),
+            item: Item::Series,
+            part_bytes_max: WINDOW_BYTES_MAX,
+            query: &self.query,
+            items: &items,
+        };
+        let found = read_ranges(source, &ranges).await?;
+        let of_run = |(run, bytes): (&Run, &Bytes)| RunBytes {
+            offset: run.range.start,
+            bytes: bytes.clone(),
+            entries: run.entries,
+        };
+        let runs = window.runs.iter().zip(&found.bytes).map(of_run);
+        let runs: Arc<Vec<RunBytes>> = Arc::new(runs.collect());
+        let mut decoded = match self.decode(&window, &runs, Whole::new()).await? {
+            Outcome::Decoded(decoded) => decoded,
+            Outcome::Longer(longer) => self.decode_longer(&window, &runs, longer).await?,
+        };
+        let memory_bytes = decoded.memory_bytes() as u64;
+        let mut lease = found.lease;
+        // Keys can take more than the references that they come from.
+        lease.resize(memory_bytes)?;
+        decoded.lease = Some(Arc::new(lease));
+        let query = &self.query;
+        query.touched(
+            Item::Series,
+            window.series.len() as u64,
+            decoded.entry_bytes,
+        );
+        if !self.filter.matchers.is_empty() {
+            query.metrics().lazy_overfetched(decoded.refused_bytes);
+        }
+        query.add_chunks(decoded.chunks.len() as u64)?;
+        Ok(decoded)
+    }
+
+    /// Fetches entries that are longer than assumed, all at once, and decodes the window with them.
+    async fn decode_longer(
+        self: &Arc<Self>,
+        window: &Window,
+        runs: &Arc<Vec<RunBytes>>,
+        longer: Vec<Range<u64>>,
+    ) -> Result<Decoded> {
+        let object = self.block.index_object();
+        let fetched = refetch(&self.block, object, Item::Series, &longer, &self.query).await?;
+        let whole = longer.iter().map(|range| range.start).zip(fetched.bytes);
+        match self.decode(window, runs, whole.collect()).await? {
+            Outcome::Decoded(decoded) => Ok(decoded),
+            Outcome::Longer(_) => Err(Error::internal("an entry has no end").in_file(object)),
+        }
+    }
+
+    async fn decode(
+        self: &Arc<Self>,
+        window: &Window,
+        runs: &Arc<Vec<RunBytes>>,
+        whole: Whole,
+    ) -> Result<Outcome> {
+        let (reader, runs, series) = (Arc::clone(self), Arc::clone(runs), window.series.clone());
+        let work = move || {
+            let mut keys = reader.decoders.lock().pop().unwrap_or_default();
+            let outcome = reader.decode_now(&mut keys, series, &runs, &whole);
+            reader.decoders.lock().push(keys);
+            outcome
+        };
+        let outcome = self.block.compute().run(work).await?;
+        outcome.map_err(|error| error.in_file(self.block.index_object()))
+    }
+
+    fn decode_now(
+        &self,
+        decoder: &mut SeriesKeys,
+        series: Range<usize>,
+        runs: &[RunBytes],
+        whole: &Whole,
+    ) -> Result<Outcome> {
+        let mut references = self.series[series].iter();
+        let mut decoded = Decoded::default();
+        decoded.series.reserve(references.len());
+        let mut longer = Vec::new();
+        let mut shard = self.filter.shard.as_ref().map(|(shard, _)| shard.clone());
+        let mut chunks = Vec::new();
+        for run in runs {
+            for reference in references.by_ref().take(run.entries as usize) {
+                let start = self.layout.start(*reference)?;
+                let bytes = match whole.get(&start) {
+                    Some(bytes) => bytes,
+                    None => {
+                        let skipped = usize::try_from(start - run.offset).unwrap_or(usize::MAX);
+                        run.bytes.get(skipped..).unwrap_or_default()
+                    }
+                };
+                let len = series_entry_len(bytes, start)?;
+                if len > bytes.len() as u64 {
+                    longer.push(start..start + sane_entry_len(len, start)?);
+                    continue;
+                }
+                decoded.entry_bytes += len;
+                if longer.is_empty() {
+                    self.push_entry(
+                        decoder,
+                        (bytes, start, len),
+                        &mut shard,
+                        &mut chunks,
+                        &mut decoded,
+                    )
+                    .map_err(|error| error.at(start))?;
+                }
+            }
+        }
+        if longer.is_empty() {
+            Ok(Outcome::Decoded(decoded))
+        } else {
+            Ok(Outcome::Longer(longer))
+        }
+    }
+
+    /// Decodes the entry of `len` bytes at the front of `bytes`, which lie at `start`.
+    fn push_entry(
+        &self,
+        decoder: &mut SeriesKeys,
+        (bytes, start, len): (&[u8], u64, u64),
+        shard: &mut Option<ShardFilter>,
+        chunks: &mut Vec<ChunkMeta>,
+        decoded: &mut Decoded,
+    ) -> Result<()> {
+        let symbols = self.layout.header.symbols();
+        let key_start = decoded.keys.len();
+        chunks.clear();
+        let entry = split_series(bytes, start)?;
+        if !decoder.decode(symbols, entry, self.filter.range, &mut decoded.keys, chunks)? {
+            return Ok(());
+        }
+        let labels = LabelsRef::from_trusted_key(&decoded.keys[key_start..]);
+        if !self.filter.wants(shard, labels) {
+            decoded.keys.truncate(key_start);
+            decoded.refused_bytes += len;
+            return Ok(());
+        }
+        if !self.filter.skip_chunks {
+            decoded.chunks.extend_from_slice(chunks);
+        }
+        decoded.series.push(DecodedSeries {
+            key_end: decoded.keys.len(),
+            chunk_end: decoded.chunks.len(),
+        });
+        Ok(())
+    }
+}
+
+fn sane_entry_len(len: u64, offset: u64) -> Result<u64> {
     if len > ENTRY_BYTES_MAX {
         let message = format!("series entry says that it has {len} bytes");
-        return Err(in_file(Error::corrupt(message).at(offset)));
+        return Err(Error::corrupt(message).at(offset));
     }
-    let bytes = match usize::try_from(len) {
-        Ok(len) if len <= found.len() => found.slice(..len),
-        _ => {
-            query.refetched(Item::Series);
-            query.reserve_fetch(Item::Series, len)?;
-            let started = Instant::now();
-            let range = offset..offset + len;
-            let bytes = block
-                .bucket()
-                .read_range(block.index_object(), range)
-                .await?;
-            query.fetched(Item::Series, 1, len, started.elapsed());
-            bytes
-        }
-    };
-    Ok(EntryBytes { offset, bytes })
+    Ok(len)
 }

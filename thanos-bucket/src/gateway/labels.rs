@@ -22,6 +22,7 @@ use thanos_storeapi::store::{
 };
 
 use super::Loaded;
+use super::ahead::ReadAhead;
 use super::block::GatewayBlock;
 use super::gate::Gate;
 use super::query::QueryContext;
@@ -337,10 +338,13 @@ async fn walk_block(
         matchers,
         range: wanted.range,
         skip_chunks: true,
-        aggregates: Vec::new(),
+        aggregates: Arc::default(),
+        shard: None,
+        limit: 0,
     };
     let is_external = matches!(&*wanted.wanted, Wanted::Values { .. }) && !external.is_empty();
-    let mut series = block_series(block, header, of_series, query);
+    let (ahead, driver) = ReadAhead::new();
+    let mut series = driver.drive(block_series(block, header, of_series, query, ahead));
     let mut is_first = true;
     while let Some(event) = series.try_next().await? {
         let SeriesEvent::Batch(batch) = event else {

@@ -8,6 +8,7 @@
 //!
 //! The index-header of a block is built when a sync first sees it, and opened when it is used. Nothing here writes to the bucket.
 
+mod ahead;
 mod block;
 mod chunks;
 mod entries;
@@ -17,16 +18,17 @@ mod header;
 mod hints;
 mod info;
 mod labels;
+mod lazy;
 mod limits;
 mod matchers;
-#[allow(dead_code, reason = "caches and lazy postings are yet to call it")]
 mod metrics;
 mod partition;
 mod postings;
-#[allow(dead_code, reason = "caches and lazy postings are yet to call it")]
 mod query;
 mod ranges;
+mod refetch;
 mod select;
+mod setops;
 mod stream;
 mod sync;
 #[cfg(test)]
@@ -58,6 +60,7 @@ use self::header::Headers;
 pub use self::header::{HeaderDownload, HeaderMetrics, HeaderOptions};
 use self::hints::{ResponseHints, concluded};
 use self::labels::LabelsQuery;
+pub use self::lazy::LazyPostings;
 pub use self::limits::RequestLimits;
 pub use self::matchers::{MatcherCache, MatcherCacheMetrics};
 pub use self::metrics::GatewayMetrics;
@@ -96,6 +99,9 @@ pub struct GatewayOptions {
     pub time_window: TimeWindow,
     /// What says how late it is.
     pub clock: Arc<dyn Clock>,
+    /// How postings that cost more than they save are left out (`--store.enable-lazy-expanded-postings`); `None`
+    /// fetches all.
+    pub lazy_postings: Option<LazyPostings>,
     /// What requests may hold in memory.
     pub budget: MemoryBudget,
     /// What one request may hold of it, in bytes.
@@ -124,11 +130,12 @@ impl Default for GatewayOptions {
             filters: StoreFilters::default().build(),
             sync_concurrency: 20,
             gap_bytes_max: 512 << 10,
-            fetch_concurrency: 8,
+            fetch_concurrency: 128,
             data_dir: None,
             headers: HeaderOptions::default(),
             time_window: TimeWindow::ALL,
             clock: Arc::new(SystemClock),
+            lazy_postings: None,
             budget: MemoryBudget::new("store memory", 2 << 30),
             request_memory_bytes: u64::MAX,
             chunk_pool_bytes: 2 << 30,
@@ -201,6 +208,7 @@ impl Gateway {
                 cache: options.index_cache.clone(),
                 ..Reads::default()
             },
+            lazy_postings: options.lazy_postings,
         };
         let limits = QueryLimits {
             request: options.limits,

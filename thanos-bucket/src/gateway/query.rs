@@ -15,9 +15,13 @@ use thanos_core::query::{SeriesBatch, SeriesView};
 use thanos_core::{Error, ErrorKind, Result};
 use thanos_storeapi::hints::BLOCK_ID_LABEL;
 use thanos_storeapi::tenant::TenantId;
+use tokio::sync::Semaphore;
 
 use super::limits::{Limited, Limiter, RequestLimits};
 use super::metrics::{GatewayMetrics, TenantLabel};
+
+/// How many requests to the bucket a request may have under way at once, over all of its blocks.
+const FETCHES_AT_ONCE: usize = 128;
 
 /// What a part of a block is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,6 +169,8 @@ pub(super) struct QueryContext {
     call: Call,
     /// How many series it wants; 0 means all.
     series_wanted: u64,
+    /// Places for the requests to the bucket that are under way, of all blocks together.
+    pub(super) fetches: Semaphore,
     chunk_pool: MemoryBudget,
     series: Limiter,
     chunks: Limiter,
@@ -185,7 +191,7 @@ impl QueryContext {
         limits: &QueryLimits,
         metrics: &GatewayMetrics,
     ) -> Self {
-        let name = "memory of one request (--store.memory.request-limit)";
+        let name = "memory of one request (--store.memory-limit-per-request)";
         Self {
             budget: limits.budget.child(name, limits.request_memory_bytes),
             stats: QueryStats::default(),
@@ -193,6 +199,7 @@ impl QueryContext {
             asked: Mutex::default(),
             call,
             series_wanted,
+            fetches: Semaphore::new(FETCHES_AT_ONCE),
             chunk_pool: limits.chunk_pool.clone(),
             series: Limiter::new(Limited::Series, &limits.request),
             chunks: Limiter::new(Limited::Chunks, &limits.request),
@@ -316,8 +323,8 @@ impl QueryContext {
     /// memory.
     pub(super) fn lease_chunks(&self, bytes: u64) -> Result<ChunkLease> {
         Ok(ChunkLease {
-            pool: self.chunk_pool.lease(bytes)?,
-            request: self.budget.lease(bytes)?,
+            _pool: self.chunk_pool.lease(bytes)?,
+            _request: self.budget.lease(bytes)?,
         })
     }
 
@@ -420,29 +427,6 @@ impl Drop for QueryContext {
 #[derive(Debug)]
 #[must_use = "a dropped lease gives its bytes back at once"]
 pub(super) struct ChunkLease {
-    pool: Lease,
-    request: Lease,
-}
-
-impl ChunkLease {
-    /// Takes more or gives back, so that the lease holds `bytes` afterwards.
-    ///
-    /// # Errors
-    ///
-    /// As [`QueryContext::lease_chunks`]; the lease is unchanged then.
-    pub(super) fn resize(&mut self, bytes: u64) -> Result<()> {
-        let before = self.pool.bytes();
-        self.pool.resize(bytes)?;
-        let resized = self.request.resize(bytes);
-        if resized.is_err() {
-            // Giving back what was just taken cannot fail.
-            self.pool.resize(before)?;
-        }
-        resized
-    }
-
-    /// Returns the bytes held.
-    pub(super) fn bytes(&self) -> u64 {
-        self.pool.bytes()
-    }
+    _pool: Lease,
+    _request: Lease,
 }

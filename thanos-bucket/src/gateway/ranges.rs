@@ -22,8 +22,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
-use thanos_core::Result;
 use thanos_core::budget::Lease;
+use thanos_core::{Error, Result};
 
 pub(super) use self::flights::Flights;
 use super::block::GatewayBlock;
@@ -53,6 +53,8 @@ pub(super) struct RangeSource<'a> {
     /// A request is not made longer than this by joining ranges.
     pub(super) part_bytes_max: u64,
     pub(super) query: &'a Arc<QueryContext>,
+    /// How many items lie in each range, for the statistics; one each when there are fewer numbers than ranges.
+    pub(super) items: &'a [u32],
 }
 
 /// Bytes that were read, and the lease of all that they hold on to.
@@ -80,10 +82,10 @@ pub(super) async fn read_ranges(source: RangeSource<'_>, ranges: &[Range<u64>]) 
     let missing: Vec<usize> = (0..ranges.len())
         .filter(|at| found[*at].is_none())
         .collect();
-    source.count_known(ranges, &found, missing.len())?;
+    source.count_known(&found, &missing)?;
 
     let wanted: Vec<Range<u64>> = missing.iter().map(|at| ranges[*at].clone()).collect();
-    let read = source.fetch(&wanted, &mut lease).await?;
+    let read = source.fetch(&wanted, &missing, &mut lease).await?;
     source.keep(&known, &read).await?;
     for (part, bytes) in read {
         for at in part.items {
@@ -131,19 +133,22 @@ impl RangeSource<'_> {
         Ok(known)
     }
 
+    /// Returns how many items lie in the ranges at `positions`.
+    fn item_count(&self, positions: impl IntoIterator<Item = usize>) -> u64 {
+        let count = |at: usize| u64::from(self.items.get(at).copied().unwrap_or(1));
+        positions.into_iter().map(count).sum()
+    }
+
     /// Counts what was found in the cache, and leases what is copied together out of several pages.
-    fn count_known(
-        &self,
-        ranges: &[Range<u64>],
-        found: &[Option<Bytes>],
-        missing: usize,
-    ) -> Result<()> {
+    fn count_known(&self, found: &[Option<Bytes>], missing: &[usize]) -> Result<()> {
         let query = self.query;
-        let hits = (ranges.len() - missing) as u64;
+        let misses = self.item_count(missing.iter().copied());
+        let all = self.item_count(0..found.len());
+        let hits = all - misses;
         if let Some((cache, item)) = self.cache() {
-            cache.looked_up(item, query.tenant.as_str(), ranges.len() as u64, hits);
+            cache.looked_up(item, query.tenant.as_str(), all, hits);
         }
-        query.to_fetch(self.item, missing as u64);
+        query.to_fetch(self.item, misses);
         if hits > 0 {
             query.cache_hits(self.item, hits);
             let bytes: usize = found.iter().flatten().map(Bytes::len).sum();
@@ -152,8 +157,13 @@ impl RangeSource<'_> {
         Ok(())
     }
 
-    /// Fetches `ranges` in parts, which are on lease before they are asked for.
-    async fn fetch(&self, ranges: &[Range<u64>], lease: &mut Lease) -> Result<Vec<(Part, Bytes)>> {
+    /// Fetches `ranges`, which are those at `positions`, in parts, which are on lease before they are asked for.
+    async fn fetch(
+        &self,
+        ranges: &[Range<u64>],
+        positions: &[usize],
+        lease: &mut Lease,
+    ) -> Result<Vec<(Part, Bytes)>> {
         let limits = self.block.limits();
         let options = PartitionOptions {
             gap_bytes_max: limits.gap_bytes_max,
@@ -166,7 +176,7 @@ impl RangeSource<'_> {
         let before = lease.bytes();
         lease.grow(wanted)?;
         let read: Vec<(Part, Bytes)> = futures::stream::iter(parts)
-            .map(|part| self.fetch_part(part))
+            .map(|part| self.fetch_part(part, positions))
             .buffered(limits.fetch_concurrency)
             .try_collect()
             .await?;
@@ -175,14 +185,17 @@ impl RangeSource<'_> {
         Ok(read)
     }
 
-    async fn fetch_part(&self, part: Part) -> Result<(Part, Bytes)> {
+    async fn fetch_part(&self, part: Part, positions: &[usize]) -> Result<(Part, Bytes)> {
+        let closed = |_| Error::cancelled("the request is over");
+        let _place = self.query.fetches.acquire().await.map_err(closed)?;
         let started = Instant::now();
         let flights = &self.block.reads().flights;
         let flight = flights.join(self.block.bucket(), self.object, &part.range);
         let is_ours = flight.is_first();
         let bytes = flight.bytes().await?;
         if is_ours {
-            let (count, len) = (part.items.len() as u64, bytes.len() as u64);
+            let count = self.item_count(positions[part.items.clone()].iter().copied());
+            let len = bytes.len() as u64;
             self.query.fetched(self.item, count, len, started.elapsed());
         }
         Ok((part, bytes))

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use thanos_core::chunk::Aggregate;
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::query::{MergeSource, SeriesEvent, merge};
-use thanos_core::time::TimeRange;
+use thanos_core::time::{TimeRange, Timestamp};
 use thanos_core::{Error, Result};
 use thanos_storeapi::join::join_series;
 use thanos_storeapi::label_edit::{LabelEdit, add_labels, edit_and_sort, strip_matchers};
@@ -16,6 +17,7 @@ use thanos_storeapi::shard::ShardFilter;
 use thanos_storeapi::store::{SeriesRequest, SeriesStream};
 
 use super::Loaded;
+use super::ahead::ReadAhead;
 use super::block::GatewayBlock;
 use super::query::QueryContext;
 use super::stream::{BlockQuery, block_series};
@@ -45,47 +47,100 @@ impl Resolutions {
     }
 }
 
-/// Returns the blocks that can have data for `matchers` in `range`, in a stable order.
-fn select(
-    loaded: &Loaded,
-    matchers: &[Matcher],
-    range: TimeRange,
-    resolutions: Resolutions,
-) -> Vec<Selected> {
-    let mut by_labels: BTreeMap<&Labels, Vec<&Arc<GatewayBlock>>> = BTreeMap::new();
-    for block in loaded.blocks.values() {
-        by_labels
-            .entry(block.external_labels())
-            .or_default()
-            .push(block);
-    }
-    let mut selected = Vec::new();
-    for (external_labels, blocks) in by_labels {
-        // None left means that every series matches: Thanos' gateway answers such a request with nothing (row ST-36 of
-        // the specification), which hides data that its other stores return.
-        let Some(matchers) = strip_matchers(matchers, external_labels) else {
-            continue;
-        };
-        let chosen: Vec<usize> = match resolutions {
-            Resolutions::All => (0..blocks.len())
-                .filter(|at| blocks[*at].time_range().overlaps(range))
-                .collect(),
-            Resolutions::CoarsestUpTo(max_ms) => {
-                let shapes: Vec<_> = blocks
-                    .iter()
-                    .map(|block| (block.time_range(), block.resolution_ms()))
-                    .collect();
-                select_blocks(&shapes, range, max_ms)
-            }
-        };
-        for at in chosen {
-            selected.push(Selected {
-                block: Arc::clone(blocks[at]),
-                matchers: matchers.clone(),
-            });
+/// The blocks of a bucket by their external labels and their time, made once for each sync: a request looks at few of
+/// the blocks that it does not read.
+#[derive(Debug, Default)]
+pub(super) struct BlockIndex {
+    /// In the order of their labels.
+    streams: Vec<StreamBlocks>,
+}
+
+/// The blocks with the same external labels.
+#[derive(Debug)]
+struct StreamBlocks {
+    external_labels: Labels,
+    /// In the order of their start.
+    blocks: Vec<Arc<GatewayBlock>>,
+    /// For each block the latest end of it and those before it.
+    latest_end: Vec<Timestamp>,
+}
+
+impl BlockIndex {
+    /// Returns the index of `blocks`.
+    pub(super) fn new<'a>(blocks: impl IntoIterator<Item = &'a Arc<GatewayBlock>>) -> Self {
+        let mut by_labels: BTreeMap<Labels, Vec<Arc<GatewayBlock>>> = BTreeMap::new();
+        for block in blocks {
+            let labels = block.external_labels().clone();
+            by_labels.entry(labels).or_default().push(Arc::clone(block));
+        }
+        let streams = by_labels.into_iter();
+        let streams = streams.map(|(labels, blocks)| StreamBlocks::new(labels, blocks));
+        Self {
+            streams: streams.collect(),
         }
     }
-    selected
+
+    /// Returns the blocks that can have data for `matchers` in `range`, in a stable order.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        resolutions: Resolutions,
+    ) -> Vec<Selected> {
+        let mut selected = Vec::new();
+        for stream in &self.streams {
+            let blocks: Vec<&Arc<GatewayBlock>> = stream.overlapping(range).collect();
+            if blocks.is_empty() {
+                continue;
+            }
+            // None left means that every series matches: Thanos' gateway answers such a request with nothing (row
+            // ST-36 of the specification), which hides data that its other stores return.
+            let Some(matchers) = strip_matchers(matchers, &stream.external_labels) else {
+                continue;
+            };
+            let chosen: Vec<usize> = match resolutions {
+                Resolutions::All => (0..blocks.len()).collect(),
+                Resolutions::CoarsestUpTo(max_ms) => {
+                    let shape =
+                        |block: &&Arc<GatewayBlock>| (block.time_range(), block.resolution_ms());
+                    let shapes: Vec<_> = blocks.iter().map(shape).collect();
+                    select_blocks(&shapes, range, max_ms)
+                }
+            };
+            selected.extend(chosen.into_iter().map(|at| Selected {
+                block: Arc::clone(blocks[at]),
+                matchers: matchers.clone(),
+            }));
+        }
+        selected
+    }
+}
+
+impl StreamBlocks {
+    fn new(external_labels: Labels, mut blocks: Vec<Arc<GatewayBlock>>) -> Self {
+        blocks.sort_by_key(|block| (block.time_range().min, block.id()));
+        let mut latest_end = Vec::with_capacity(blocks.len());
+        for block in &blocks {
+            let end = block.time_range().max;
+            latest_end.push(latest_end.last().map_or(end, |before| end.max(*before)));
+        }
+        Self {
+            external_labels,
+            blocks,
+            latest_end,
+        }
+    }
+
+    /// Returns the blocks that share a time with `range`.
+    fn overlapping(&self, range: TimeRange) -> impl Iterator<Item = &Arc<GatewayBlock>> {
+        let starts_before = |block: &Arc<GatewayBlock>| block.time_range().min <= range.max;
+        let end = self.blocks.partition_point(starts_before);
+        // Before it, all blocks end too early.
+        let start = self.latest_end.partition_point(|end| *end < range.min);
+        let near = self.blocks.get(start..end).unwrap_or_default();
+        near.iter()
+            .filter(move |block| block.time_range().overlaps(range))
+    }
 }
 
 /// Answers a series request.
@@ -101,7 +156,11 @@ pub(super) fn series(
         ));
     }
     let shard = request.shard.as_ref().and_then(ShardFilter::new);
-    let mut selected = select(loaded, &request.matchers, request.range, resolutions);
+    let aggregates: Arc<[Aggregate]> = request.aggregates.into();
+    let (ahead, driver) = ReadAhead::new();
+    let mut selected = loaded
+        .index
+        .select(&request.matchers, request.range, resolutions);
     selected.retain(|one| query.wants_block(one.block.id(), one.block.external_labels()));
     query.asks(selected.iter().map(|one| one.block.id()));
     let policy = request.partial_response;
@@ -114,14 +173,18 @@ pub(super) fn series(
             matchers,
             range: request.range,
             skip_chunks: request.skip_chunks,
-            aggregates: request.aggregates.clone(),
+            aggregates: Arc::clone(&aggregates),
+            // Decided before chunks are read, by the labels that the answer will have.
+            shard: shard.clone().map(|shard| (shard, edit.clone())),
+            limit: request.limit,
         };
+        let ahead = ahead.clone();
         let query = Arc::clone(query);
         // Whether the order survives depends on the label names of the block, which its header knows.
         let edited = async move {
             let header = block.header().await?;
             let only_adds = edit.only_adds(header.postings_table().label_names());
-            let series = block_series(block, header, wanted, Arc::clone(&query));
+            let series = block_series(block, header, wanted, Arc::clone(&query), ahead);
             Ok::<_, Error>(if only_adds {
                 add_labels(series, edit)
             } else {
@@ -132,14 +195,12 @@ pub(super) fn series(
         let stream = fail_or_note_unless_limit(edited, name.clone(), policy);
         sources.push(MergeSource { name, stream });
     }
-    let mut merged = merge(sources);
-    if let Some(shard) = shard {
-        merged = shard.filter_stream(merged);
-    }
+    let merged = merge(sources);
     let notices = futures::stream::iter(
         missing
             .into_iter()
             .map(|missing| Ok(SeriesEvent::Missing(missing))),
     );
-    Ok(Box::pin(notices.chain(join_series(merged, request.limit))))
+    let joined = join_series(merged, request.limit);
+    Ok(driver.drive(Box::pin(notices.chain(joined))))
 }

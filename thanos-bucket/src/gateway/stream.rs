@@ -1,33 +1,52 @@
-//! The series of one block as a stream: postings once, then window by window entries, chunks, batches.
+//! The series of one block as a stream: postings once, then windows of entries and steps of chunks, read ahead.
 //!
-//! A window is bounded in series and in bytes, and the next one is fetched when its predecessor has been taken: the
-//! memory of a request does not grow with the number of series, but for four bytes of postings each.
+//! ```text
+//! postings -> window 1 (entries) -> step 1 (chunks), step 2 ... -> batches
+//!             window 2 ......................................     at the same time, as far as may be read ahead
+//! ```
+//!
+//! The first window is small, so that the first series come early, and later ones grow. A window and a step are bounded
+//! in series and in bytes, and so is what is read ahead, for all blocks of a request together: the memory of a
+//! request does not grow with the number of series, but for four bytes of postings each.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use futures::{Stream, TryStreamExt};
+use thanos_core::Result;
 use thanos_core::budget::Lease;
-use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
-use thanos_core::index::{ChunkMeta, LabelDecoder, RawSeries, decode_series_within, split_series};
+use thanos_core::chunk::Aggregate;
 use thanos_core::indexheader::IndexHeader;
-use thanos_core::labels::{LabelsRef, Matcher};
-use thanos_core::query::{
-    BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream,
-};
+use thanos_core::labels::Matcher;
+use thanos_core::query::{BATCH_SERIES_TARGET, SeriesBatch, SeriesEvent, SeriesStream};
 use thanos_core::time::TimeRange;
-use thanos_core::{Error, Result};
-use thanos_storeapi::aggregates::keep_aggregates;
+use thanos_storeapi::label_edit::LabelEdit;
+use thanos_storeapi::shard::ShardFilter;
 
+use super::ahead::{AheadTask, ReadAhead};
 use super::block::GatewayBlock;
-use super::chunks::fetch_chunks;
-use super::entries::{fetch_entries, take_window};
-use super::postings::matching_series;
-use super::query::QueryContext;
+use super::chunks::{Ready, Step};
+use super::entries::{Decoded, DecodedSeries, EntryFilter, EntryReader, Layout};
+use super::postings::{Selection, matching_series};
+use super::query::{ChunkLease, QueryContext};
 
-/// The most series of one window.
-const WINDOW_SERIES_MAX: usize = 8 * BATCH_SERIES_TARGET;
-/// The most chunks that are fetched at once; a window of series with more is fetched in several steps.
-const STEP_CHUNKS_MAX: usize = 2048;
+/// The most series of the first window.
+const FIRST_WINDOW_SERIES: usize = 2 * BATCH_SERIES_TARGET;
+/// A window has at most so many times as many series as the one before.
+const WINDOW_GROWTH: usize = 4;
+/// The most series of a window, as in Thanos (`--debug.series-batch-size`, row ST-20 of the specification).
+const WINDOW_SERIES_MAX: usize = 10_000;
+/// The most windows of a block under way at once.
+const WINDOWS_AHEAD: usize = 8;
+/// So many times as much room must be left as is read ahead: labels are many times longer than the entries that refer
+/// to them.
+const ROOM_FOR_AHEAD: u64 = 16;
+/// The most chunks of a step.
+const STEP_CHUNKS_MAX: usize = 8192;
+/// The most bytes of chunks of a step, by their mean length.
+const STEP_BYTES_MAX: u64 = 4 << 20;
 
 /// What is wanted from a block; matchers on external labels are dealt with already.
 #[derive(Debug, Clone)]
@@ -35,216 +54,284 @@ pub(super) struct BlockQuery {
     pub(super) matchers: Vec<Matcher>,
     pub(super) range: TimeRange,
     pub(super) skip_chunks: bool,
-    pub(super) aggregates: Vec<Aggregate>,
+    pub(super) aggregates: Arc<[Aggregate]>,
+    /// The wanted shard, and what makes the labels that it goes by.
+    pub(super) shard: Option<(ShardFilter, LabelEdit)>,
+    /// How many series the whole request wants; 0 means all.
+    pub(super) limit: u64,
 }
 
-/// Returns the series of `block`, without its external labels, in label order. Postings and the series that are ready
-/// are leased from the budget of `query`.
+/// Returns the series of `block`, without its external labels, in label order. Whatever grows with their number is
+/// leased from the budget of `query`.
 pub(super) fn block_series(
     block: Arc<GatewayBlock>,
     header: Arc<IndexHeader>,
     wanted: BlockQuery,
     query: Arc<QueryContext>,
+    ahead: ReadAhead,
 ) -> SeriesStream {
-    let start = Walk {
-        block,
-        header,
-        wanted,
-        query,
-        series: None,
-        decoder: LabelDecoder::new(),
-        window: Window::default(),
-        ready: VecDeque::new(),
-        postings_lease: None,
-        ready_lease: None,
-    };
-    Box::pin(futures::stream::try_unfold(start, |mut walk| async move {
-        let batch = walk.next().await?;
-        Ok(batch.map(|batch| (SeriesEvent::Batch(batch), walk)))
-    }))
+    let started = async move { Walk::start(block, header, wanted, query, ahead).await };
+    Box::pin(futures::stream::once(started).try_flatten())
 }
 
 struct Walk {
-    block: Arc<GatewayBlock>,
-    header: Arc<IndexHeader>,
-    wanted: BlockQuery,
-    query: Arc<QueryContext>,
-    /// The series still to read; `None` before the postings are fetched.
-    series: Option<(Vec<u32>, usize)>,
-    decoder: LabelDecoder,
-    /// The series whose entries are read and whose chunks are not.
-    window: Window,
+    reader: Arc<EntryReader>,
+    aggregates: Arc<[Aggregate]>,
+    ahead: ReadAhead,
+    /// How many series the request wants; 0 means all.
+    limit: u64,
+    /// The position of the first series of the next window.
+    next_series: usize,
+    next_window_series: usize,
+    /// In the order of their series.
+    windows: VecDeque<AheadTask<Decoded>>,
+    /// The window whose chunks are not all on their way.
+    window: Option<Rest>,
+    /// In the order of their series.
+    steps: VecDeque<AheadTask<Ready>>,
     ready: VecDeque<SeriesBatch>,
-    postings_lease: Option<Lease>,
-    ready_lease: Option<Lease>,
+    ready_lease: Option<ChunkLease>,
+    _postings_lease: Lease,
+    is_over: bool,
 }
 
-/// Decoded series, the first `done` of which are dealt with.
-#[derive(Default)]
-struct Window {
-    keys: Vec<u8>,
-    series: Vec<WindowSeries>,
+/// What is left of a window.
+struct Rest {
+    decoded: Decoded,
+    /// How many series are dealt with.
     done: usize,
-    /// Where the key of the next series starts.
-    key_start: usize,
-}
-
-/// A decoded series of a window: where its key ends in the arena, and its wanted chunks.
-struct WindowSeries {
-    key_end: usize,
-    chunks: Vec<ChunkMeta>,
 }
 
 impl Walk {
-    async fn next(&mut self) -> Result<Option<SeriesBatch>> {
+    async fn start(
+        block: Arc<GatewayBlock>,
+        header: Arc<IndexHeader>,
+        wanted: BlockQuery,
+        query: Arc<QueryContext>,
+        ahead: ReadAhead,
+    ) -> Result<Self> {
+        let selection = matching_series(&block, &header, &wanted.matchers, &query).await?;
+        let Selection {
+            series,
+            lazy_matchers,
+            lease,
+        } = selection;
+        query.block_ready();
+        query.add_series(series.len() as u64)?;
+        if series.is_empty() {
+            query.metrics().empty_postings(query.tenant_label());
+        }
+        let filter = EntryFilter {
+            range: wanted.range,
+            skip_chunks: wanted.skip_chunks,
+            matchers: lazy_matchers,
+            shard: wanted.shard,
+        };
+        let reader = EntryReader {
+            layout: Layout::new(&block, header),
+            block,
+            series,
+            filter,
+            query,
+            decoders: parking_lot::Mutex::default(),
+        };
+        let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+        let first = if limit == 0 { usize::MAX } else { limit };
+        Ok(Self {
+            reader: Arc::new(reader),
+            aggregates: wanted.aggregates,
+            ahead,
+            limit: wanted.limit,
+            next_series: 0,
+            next_window_series: FIRST_WINDOW_SERIES.min(first),
+            windows: VecDeque::new(),
+            window: None,
+            steps: VecDeque::new(),
+            ready: VecDeque::new(),
+            ready_lease: None,
+            _postings_lease: lease,
+            is_over: false,
+        })
+    }
+
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<SeriesBatch>>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+                return Poll::Ready(Ok(Some(batch)));
             }
             self.ready_lease = None;
-            if self.window.done < self.window.series.len() {
-                self.read_step().await?;
+            self.start_steps()?;
+            self.start_windows()?;
+            if self.window.is_none()
+                && let Some(front) = self.windows.front_mut()
+                && let Poll::Ready(decoded) = front.poll_outcome(context)
+            {
+                self.windows.pop_front();
+                let decoded = decoded?;
+                self.window = Some(Rest { decoded, done: 0 });
                 continue;
             }
-            let (series, mut done) = match self.series.take() {
-                Some(state) => state,
-                None => (self.find_series().await?, 0),
+            let Some(front) = self.steps.front_mut() else {
+                return match self.windows.is_empty() {
+                    true => Poll::Ready(Ok(None)),
+                    false => Poll::Pending,
+                };
             };
-            if done == series.len() {
-                self.series = Some((series, done));
-                return Ok(None);
-            }
-            let mut rest = &series[done..];
-            let window = take_window(&self.block, &self.header, &mut rest, WINDOW_SERIES_MAX)?;
-            done += window.len();
-            let (keys, entries) = self.read_entries(window).await?;
-            self.window = Window {
-                keys,
-                series: entries,
-                ..Window::default()
-            };
-            self.series = Some((series, done));
+            let done = ready!(front.poll_outcome(context));
+            self.steps.pop_front();
+            let Ready { batches, lease } = done?;
+            self.ready = batches.into();
+            self.ready_lease = Some(lease);
         }
     }
 
-    async fn find_series(&mut self) -> Result<Vec<u32>> {
-        let series = matching_series(
-            &self.block,
-            &self.header,
-            &self.wanted.matchers,
-            &self.query,
-        )
-        .await?;
-        self.query.block_ready();
-        self.query.add_series(series.len() as u64)?;
-        if series.is_empty() {
-            let tenant = self.query.tenant_label();
-            self.query.metrics().empty_postings(tenant);
-        }
-        self.postings_lease = Some(
-            self.query
-                .budget
-                .lease(size_of_val(series.as_slice()) as u64)?,
-        );
-        Ok(series)
-    }
-
-    /// Fetches and decodes the entries of `window`; series without a chunk in the time range are left out.
-    async fn read_entries(&mut self, window: &[u32]) -> Result<(Vec<u8>, Vec<WindowSeries>)> {
-        let block = Arc::clone(&self.block);
-        let in_index = |error: Error, offset| error.at(offset).in_file(block.index_object());
-        let (mut keys, mut series) = (Vec::new(), Vec::with_capacity(window.len()));
-        let mut raw = RawSeries::default();
-        for entry in fetch_entries(&block, &self.header, window, &self.query).await? {
-            let section = split_series(&entry.bytes, entry.offset);
-            section
-                .and_then(|section| decode_series_within(section, self.wanted.range, &mut raw))
-                .map_err(|error| in_index(error, entry.offset))?;
-            if raw.chunks.is_empty() {
-                continue;
-            }
-            self.decoder
-                .append_key(self.header.symbols(), &raw.labels, &mut keys)
-                .map_err(|error| in_index(error, entry.offset))?;
-            let chunks = if self.wanted.skip_chunks {
-                Vec::new()
-            } else {
-                self.query.add_chunks(raw.chunks.len() as u64)?;
-                raw.chunks.clone()
-            };
-            series.push(WindowSeries {
-                key_end: keys.len(),
-                chunks,
-            });
-        }
-        Ok((keys, series))
-    }
-
-    /// Fetches the chunks of the next series of the window, as many as one step takes, and makes batches.
-    async fn read_step(&mut self) -> Result<()> {
-        let window = std::mem::take(&mut self.window);
-        let mut step_end = window.done;
-        let mut chunk_count = 0;
-        while let Some(series) = window.series.get(step_end) {
-            chunk_count += series.chunks.len();
-            if step_end > window.done && chunk_count > STEP_CHUNKS_MAX {
+    /// Begins to read entries: always those that are wanted next, others while they may be read ahead.
+    fn start_windows(&mut self) -> Result<()> {
+        let series = &self.reader.series;
+        while self.next_series < series.len() && self.windows.len() < WINDOWS_AHEAD {
+            let is_wanted =
+                self.windows.is_empty() && self.window.is_none() && self.steps.is_empty();
+            // Of a request for a few series the first window may be all.
+            if !is_wanted && self.limit > 0 {
                 break;
             }
-            step_end += 1;
-        }
-        let step = &window.series[window.done..step_end];
-        let wanted: Vec<_> = step
-            .iter()
-            .flat_map(|series| &series.chunks)
-            .map(|chunk| chunk.reference)
-            .collect();
-        let mut fetched = fetch_chunks(&self.block, &wanted, &self.query)
-            .await?
-            .into_iter();
-        let mut key_start = window.key_start;
-        let mut batch = SeriesBatchBuilder::new();
-        for one in step {
-            let mut chunks = Vec::with_capacity(one.chunks.len());
-            for (meta, chunk) in one.chunks.iter().zip(fetched.by_ref()) {
-                chunks.extend(self.series_chunk(meta, chunk)?);
+            let size = self.next_window_series;
+            let window = self.reader.layout.window(series, self.next_series, size);
+            let object = self.reader.block.index_object();
+            let window = window.map_err(|error| error.in_file(object))?;
+            let allowance = self.allow(window.bytes);
+            if !is_wanted && allowance.is_none() {
+                break;
             }
-            let key = &window.keys[key_start..one.key_end];
-            key_start = one.key_end;
-            // A series none of whose chunks has a wanted aggregate is as good as absent.
-            if !chunks.is_empty() || self.wanted.skip_chunks {
-                batch.push(LabelsRef::from_trusted_key(key), chunks);
-            }
-            if batch.is_full() {
-                self.ready.push_back(batch.finish());
-            }
+            self.next_series = window.series.end;
+            self.next_window_series = (size.saturating_mul(WINDOW_GROWTH)).min(WINDOW_SERIES_MAX);
+            let read = Arc::clone(&self.reader).read(window);
+            self.windows.push_back(self.ahead.start(read, allowance));
         }
-        if !batch.is_empty() {
-            self.ready.push_back(batch.finish());
-        }
-        self.window = Window {
-            done: step_end,
-            key_start,
-            ..window
-        };
-        let bytes: usize = self.ready.iter().map(SeriesBatch::memory_bytes).sum();
-        self.ready_lease = Some(self.query.budget.lease(bytes as u64)?);
         Ok(())
     }
 
-    /// Returns the wanted parts of a chunk; `None` when a downsampled chunk has none of the wanted aggregates.
-    fn series_chunk(&self, meta: &ChunkMeta, chunk: Chunk) -> Result<Option<SeriesChunk>> {
-        let payload = thanos_core::chunk::payload(chunk).map_err(|error| {
-            let object = self
-                .block
-                .segment_object(meta.reference.segment())
-                .unwrap_or_default();
-            error.at(u64::from(meta.reference.offset())).in_file(object)
-        })?;
-        let chunk = SeriesChunk {
-            min_time: meta.min_time,
-            max_time: meta.max_time,
-            payload,
+    /// Begins to read chunks of the window: always those that are wanted next, others while they may be read ahead.
+    fn start_steps(&mut self) -> Result<()> {
+        let mean = self.reader.block.chunk_bytes_mean();
+        while let Some(rest) = &mut self.window {
+            let (end, chunks) = rest.step_end(mean);
+            if end == rest.done {
+                self.window = None;
+                break;
+            }
+            let bytes = mean.saturating_mul(chunks as u64);
+            let allowance = self.allow(bytes);
+            if !self.steps.is_empty() && allowance.is_none() {
+                break;
+            }
+            let Some(rest) = &mut self.window else {
+                break;
+            };
+            let (keys, series, chunks) = rest.take(end);
+            let step = Step {
+                block: Arc::clone(&self.reader.block),
+                keys,
+                series,
+                chunks,
+                aggregates: Arc::clone(&self.aggregates),
+                skip_chunks: self.reader.filter.skip_chunks,
+                query: Arc::clone(&self.reader.query),
+                _lease: rest.decoded.lease.clone(),
+            };
+            self.steps
+                .push_back(self.ahead.start(step.read(), allowance));
+        }
+        Ok(())
+    }
+
+    /// Takes `bytes` of what may be read ahead, if the memory of the request has much more room than that: what is read
+    /// ahead takes more than its bytes when it is decoded, and must not take the room of what has to be read.
+    fn allow(&self, bytes: u64) -> Option<super::ahead::Allowance> {
+        let room_bytes = self.reader.query.budget.room_bytes();
+        self.ahead.allow(bytes, room_bytes / ROOM_FOR_AHEAD)
+    }
+}
+
+impl Rest {
+    /// Returns where the next step ends, and how many chunks it has.
+    fn step_end(&self, chunk_bytes_mean: u64) -> (usize, usize) {
+        let series = &self.decoded.series;
+        let first_chunk = self.first_chunk();
+        let by_bytes = usize::try_from(STEP_BYTES_MAX / chunk_bytes_mean.max(1));
+        let chunks_max = by_bytes.unwrap_or(usize::MAX).clamp(1, STEP_CHUNKS_MAX);
+        let rest = series.get(self.done..).unwrap_or_default();
+        let fits = rest.partition_point(|one| one.chunk_end - first_chunk <= chunks_max);
+        // One series is always read, however many chunks it has.
+        let end = self.done + fits.max(1).min(rest.len());
+        let last_chunk = end
+            .checked_sub(1)
+            .map_or(first_chunk, |last| series[last].chunk_end);
+        (end, last_chunk.saturating_sub(first_chunk))
+    }
+
+    fn before(&self) -> DecodedSeries {
+        let none = DecodedSeries {
+            key_end: 0,
+            chunk_end: 0,
         };
-        Ok(keep_aggregates(chunk, &self.wanted.aggregates))
+        let last = self.done.checked_sub(1);
+        last.map_or(none, |last| self.decoded.series[last])
+    }
+
+    fn first_chunk(&self) -> usize {
+        self.before().chunk_end
+    }
+
+    /// Takes the series up to `end`.
+    fn take(
+        &mut self,
+        end: usize,
+    ) -> (
+        Vec<u8>,
+        Vec<DecodedSeries>,
+        Vec<thanos_core::index::ChunkMeta>,
+    ) {
+        let before = self.before();
+        let decoded = &mut self.decoded;
+        if self.done == 0 && end == decoded.series.len() {
+            self.done = 0;
+            let series = std::mem::take(&mut decoded.series);
+            return (
+                std::mem::take(&mut decoded.keys),
+                series,
+                std::mem::take(&mut decoded.chunks),
+            );
+        }
+        let last = decoded.series[end - 1];
+        let shifted = |one: &DecodedSeries| DecodedSeries {
+            key_end: one.key_end - before.key_end,
+            chunk_end: one.chunk_end - before.chunk_end,
+        };
+        let series = decoded.series[self.done..end].iter().map(shifted).collect();
+        let keys = decoded.keys[before.key_end..last.key_end].to_vec();
+        let chunks = decoded.chunks[before.chunk_end..last.chunk_end].to_vec();
+        self.done = end;
+        (keys, series, chunks)
+    }
+}
+
+impl Stream for Walk {
+    type Item = Result<SeriesEvent>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        let batch = ready!(this.poll_batch(context)).transpose();
+        if matches!(batch, None | Some(Err(_))) {
+            this.is_over = true;
+            // What is under way stops now, not when the stream is dropped.
+            this.windows.clear();
+            this.steps.clear();
+            this.window = None;
+        }
+        Poll::Ready(batch.map(|batch| batch.map(SeriesEvent::Batch)))
     }
 }

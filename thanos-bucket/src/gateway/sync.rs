@@ -17,7 +17,7 @@ use thanos_storeapi::store::{PartialResponse, TsdbInfo};
 
 use super::Gateway;
 use super::block::GatewayBlock;
-use super::select::Resolutions;
+use super::select::{BlockIndex, Resolutions};
 use crate::fetch::{BlockEntry, StateCounts, ViewOrigin};
 
 /// What a sync found.
@@ -38,6 +38,8 @@ pub(super) struct Loaded {
     /// Blocks that should be served, whether they can be or not.
     wanted: Wanted,
     pub(super) blocks: BTreeMap<BlockId, Arc<GatewayBlock>>,
+    /// The same, by labels and time.
+    pub(super) index: BlockIndex,
     /// Blocks that should be served and cannot be.
     pub(super) failed: Vec<FailedBlock>,
 }
@@ -151,6 +153,7 @@ impl Gateway {
         let refused = failed_blocks(&failed, &wanted);
         *self.blocks.write() = Arc::new(Loaded {
             wanted,
+            index: BlockIndex::new(blocks.values()),
             blocks,
             failed: refused,
         });

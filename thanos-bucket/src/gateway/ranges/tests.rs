@@ -170,6 +170,7 @@ fn source<'a>(block: &'a GatewayBlock, query: &'a Arc<QueryContext>) -> RangeSou
         item: Item::Series,
         part_bytes_max: 1 << 20,
         query,
+        items: &[],
     }
 }
 
