@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 
-use thanos_core::Result;
 use thanos_core::block::{Block, Intervals};
 use thanos_core::chunk::ChunkPayload;
 use thanos_core::encoding::crc;
@@ -12,6 +11,7 @@ use thanos_core::query::Select;
 use thanos_core::testkit::damage::assert_damage_is_seen;
 use thanos_core::testkit::{K8sSpec, TempDir, copy_dir};
 use thanos_core::time::{TimeRange, Timestamp};
+use thanos_core::{Error, ErrorKind, Result};
 
 /// Everything that a reader of the block gets: a checksum over labels, times and chunks, and the number of series.
 fn contents(dir: &Path) -> Result<(u32, usize)> {
@@ -35,6 +35,17 @@ fn contents(dir: &Path) -> Result<(u32, usize)> {
     Ok((checksum, series_len))
 }
 
+/// A number that was damaged into a version that nobody knows is `Invalid`, as a file of a newer writer is.
+fn version_as_damage(error: Error) -> Error {
+    let is_version = error.kind() == ErrorKind::Invalid && error.message().contains("version");
+    match (is_version, error.file(), error.offset()) {
+        (true, Some(file), Some(offset)) => {
+            Error::corrupt(error.message()).at(offset).in_file(file)
+        }
+        _ => error,
+    }
+}
+
 /// Damages every `step`th byte of `file` of the block in `dir`, which is left damaged.
 fn damage(dir: &Path, file: &str, step: usize) -> (usize, usize) {
     let path = dir.join(file);
@@ -43,7 +54,7 @@ fn damage(dir: &Path, file: &str, step: usize) -> (usize, usize) {
         // A new file, as writers make them: the old one may still be mapped.
         std::fs::remove_file(&path)?;
         std::fs::write(&path, bytes)?;
-        contents(dir)
+        contents(dir).map_err(version_as_damage)
     });
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, good).unwrap();
