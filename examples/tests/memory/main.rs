@@ -26,9 +26,9 @@ use thanos_storeapi::server::{ServerSettings, StoreServer, serve};
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-/// Ten times the series may cost so many more bytes: postings take four for each series, and allocations fall out a
-/// bit differently.
-const GROWTH_BYTES_MAX: usize = 4 << 20;
+/// How much more memory ten times the series may take: what the gateway reads ahead of the answer, 64 MiB as it lies in
+/// the bucket and more when it is decoded, which a small block does not fill.
+const GROWTH_BYTES_MAX: usize = 112 << 20;
 
 /// Asks `sum by` over all series of a block through gateway, gRPC, proxy and engine; returns the peak of allocated
 /// bytes above what was allocated before the query.
