@@ -8,6 +8,7 @@
 mod entry;
 mod format;
 mod labels;
+pub(crate) mod pages;
 mod plan;
 mod postings_builder;
 mod postings_table;
@@ -27,9 +28,11 @@ pub use format::{
 pub use labels::LabelDecoder;
 pub use plan::{ListGroup, PlannedList, PostingsPlan};
 pub use postings_table::{EntryId, ListLocation, PostingsTable, TableEntry};
+pub(crate) use postings_table::{SparseLabel, SparseTable};
 pub use reader::{IndexReader, SeriesScratch};
 pub use series::{RawSeries, decode_series, decode_series_within, series_entry_len, split_series};
 pub use series_keys::SeriesKeys;
+pub(crate) use symbols::{SparseSymbols, SymbolFinder};
 pub use symbols::{SymbolIter, Symbols};
 pub use writer::{IndexSummary, IndexWriter, LabelIndices};
 

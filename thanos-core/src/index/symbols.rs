@@ -1,35 +1,87 @@
 //! The symbol table of an index or of an index-header: text by reference, reference by text.
 //!
-//! Keeps the position of every 32nd symbol; the others are found by walking from there. The text is read from the
+//! Over the section of an index it keeps the position of every 32nd symbol; the others are found by walking from there.
+//! A sparse header stores all positions, so that there nothing is kept and nothing is walked. The text is read from the
 //! file's bytes and nothing is copied. [`LabelDecoder`](super::LabelDecoder) caches positions for its user.
 
+mod finder;
+
 use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64};
 
 use bytes::Bytes;
 
+pub(crate) use self::finder::SymbolFinder;
 use super::format::{IndexVersion, SAMPLING, SymbolRef};
+use super::pages::Pages;
 use crate::encoding::Cursor;
 use crate::error::{Error, Result};
 
 /// The next [`Symbols::id`]; a caller that mixes up tables must never be given labels of another one.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// The symbol table over the bytes of its section.
+/// The symbol table over the bytes of its section, or of a sparse header.
 #[derive(Debug, Clone)]
 pub struct Symbols {
-    /// The content of the section behind the number of symbols.
+    /// What holds the text: the content of the section behind the number of symbols, or nothing but text.
     table: Bytes,
     /// The file offset of `table`.
     table_offset: u64,
-    /// What a reference of version 1 to the first byte of `table` would be.
-    first_v1_ref: u64,
     version: IndexVersion,
     count: u32,
     /// Tells tables apart; clones share it.
     id: u64,
-    /// The position in `table` of every [`SAMPLING`]th symbol.
-    samples: Vec<u32>,
+    layout: Layout,
+}
+
+/// How the positions in the table are known.
+#[derive(Debug, Clone)]
+enum Layout {
+    /// Each symbol lies behind its length.
+    Section {
+        /// The position of every [`SAMPLING`]th symbol.
+        samples: Vec<u32>,
+        /// What a reference of version 1 to the first byte of the table would be.
+        first_v1_ref: u64,
+    },
+    /// The symbols follow each other; where each starts is stored elsewhere.
+    Sparse(SparseSymbols),
+}
+
+/// The symbols of a sparse header.
+#[derive(Debug, Clone)]
+pub(crate) struct SparseSymbols {
+    pub(crate) pages: Arc<Pages>,
+    /// Where the text of all symbols lies.
+    pub(crate) text: Range<usize>,
+    /// Where the starts of the texts lie, in `text`: one more than there are symbols, in 32 bits each.
+    pub(crate) starts: usize,
+    pub(crate) count: u32,
+}
+
+impl SparseSymbols {
+    /// Returns where the text of a symbol that there is lies in the table.
+    #[inline]
+    fn place(&self, position: usize) -> Result<SymbolPlace> {
+        let at = self.starts + position * size_of::<u32>();
+        let bounds = self.pages.get(at..at + 2 * size_of::<u32>())?;
+        let (start, end) = bounds.split_at(size_of::<u32>());
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
+        let (start, end) = (number(start), number(end));
+        let in_file = |position: u32| self.text.start.saturating_add(position as usize);
+        let file_range = in_file(start)..in_file(end);
+        if start > end || file_range.end > self.text.end {
+            let message = format!("symbol {position} lies at {start}..{end} of its table");
+            return Err(Error::corrupt(message).at(at as u64));
+        }
+        self.pages.get(file_range)?;
+        Ok(SymbolPlace {
+            start,
+            len: end - start,
+        })
+    }
 }
 
 /// Where the text of a symbol lies in the table.
@@ -61,14 +113,39 @@ impl Symbols {
         let mut symbols = Self {
             table: file.slice_ref(cursor.rest()),
             table_offset: cursor.offset(),
-            first_v1_ref: index_offset + (cursor.offset() - offset),
             version,
             count,
             id: NEXT_ID.fetch_add(1, atomic::Ordering::Relaxed),
-            samples: Vec::new(),
+            layout: Layout::Section {
+                samples: Vec::new(),
+                first_v1_ref: index_offset + (cursor.offset() - offset),
+            },
         };
-        symbols.samples = symbols.sample(cursor)?;
+        let sampled = symbols.sample(cursor)?;
+        if let Layout::Section { samples, .. } = &mut symbols.layout {
+            *samples = sampled;
+        }
         Ok(symbols)
+    }
+
+    /// Returns the symbols of the sparse header `file`. Nothing is read yet.
+    pub(crate) fn sparse(file: &Bytes, symbols: SparseSymbols) -> Self {
+        Self {
+            table: file.slice(symbols.text.clone()),
+            table_offset: symbols.text.start as u64,
+            version: IndexVersion::V2,
+            count: symbols.count,
+            id: NEXT_ID.fetch_add(1, atomic::Ordering::Relaxed),
+            layout: Layout::Sparse(symbols),
+        }
+    }
+
+    /// Returns the sampled positions, of which a sparse header has none.
+    fn samples(&self) -> &[u32] {
+        match &self.layout {
+            Layout::Section { samples, .. } => samples,
+            Layout::Sparse(_) => &[],
+        }
     }
 
     /// Walks the table once: counts, checks the order, and notes every [`SAMPLING`]th position.
@@ -112,7 +189,10 @@ impl Symbols {
 
     /// Returns the bytes of memory that the samples take.
     pub fn memory_bytes(&self) -> usize {
-        self.samples.capacity() * size_of::<u32>()
+        match &self.layout {
+            Layout::Section { samples, .. } => samples.capacity() * size_of::<u32>(),
+            Layout::Sparse(_) => 0,
+        }
     }
 
     /// Returns the text of `symbol`.
@@ -132,7 +212,27 @@ impl Symbols {
     ///
     /// `Corrupt` when the table cannot be walked.
     pub fn find(&self, text: &str) -> Result<Option<SymbolRef>> {
-        let wanted = text.as_bytes();
+        match &self.layout {
+            Layout::Section { .. } => self.find_in_section(text.as_bytes()),
+            Layout::Sparse(sparse) => self.find_by_place(sparse, text.as_bytes()),
+        }
+    }
+
+    fn find_by_place(&self, sparse: &SparseSymbols, wanted: &[u8]) -> Result<Option<SymbolRef>> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = u32::midpoint(low, high);
+            let place = sparse.place(middle as usize)?;
+            match self.bytes_at(place).cmp(wanted) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(Some(SymbolRef(middle))),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_in_section(&self, wanted: &[u8]) -> Result<Option<SymbolRef>> {
         let first = match self.version {
             IndexVersion::V1 => 0,
             IndexVersion::V2 => {
@@ -156,7 +256,7 @@ impl Symbols {
 
     /// Returns the number of samples whose symbol is not greater than `wanted`.
     fn partition(&self, wanted: &[u8]) -> Result<usize> {
-        let (mut low, mut high) = (0, self.samples.len());
+        let (mut low, mut high) = (0, self.samples().len());
         while low < high {
             let middle = usize::midpoint(low, high);
             let symbol = self.cursor_at_sample(middle).uvarint_bytes("symbol")?;
@@ -170,15 +270,17 @@ impl Symbols {
     }
 
     fn reference(&self, position: usize, cursor: Cursor<'_>) -> SymbolRef {
-        let number = match self.version {
-            IndexVersion::V1 => self.first_v1_ref + (cursor.offset() - self.table_offset),
-            IndexVersion::V2 => position as u64,
+        let number = match (&self.layout, self.version) {
+            (Layout::Section { first_v1_ref, .. }, IndexVersion::V1) => {
+                first_v1_ref + (cursor.offset() - self.table_offset)
+            }
+            (Layout::Sparse(_), _) | (_, IndexVersion::V2) => position as u64,
         };
         SymbolRef(position_u32(number))
     }
 
     fn cursor_at_sample(&self, sample: usize) -> Cursor<'_> {
-        let position = self.samples.get(sample).copied().unwrap_or(0);
+        let position = self.samples().get(sample).copied().unwrap_or(0);
         self.cursor_at(position as usize)
     }
 
@@ -197,19 +299,29 @@ impl Symbols {
     }
 
     /// Finds where the text of `symbol` lies.
+    #[inline]
     pub(super) fn place(&self, symbol: SymbolRef) -> Result<SymbolPlace> {
-        let unknown = || {
-            Error::corrupt(format!("reference to unknown symbol {}", symbol.0))
-                .at(self.table_offset)
-        };
+        match &self.layout {
+            Layout::Sparse(sparse) if symbol.0 < self.count => sparse.place(symbol.0 as usize),
+            Layout::Sparse(_) => Err(self.unknown(symbol)),
+            Layout::Section { first_v1_ref, .. } => self.place_in_section(symbol, *first_v1_ref),
+        }
+    }
+
+    #[cold]
+    fn unknown(&self, symbol: SymbolRef) -> Error {
+        Error::corrupt(format!("reference to unknown symbol {}", symbol.0)).at(self.table_offset)
+    }
+
+    fn place_in_section(&self, symbol: SymbolRef, first_v1_ref: u64) -> Result<SymbolPlace> {
         let mut cursor = match self.version {
             IndexVersion::V1 => {
-                let position = u64::from(symbol.0).checked_sub(self.first_v1_ref);
+                let position = u64::from(symbol.0).checked_sub(first_v1_ref);
                 let position = position.and_then(|position| usize::try_from(position).ok());
                 let inside = position.filter(|position| *position < self.table.len());
-                self.cursor_at(inside.ok_or_else(unknown)?)
+                self.cursor_at(inside.ok_or_else(|| self.unknown(symbol))?)
             }
-            IndexVersion::V2 if symbol.0 >= self.count => return Err(unknown()),
+            IndexVersion::V2 if symbol.0 >= self.count => return Err(self.unknown(symbol)),
             IndexVersion::V2 => self.walk(symbol.0 as usize)?,
         };
         let text = cursor.uvarint_bytes("symbol")?;
@@ -222,7 +334,7 @@ impl Symbols {
 
     /// Returns the cursor before the symbol at `position`, which there is.
     fn walk(&self, position: usize) -> Result<Cursor<'_>> {
-        let sample = self.samples.get(position / SAMPLING);
+        let sample = self.samples().get(position / SAMPLING);
         let mut at = sample.map_or(0, |sample| *sample as usize);
         for _ in 0..position % SAMPLING {
             match self.table.get(at) {
@@ -239,6 +351,7 @@ impl Symbols {
     }
 
     /// Returns the bytes at `place`.
+    #[inline]
     pub(super) fn bytes_at(&self, place: SymbolPlace) -> &[u8] {
         let start = place.start as usize;
         let end = start + place.len as usize;
@@ -273,6 +386,11 @@ impl<'a> Iterator for SymbolIter<'a> {
         if self.position >= self.symbols.len() {
             return None;
         }
+        if let Layout::Sparse(_) = self.symbols.layout {
+            let symbol = SymbolRef(position_u32(self.position as u64));
+            self.position += 1;
+            return Some(self.symbols.lookup(symbol).map(|text| (symbol, text)));
+        }
         let reference = self.symbols.reference(self.position, self.cursor);
         self.position += 1;
         let text = self.cursor.uvarint_str("symbol");
@@ -284,12 +402,12 @@ impl<'a> Iterator for SymbolIter<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::encoding::crc;
     use crate::encoding::varint::put_uvarint;
 
-    fn section(offset: usize, symbols: &[&[u8]]) -> Bytes {
+    pub(super) fn section(offset: usize, symbols: &[&[u8]]) -> Bytes {
         let mut content = u32::try_from(symbols.len()).unwrap().to_be_bytes().to_vec();
         for symbol in symbols {
             put_uvarint(&mut content, symbol.len() as u64);
@@ -310,7 +428,7 @@ mod tests {
             for (offset, index_offset) in [(5, 5), (14, 5)] {
                 let file = section(offset, &list);
                 let symbols = Symbols::open(&file, offset as u64, index_offset, version).unwrap();
-                assert_eq!((symbols.len(), symbols.samples.len()), (100, 4));
+                assert_eq!((symbols.len(), symbols.samples().len()), (100, 4));
                 for (i, name) in names.iter().enumerate() {
                     let reference = symbols.find(name).unwrap().unwrap();
                     assert_eq!(symbols.lookup(reference).unwrap(), name);

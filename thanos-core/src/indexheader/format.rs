@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use crate::encoding::crc;
 use crate::error::{Error, Result};
 use crate::index::{
     INDEX_HEADER_LEN, INDEX_LEN_MAX, IndexVersion, TOC_LEN, Toc, decode_index_header,
@@ -24,6 +25,11 @@ pub const HEADER_FORMAT_VERSION: u8 = 1;
 pub const HEADER_HEAD_LEN: usize = 14;
 /// The bytes of the contents at the end.
 pub const HEADER_TOC_LEN: usize = 20;
+
+/// The bytes at the end of an index that tell it from others: the checksum of the postings table, and the contents.
+pub const INDEX_TAIL_LEN: usize = crc::CRC_LEN + TOC_LEN;
+/// The last bytes of an index.
+pub type IndexTail = [u8; INDEX_TAIL_LEN];
 
 /// Which ranges of an index make its header.
 ///
@@ -79,6 +85,17 @@ impl HeaderSource {
             .at(index_len));
         }
         Ok(index_len - TOC_LEN as u64..index_len)
+    }
+
+    /// Returns the range of the bytes that tell an index of `index_len` bytes from others
+    /// ([`super::IndexHeader::index_tail`]).
+    ///
+    /// # Errors
+    ///
+    /// As for [`HeaderSource::toc_range`].
+    pub fn tail_range(index_len: u64) -> Result<Range<u64>> {
+        let toc = Self::toc_range(index_len)?;
+        Ok(toc.start - crc::CRC_LEN as u64..toc.end)
     }
 
     /// Decodes what the two ranges hold.

@@ -2,24 +2,29 @@
 
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::format::{
     HEADER_FORMAT_VERSION, HEADER_HEAD_LEN, HEADER_MAGIC, HEADER_TOC_LEN, HeaderSource,
+    INDEX_TAIL_LEN, IndexTail,
 };
+use super::sparse::{SparseParts, is_sparse};
 use crate::encoding::{Cursor, crc};
 use crate::error::{Error, Result};
+use crate::index::pages::{Pages, page_count};
 use crate::index::{
-    INDEX_HEADER_LEN, IndexVersion, ListLocation, PostingsPlan, PostingsTable, SAMPLING, Symbols,
-    TOC_LEN, Toc,
+    INDEX_HEADER_LEN, IndexVersion, ListLocation, PostingsPlan, PostingsTable, SAMPLING,
+    SparseSymbols, SparseTable, Symbols, TOC_LEN, Toc,
 };
 use crate::labels::Matcher;
 
-/// A reader of an index-header.
+/// A reader of an index-header, of Thanos' layout or of our sparse one.
 ///
-/// Opening checks all checksums. In memory it keeps the label names and a position for every 32nd symbol and
-/// value; the rest is read from the bytes, which may be mapped.
+/// Of Thanos' layout opening checks all checksums, and in memory stay the label names and a position for every 32nd
+/// symbol and value. Opening a sparse header reads the label names and no more; what is looked up later is checked
+/// then, and may be `Corrupt`. The rest is read from the bytes, which may be mapped.
 ///
 /// # Example
 ///
@@ -42,6 +47,9 @@ use crate::labels::Matcher;
 pub struct IndexHeader {
     file: String,
     source: HeaderSource,
+    index_tail: IndexTail,
+    /// Of a sparse header.
+    pages: Option<Arc<Pages>>,
     symbols: Symbols,
     postings: PostingsTable,
 }
@@ -58,7 +66,7 @@ impl IndexHeader {
     }
 
     /// Opens the header as [`IndexHeader::open`] does and keeps in memory where every `sampling`th label value
-    /// lies; answers do not depend on it.
+    /// lies, which a sparse header has no need of; answers do not depend on it.
     ///
     /// # Errors
     ///
@@ -74,11 +82,17 @@ impl IndexHeader {
     ///
     /// `Corrupt` when it is no index-header of a known version, or damaged at its head or its end.
     pub fn peek(file: &str, bytes: &[u8]) -> Result<HeaderSource> {
-        let source = decode_source(bytes).map(|(source, _)| source);
+        let source = match is_sparse(bytes) {
+            true => SparseParts::decode(bytes).map(|parts| parts.source),
+            false => decode_source(bytes).map(|(source, _)| source),
+        };
         source.map_err(|error| error.in_file(file))
     }
 
     fn open_unnamed(file: &str, bytes: &Bytes, sampling: NonZeroUsize) -> Result<Self> {
+        if is_sparse(bytes) {
+            return Self::open_sparse(file, bytes);
+        }
         let (source, places) = decode_source(bytes)?;
         let version = source.version;
         // COMPAT: Thanos takes the symbols to start right behind the head of the index, so that references of
@@ -89,6 +103,8 @@ impl IndexHeader {
         Ok(Self {
             file: file.to_owned(),
             source,
+            index_tail: places.index_tail(bytes),
+            pages: None,
             symbols: Symbols::open(bytes, places.symbols, index_symbols, version)?,
             postings: PostingsTable::open_sampled(
                 bytes,
@@ -98,6 +114,60 @@ impl IndexHeader {
                 sampling,
             )?,
         })
+    }
+
+    fn open_sparse(file: &str, bytes: &Bytes) -> Result<Self> {
+        let parts = SparseParts::decode(bytes)?;
+        let labels = parts.labels(bytes)?;
+        let checksums = parts.checksums..parts.checksums + page_checksums_len(&parts);
+        let pages = Pages::new(bytes.slice(..parts.directory), bytes.slice(checksums));
+        let pages = Arc::new(pages);
+        let symbols = SparseSymbols {
+            pages: Arc::clone(&pages),
+            text: SparseParts::TEXT..parts.starts,
+            starts: parts.starts,
+            count: parts.symbol_count,
+        };
+        let symbols = Symbols::sparse(bytes, symbols);
+        let table = SparseTable {
+            pages: Arc::clone(&pages),
+            symbols: symbols.clone(),
+            labels,
+            all_series: parts.all_series,
+        };
+        Ok(Self {
+            file: file.to_owned(),
+            source: parts.source,
+            index_tail: parts.index_tail,
+            pages: Some(pages),
+            symbols,
+            postings: PostingsTable::sparse(table),
+        })
+    }
+
+    /// Reports whether this is a sparse header.
+    pub fn is_sparse(&self) -> bool {
+        self.pages.is_some()
+    }
+
+    /// Checks what opening left unchecked, which is everything but the label names of a sparse header.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when something is damaged.
+    pub fn verify(&self) -> Result<()> {
+        self.named(self.pages.iter().try_for_each(|pages| pages.check_all()))
+    }
+
+    /// Reports whether damage was met since the header was opened. It should be made anew then: other look-ups may
+    /// still succeed, but not those that failed.
+    pub fn is_damaged(&self) -> bool {
+        self.pages.as_ref().is_some_and(|pages| pages.is_damaged())
+    }
+
+    /// Returns the last bytes of the index, which tell it from others.
+    pub fn index_tail(&self) -> IndexTail {
+        self.index_tail
     }
 
     /// Returns version, length and contents of the index.
@@ -210,6 +280,10 @@ fn decode_head(bytes: &[u8]) -> Result<(IndexVersion, u64)> {
     Ok((index_version, cursor.be64("postings table offset")?))
 }
 
+fn page_checksums_len(parts: &SparseParts) -> usize {
+    page_count(parts.directory) * crc::CRC_LEN
+}
+
 /// Where the parts of the header lie in it.
 #[derive(Debug)]
 struct Places {
@@ -217,6 +291,17 @@ struct Places {
     table: u64,
     /// Where the contents of the header start.
     end: u64,
+}
+
+impl Places {
+    /// Returns the last bytes of the index, which are the last before the contents of the header.
+    fn index_tail(&self, bytes: &[u8]) -> IndexTail {
+        let end = usize::try_from(self.end).unwrap_or_default();
+        let tail = bytes.get(end.saturating_sub(INDEX_TAIL_LEN)..end);
+        // A header that could be decoded has a postings table, and so these bytes.
+        tail.and_then(|tail| tail.try_into().ok())
+            .unwrap_or([0; INDEX_TAIL_LEN])
+    }
 }
 
 fn decode_toc(bytes: &[u8]) -> Result<Places> {

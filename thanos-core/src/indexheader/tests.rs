@@ -14,7 +14,7 @@ use crate::postings::{decode_postings, split_postings};
 use crate::testkit::damage::assert_damage_is_seen;
 
 /// Indexes with the header that Thanos made of each.
-const GOLDEN: [(&str, &str); 4] = [
+pub(super) const GOLDEN: [(&str, &str); 4] = [
     (BLOCK_1K, "block-1k-2h"),
     (
         "thanos-golden/downsample/01M81NXX32QKJ0QNH0E5V8521A/index",
@@ -30,7 +30,7 @@ const GOLDEN: [(&str, &str); 4] = [
     ),
 ];
 
-fn golden_header(name: &str) -> Bytes {
+pub(super) fn golden_header(name: &str) -> Bytes {
     fixture(&format!("thanos-golden/index-header/{name}.index-header"))
 }
 
@@ -67,13 +67,13 @@ fn headers_equal_those_of_thanos() {
 
 /// Everything a header says, with the references that symbols have in the index.
 #[derive(Debug, PartialEq)]
-struct HeaderDump {
+pub(super) struct HeaderDump {
     source: HeaderSource,
     symbols: Vec<(u32, String)>,
     ranges: BTreeMap<(String, String), std::ops::Range<u64>>,
 }
 
-fn dump_header(bytes: Vec<u8>) -> Result<HeaderDump> {
+pub(super) fn dump_header(bytes: Vec<u8>) -> Result<HeaderDump> {
     let header = IndexHeader::open("index-header", Bytes::from(bytes))?;
     let symbols = header.symbols().iter();
     let symbols = symbols.map(|symbol| symbol.map(|(symbol, text)| (symbol.0, text.to_owned())));

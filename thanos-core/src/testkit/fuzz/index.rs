@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::index::{
     INDEX_MAGIC, IndexReader, RawSeries, SeriesScratch, Toc, decode_series, split_series,
 };
-use crate::indexheader::{IndexHeader, build_header};
+use crate::indexheader::{IndexHeader, build_header, build_sparse_header, reseal};
 use crate::labels::{MatchOp, Matcher};
 use crate::postings::{decode_postings, split_postings};
 
@@ -27,7 +27,12 @@ pub fn index_sections(data: &[u8]) {
         let index = Bytes::from(index);
         let _ = read_index(index.clone());
         if let Ok(header) = build_header(&index) {
-            let _ = read_header(Bytes::from(header));
+            let header = Bytes::from(header);
+            let _ = read_header(header.clone());
+            let sparse = IndexHeader::open("index-header", header);
+            if let Ok(sparse) = sparse.and_then(|header| build_sparse_header(&header)) {
+                let _ = read_header(Bytes::from(sparse));
+            }
         }
     }
 }
@@ -35,6 +40,14 @@ pub fn index_sections(data: &[u8]) {
 /// Reads `data` as an index-header.
 pub fn index_header(data: &[u8]) {
     let _ = read_header(Bytes::copy_from_slice(data));
+}
+
+/// Reads `data` as a sparse index-header, as it is and with right checksums.
+pub fn sparse_index_header(data: &[u8]) {
+    let mut data = data.to_vec();
+    let _ = read_header(Bytes::from(data.clone()));
+    reseal(&mut data);
+    let _ = read_header(Bytes::from(data));
 }
 
 /// Decodes `data` as a series entry, with and without its frame.
@@ -86,6 +99,13 @@ fn read_index(bytes: Bytes) -> Result<()> {
 
 fn read_header(bytes: Bytes) -> Result<()> {
     let header = IndexHeader::open("index-header", bytes)?;
+    for symbol in header.symbols().iter() {
+        let _ = symbol.and_then(|(symbol, text)| {
+            let _ = header.symbols().find(text);
+            header.symbols().lookup(symbol)
+        });
+    }
+    let _ = header.postings_location("a", "b");
     header.plan(&matchers()?)?;
     for name in header.label_names() {
         header.postings_table().visit(&name, |entry| {
@@ -152,6 +172,7 @@ mod tests {
         index(data);
         index_sections(data);
         index_header(data);
+        sparse_index_header(data);
         series_entry(data);
         postings_list(data);
     }
@@ -183,7 +204,35 @@ mod tests {
         assert_eq!(scratch.labels().to_string(), r#"{a="b"}"#);
     }
 
+    fn good_sparse() -> Vec<u8> {
+        let index = Bytes::from(join_index(&good_sections()).unwrap());
+        let header = Bytes::from(build_header(&index).unwrap());
+        let header = IndexHeader::open("index-header", header).unwrap();
+        build_sparse_header(&header).unwrap()
+    }
+
+    #[test]
+    fn a_resealed_header_is_as_good() {
+        let good = good_sparse();
+        let mut resealed = good.clone();
+        reseal(&mut resealed);
+        assert!(resealed == good);
+        read_header(Bytes::from(good)).unwrap();
+    }
+
     proptest! {
+        #[test]
+        fn damaged_sparse_headers_do_no_harm(
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut data = good_sparse();
+            for (at, value) in changes {
+                let at = at.index(data.len());
+                data[at] = value;
+            }
+            sparse_index_header(&data);
+        }
+
         #[test]
         fn random_bytes_do_no_harm(data in proptest::collection::vec(any::<u8>(), 0..300)) {
             all(&data);

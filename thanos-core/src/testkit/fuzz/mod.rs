@@ -13,6 +13,8 @@ pub use chunk::{
     aggregates, float_histogram_chunk, float_histogram_st_chunk, histogram_chunk,
     histogram_st_chunk, xor_chunk, xor2_chunk,
 };
-pub use index::{index, index_header, index_sections, postings_list, series_entry};
+pub use index::{
+    index, index_header, index_sections, postings_list, series_entry, sparse_index_header,
+};
 pub use labels::label_key;
 pub use regex::matcher_regex;
