@@ -7,6 +7,7 @@ pub mod block;
 pub mod budget;
 pub mod chunk;
 pub mod dedup;
+pub mod downsample;
 pub mod encoding;
 pub mod error;
 pub mod histogram;

@@ -12,6 +12,7 @@ use thanos_core::chunk::{
     self, Aggregate, Chunk, ChunkPayload, Encoding, FloatHistogramEncoder, SampleRef, Samples,
     SeriesChunk, XorEncoder,
 };
+use thanos_core::downsample::CounterTotal;
 use thanos_core::error::{Error, Result};
 use thanos_core::histogram::FloatHistogram;
 use thanos_core::query::{SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream};
@@ -163,7 +164,7 @@ fn counters(chunks: &[SeriesChunk]) -> Result<Vec<SeriesChunk>> {
 /// A downsampled counter chunk ends with a second sample at the last time: the true last value, which tells whether the
 /// next chunk begins after a reset.
 fn counter(run: &[&SeriesChunk], out: &mut Vec<SeriesChunk>) -> Result<()> {
-    let mut total = Total::default();
+    let mut total = CounterTotal::default();
     let mut writer = Writer::default();
     let mut samples = Samples::new();
     for chunk in run {
@@ -188,45 +189,6 @@ fn counter(run: &[&SeriesChunk], out: &mut Vec<SeriesChunk>) -> Result<()> {
     }
     writer.flush(out);
     Ok(())
-}
-
-/// A running total without resets.
-#[derive(Debug, Default)]
-struct Total {
-    last_time: Option<Timestamp>,
-    last_value: Option<f64>,
-    total: f64,
-}
-
-impl Total {
-    /// Takes a sample and returns the total if it is one to show.
-    fn add(&mut self, time: Timestamp, value: f64) -> Option<f64> {
-        if value.is_nan() {
-            return None;
-        }
-        if self.last_time == Some(time) {
-            self.last_value = Some(value);
-            return None;
-        }
-        if !self.is_news(time) {
-            return None;
-        }
-        self.total += match self.last_value {
-            Some(last) if value >= last => value - last,
-            _ => value,
-        };
-        self.last_value = Some(value);
-        Some(self.total)
-    }
-
-    /// Moves on to `time`, unless that is no later than what has been seen.
-    fn is_news(&mut self, time: Timestamp) -> bool {
-        let is_news = self.last_time.is_none_or(|last| last < time);
-        if is_news {
-            self.last_time = Some(time);
-        }
-        is_news
-    }
 }
 
 /// Writes samples into raw chunks.

@@ -269,7 +269,7 @@ fn real_counters_agree_over_all_resolutions() {
         let chunks: Vec<_> = answer.unwrap().series[0].chunks().cloned().collect();
         floats(&chunks)
     };
-    let mut total = Total::default();
+    let mut total = CounterTotal::default();
     let raw: std::collections::BTreeMap<i64, f64> = read(0, "rate", "counter_5_resets")
         .into_iter()
         .filter_map(|(time, value)| Some((time, total.add(at(time), value)?)))
