@@ -6,7 +6,7 @@
 
 mod options;
 mod pool;
-mod protocol;
+pub(crate) mod protocol;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,6 +11,10 @@ use tokio::net::TcpStream;
 
 use super::protocol::{Connection, Problem};
 
+/// How long a server that is gone is left alone.
+pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(1);
+/// After so many timeouts in a row it is gone; after a refused connection at once.
+const TIMEOUTS_MAX: u32 = 3;
 /// gomemcache keeps so many where the configuration says 0.
 const IDLE_DEFAULT: usize = 2;
 
@@ -19,6 +24,16 @@ pub(super) struct ServerPool {
     idle_max: usize,
     timeout: Duration,
     idle: Mutex<Vec<Connection<TcpStream>>>,
+    outage: Mutex<Outage>,
+}
+
+/// What is known of a server that does not answer.
+#[derive(Debug, Default)]
+struct Outage {
+    /// Questions without an answer in time, one after the other.
+    timeouts: u32,
+    /// When it last was not there.
+    noticed: Option<Instant>,
 }
 
 /// What a server is asked.
@@ -69,6 +84,38 @@ impl ServerPool {
             idle_max,
             timeout,
             idle: Mutex::default(),
+            outage: Mutex::default(),
+        }
+    }
+
+    /// Reports whether the server may be asked. Of a server that is gone each question would wait for its timeout: it is
+    /// left alone, and asked by one at a time whether it is back.
+    fn may_ask(&self) -> bool {
+        let mut outage = self.outage.lock();
+        match outage.noticed {
+            Some(noticed) if noticed.elapsed() < AWAY_INTERVAL => false,
+            Some(_) => {
+                outage.noticed = Some(Instant::now());
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn note<T>(&self, outcome: &Result<T, Problem>) {
+        let mut outage = self.outage.lock();
+        match outcome {
+            Err(Problem::Timeout) => outage.timeouts += 1,
+            Err(Problem::Network(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+                outage.timeouts = TIMEOUTS_MAX;
+            }
+            Err(Problem::Away) => {}
+            Ok(_) | Err(Problem::Network(_) | Problem::Server(_) | Problem::Protocol(_)) => {
+                *outage = Outage::default();
+            }
+        }
+        if outage.timeouts >= TIMEOUTS_MAX {
+            outage.noticed = Some(Instant::now());
         }
     }
 
@@ -100,6 +147,15 @@ impl ServerPool {
     /// Asks on a connection, which is kept when all went well. One that was idle may be dead, which the server's restart
     /// did not tell us: then the next one is tried, and at last a new one.
     async fn ask(&self, command: Command<'_>) -> Result<HashMap<String, Bytes>, Problem> {
+        if !self.may_ask() {
+            return Err(Problem::Away);
+        }
+        let outcome = self.ask_now(command).await;
+        self.note(&outcome);
+        outcome
+    }
+
+    async fn ask_now(&self, command: Command<'_>) -> Result<HashMap<String, Bytes>, Problem> {
         loop {
             let idle = self.idle.lock().pop();
             let is_new = idle.is_none();

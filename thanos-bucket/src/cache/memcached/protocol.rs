@@ -21,6 +21,8 @@ use crate::cache::remote::Failure;
 const KEY_BYTES_MAX: usize = 250;
 /// The longest line that is not data: a key and some numbers, or a message.
 const LINE_BYTES_MAX: u64 = 2048;
+/// The longest answer to one `get`, unless a single value may be longer.
+const ANSWER_BYTES_MAX: u64 = 128 << 20;
 /// The longest list of servers.
 const CLUSTER_BYTES_MAX: u64 = 1 << 20;
 
@@ -33,6 +35,8 @@ pub(super) fn is_key(key: &str) -> bool {
 /// What went wrong.
 #[derive(Debug)]
 pub(super) enum Problem {
+    /// The server was not there a moment ago.
+    Away,
     Timeout,
     Network(io::Error),
     /// The server says so.
@@ -45,7 +49,7 @@ impl Problem {
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Timeout => Failure::Timeout,
-            Self::Network(_) => Failure::Network,
+            Self::Away | Self::Network(_) => Failure::Network,
             Self::Server(_) => Failure::Server,
             Self::Protocol(_) => Failure::Other,
         }
@@ -55,6 +59,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Away => f.write_str("the server could not be reached a moment ago"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Network(error) => error.fmt(f),
             Self::Server(message) => f.write_str(message),
@@ -96,6 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         command.push_str("\r\n");
         self.stream.write_all(command.as_bytes()).await?;
         let mut values = HashMap::with_capacity(keys.len());
+        let mut room = value_bytes_max.max(ANSWER_BYTES_MAX);
         // A server that sends more values than there are keys does not speak this protocol.
         for _ in 0..=keys.len() {
             let line = self.line().await?;
@@ -107,6 +113,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let message = format!("value of {len} bytes, at most {value_bytes_max} are read");
                 return Err(Problem::Protocol(message));
             }
+            room = room.checked_sub(len).ok_or_else(|| {
+                Problem::Protocol("an answer that is too long for what a cache has".to_owned())
+            })?;
             let value = self.data(len).await?;
             values.insert(key.to_owned(), value);
         }
@@ -230,6 +239,79 @@ pub(super) async fn discover(address: &str, timeout: Duration) -> io::Result<Vec
     }
 }
 
+/// A server that says what it says, whatever it is asked.
+#[cfg(any(test, feature = "testkit"))]
+struct Script<'a> {
+    answers: &'a [u8],
+}
+
+#[cfg(any(test, feature = "testkit"))]
+mod script {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+
+    use super::{AsyncRead, AsyncWrite, Script, io};
+
+    impl AsyncRead for Script<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let (said, rest) = self
+                .answers
+                .split_at(buffer.remaining().min(self.answers.len()));
+            buffer.put_slice(said);
+            self.answers = rest;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Script<'_> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+}
+
+/// Reads any bytes as answers of a server: no panic, and no value that was not sent.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn fuzz_answers(answers: &[u8]) {
+    use futures::FutureExt;
+
+    let mut connection = Connection::new(Script { answers });
+    let got = connection.get(&["a", "b", "END"], 100).now_or_never();
+    if let Ok(values) = got.expect("all bytes are there") {
+        assert!(values.len() <= 4);
+        for value in values.values() {
+            let is_sent =
+                value.is_empty() || answers.windows(value.len()).any(|sent| sent == value);
+            assert!(is_sent, "{value:?} in {answers:?}");
+        }
+    }
+    let value = Bytes::from_static(b"v");
+    let _ = Connection::new(Script { answers })
+        .set("a", 1, &value)
+        .now_or_never();
+    if let Some(Ok(servers)) = Connection::new(Script { answers }).cluster().now_or_never() {
+        assert!(servers.iter().all(|server| server.contains(':')));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -298,9 +380,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_makes_it_panic(
-            answer in proptest::collection::vec(proptest::sample::select(b"VALUE END\r\na 0123456789\0".to_vec()), 0..80)
+            answer in proptest::collection::vec(proptest::sample::select(b"VALUE END\r\na 0123456789\0".to_vec()), 0..80),
+            tokens in proptest::collection::vec(prop::sample::select(vec![
+                "VALUE", " ", " ", "a", "b", "0", "2", "7", "99999999999", "\r\n", "\r\n", "xy", "END\r\n", "STORED\r\n",
+                "VALUE a 0 2\r\nxy\r\n", "CONFIG cluster 0 12\r\n", "12\nh|1.2.3.4|5\n", "|", "SERVER_ERROR x\r\n",
+            ]), 0..20),
         ) {
-            let _ = get(&["a", "E"], &answer);
+            fuzz_answers(&answer);
+            fuzz_answers(tokens.concat().as_bytes());
             let _ = parse_cluster(&answer);
         }
     }

@@ -127,6 +127,9 @@ async fn a_server_that_dies_is_misses_and_one_that_comes_back_is_used_again() {
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(cache.client.metrics.failures(Operation::GetMulti, NAME) >= 3);
     server.restart();
+    tokio::time::sleep(pool::AWAY_INTERVAL).await;
+    // Who finds out that it is back is the only one to ask.
+    assert_eq!(cache.get_many(&keys(&["a"])).await, [None]);
     put(&cache, "a", "2".into());
     assert!(eventually(&cache, &keys(&["a"])).await[0].is_some());
 }
@@ -161,6 +164,33 @@ async fn a_server_that_never_answers_costs_the_timeout() {
     assert_eq!(cache.get_many(&keys(&["a", "b"])).await, [None, None]);
     assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(cache.client.metrics.failures(Operation::GetMulti, NAME), 1);
+}
+
+/// A server that hangs costs some timeouts, and then one now and then, however many ask.
+#[tokio::test]
+async fn a_server_that_hangs_is_left_alone() {
+    let address = listen(|mut stream| async move {
+        let mut sink = Vec::new();
+        let _ = stream.read_to_end(&mut sink).await;
+    })
+    .await;
+    let cache = cache_of(&[&address], |options| {
+        options.timeout = Duration::from_millis(100)
+    })
+    .await;
+    let started = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(cache.get_many(&keys(&["a"])).await, [None]);
+    }
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        cache.client.metrics.failures(Operation::GetMulti, NAME),
+        100
+    );
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use thanos_core::Result;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::guard::Guarded;
 use super::{Problem, RedisOptions};
 
 /// Makes connections.
@@ -92,12 +93,13 @@ impl Connector {
         let _ = stream.set_nodelay(true);
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.answer_timeout));
         let Some(tls) = &self.tls else {
+            let stream = Guarded::new(stream);
             let made = MultiplexedConnection::new_with_config(info, stream, config).await?;
             tokio::spawn(made.1);
             return Ok(made.0);
         };
         let name = self.name_of(address)?;
-        let stream = tls.connect(name, stream).await?;
+        let stream = Guarded::new(tls.connect(name, stream).await?);
         let made = MultiplexedConnection::new_with_config(info, stream, config).await?;
         tokio::spawn(made.1);
         Ok(made.0)

@@ -1,7 +1,7 @@
 //! The cache in a Redis server.
 //!
 //! One connection carries all requests, pipelined; it is made when it is needed and again after it broke, but not more
-//! often than once a second, so that a server that is gone costs no query its connection timeout. Whatever goes wrong is
+//! often than once a second and with nobody waiting for it, so that a server that is gone costs no query its timeout. Whatever goes wrong is
 //! counted and is a miss.
 //!
 //! | `addr`, `master_name` | which server |
@@ -11,6 +11,7 @@
 //! | with `master_name` | the addresses are Sentinels, which are asked for the master at every connect |
 
 mod connect;
+pub(crate) mod guard;
 mod options;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, future};
+use parking_lot::Mutex;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use thanos_core::Result;
@@ -48,7 +50,9 @@ struct Client {
     name: &'static str,
     options: RedisOptions,
     connector: Connector,
-    link: tokio::sync::Mutex<Link>,
+    link: Mutex<Link>,
+    /// Held by who makes the first connection.
+    first: tokio::sync::Mutex<()>,
     get_gate: Option<Semaphore>,
     set_gate: Option<Semaphore>,
     breaker: Breaker,
@@ -61,6 +65,9 @@ struct Link {
     connection: Option<MultiplexedConnection>,
     /// Grows with each connection, so that who sees one break does not drop the next.
     generation: u64,
+    is_connecting: bool,
+    /// Whether the last connection broke or could not be made.
+    is_gone: bool,
     failed_at: Option<Instant>,
 }
 
@@ -86,7 +93,8 @@ impl RedisCache {
         let client = Arc::new(Client {
             name,
             connector: Connector::new(&options)?,
-            link: tokio::sync::Mutex::default(),
+            link: Mutex::default(),
+            first: tokio::sync::Mutex::default(),
             get_gate: gate(options.max_get_multi_concurrency),
             set_gate: gate(options.max_set_multi_concurrency),
             breaker: Breaker::new(options.set_async_circuit_breaker_config.clone()),
@@ -136,25 +144,59 @@ impl fmt::Display for Problem {
 }
 
 impl Client {
-    async fn connection(&self) -> std::result::Result<(MultiplexedConnection, u64), Problem> {
-        let mut link = self.link.lock().await;
+    /// Returns the connection. Who wants the first one waits for it; when one broke, or could not be made, the next is
+    /// made behind everybody's back.
+    async fn connection(
+        self: &Arc<Self>,
+    ) -> std::result::Result<(MultiplexedConnection, u64), Problem> {
+        if let Some(known) = self.known_connection()? {
+            return Ok(known);
+        }
+        let _turn = self.first.lock().await;
+        if let Some(known) = self.known_connection()? {
+            return Ok(known);
+        }
+        let client = Arc::clone(self);
+        let connecting = tokio::spawn(async move { client.connect().await });
+        connecting.await.unwrap_or(Err(Problem::Away))
+    }
+
+    /// Returns the connection, nothing when there never was one.
+    fn known_connection(
+        self: &Arc<Self>,
+    ) -> std::result::Result<Option<(MultiplexedConnection, u64)>, Problem> {
+        let mut link = self.link.lock();
         if let Some(connection) = &link.connection {
-            return Ok((connection.clone(), link.generation));
+            return Ok(Some((connection.clone(), link.generation)));
         }
-        if link
+        if !link.is_gone {
+            return Ok(None);
+        }
+        let failed_now = link
             .failed_at
-            .is_some_and(|failed| failed.elapsed() < RECONNECT_INTERVAL)
-        {
-            return Err(Problem::Away);
+            .is_some_and(|failed| failed.elapsed() < RECONNECT_INTERVAL);
+        if !failed_now && !link.is_connecting {
+            link.is_connecting = true;
+            let client = Arc::clone(self);
+            tokio::spawn(async move { drop(client.connect().await) });
         }
-        match self.connector.connect().await {
+        Err(Problem::Away)
+    }
+
+    async fn connect(&self) -> std::result::Result<(MultiplexedConnection, u64), Problem> {
+        let connected = self.connector.connect().await;
+        let mut link = self.link.lock();
+        link.is_connecting = false;
+        match connected {
             Ok(connection) => {
                 link.generation += 1;
                 link.connection = Some(connection.clone());
+                link.is_gone = false;
                 link.failed_at = None;
                 Ok((connection, link.generation))
             }
             Err(error) => {
+                link.is_gone = true;
                 link.failed_at = Some(Instant::now());
                 Err(error)
             }
@@ -163,7 +205,7 @@ impl Client {
 
     /// Asks the server; a connection that failed is not used again.
     async fn ask<T: redis::FromRedisValue>(
-        &self,
+        self: &Arc<Self>,
         pipeline: redis::Pipeline,
         timeout: Duration,
     ) -> std::result::Result<T, Problem> {
@@ -176,15 +218,16 @@ impl Client {
         if let Err(problem) = &answered
             && problem.failure() != Failure::Server
         {
-            let mut link = self.link.lock().await;
+            let mut link = self.link.lock();
             if link.generation == generation {
                 link.connection = None;
+                link.is_gone = true;
             }
         }
         answered
     }
 
-    async fn get_batch(&self, keys: &[String]) -> Vec<Option<Bytes>> {
+    async fn get_batch(self: &Arc<Self>, keys: &[String]) -> Vec<Option<Bytes>> {
         let _place = enter(self.get_gate.as_ref()).await;
         let started = Instant::now();
         self.metrics.began(Operation::GetMulti, self.name);
@@ -220,7 +263,7 @@ impl Client {
         }
     }
 
-    async fn write(&self, batch: Vec<Write>) {
+    async fn write(self: &Arc<Self>, batch: Vec<Write>) {
         let _place = enter(self.set_gate.as_ref()).await;
         let started = Instant::now();
         self.metrics.began(Operation::Set, self.name);

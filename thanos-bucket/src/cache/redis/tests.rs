@@ -99,6 +99,9 @@ async fn a_server_that_dies_is_misses_and_one_that_comes_back_is_used_again() {
     assert!(started.elapsed() < Duration::from_secs(5));
     server.restart();
     tokio::time::sleep(RECONNECT_INTERVAL).await;
+    // The next to ask does not wait for the connection.
+    assert_eq!(cache.get_many(&keys(&["a"])).await, [None]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
     put(&cache, "a", "2".into());
     assert_eq!(eventually(&cache, &keys(&["a"])).await, [Some("2".into())]);
 }
@@ -120,6 +123,50 @@ async fn a_server_that_never_answers_costs_the_timeout() {
     let started = Instant::now();
     assert_eq!(cache.get_many(&keys(&["a", "b"])).await, [None, None]);
     assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+/// A server that says it has a value of 16 exabytes, and one that sends more than it says: misses, and no memory.
+#[tokio::test]
+async fn a_server_that_answers_nonsense_is_misses() {
+    for answer in [
+        &b"*1\r\n$9223372036854775807\r\n"[..],
+        b"*2\r\n$1\r\na\r\n$1\r\nb\r\n",
+        b"*1\r\n$5\r\nab",
+        b"\xff\xfe\r\n",
+        b"*1\r\n:12\r\n",
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut some = [0; 512];
+                while let Ok(read) = stream.read(&mut some).await {
+                    let question = &some[..read];
+                    if read == 0 {
+                        break;
+                    }
+                    // The client says who it is, first.
+                    let commands = question.iter().filter(|byte| **byte == b'*').count();
+                    let is_get = question.windows(4).any(|word| word == b"MGET");
+                    let said = if is_get {
+                        answer.to_vec()
+                    } else {
+                        b"+OK\r\n".repeat(commands)
+                    };
+                    let _ = stream.write_all(&said).await;
+                }
+            }
+        });
+        let cache = cache_of(&address, |options| {
+            options.read_timeout = Duration::from_millis(300);
+        });
+        let started = Instant::now();
+        let found = cache.get_many(&keys(&["a"])).await;
+        let is_number = answer.ends_with(b":12\r\n");
+        assert!(found == [None] || is_number, "{found:?} for {answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
 }
 
 #[test]
