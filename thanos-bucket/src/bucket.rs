@@ -19,6 +19,7 @@ use object_store::{
 };
 use thanos_core::{Error, ErrorKind, Result};
 
+use crate::cache::store::PastCaches;
 use crate::layers::{BucketMetrics, ExistsQuestion, ExpectMissing, Instrumented, RequestCounter};
 
 pub use crate::layers::RequestCounts;
@@ -46,6 +47,14 @@ pub struct Bucket {
     prefix: Path,
     counter: RequestCounter,
     missing: Missing,
+    caches: Caches,
+}
+
+/// Whether a caching layer may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caches {
+    Believed,
+    Passed,
 }
 
 /// What a missing object means for the metrics.
@@ -69,6 +78,7 @@ impl Bucket {
             store: Arc::new(store),
             prefix: Path::default(),
             missing: Missing::Failure,
+            caches: Caches::Believed,
         }
     }
 
@@ -76,6 +86,14 @@ impl Bucket {
     #[must_use]
     pub fn expecting_missing(mut self) -> Self {
         self.missing = Missing::Expected;
+        self
+    }
+
+    /// Returns the same bucket for reads that no cache answers: what a
+    /// [`CachingStore`](crate::cache::CachingStore) has is replaced by what is read.
+    #[must_use]
+    pub fn past_caches(mut self) -> Self {
+        self.caches = Caches::Passed;
         self
     }
 
@@ -117,6 +135,9 @@ impl Bucket {
         let mut options = GetOptions::default();
         if self.missing == Missing::Expected {
             options.extensions.insert(ExpectMissing);
+        }
+        if self.caches == Caches::Passed {
+            options.extensions.insert(PastCaches);
         }
         options
     }

@@ -40,13 +40,23 @@ pub use remote::breaker::BreakerOptions;
 #[cfg(feature = "redis")]
 pub use remote::tls::TlsOptions;
 pub use setup::{CacheMetrics, CachingBucketConfig, IndexCacheConfig};
-pub use store::{CachingStore, CachingStoreMetrics, CachingStoreOptions};
+pub use store::{CachingStore, CachingStoreMetrics, CachingStoreOptions, PastCaches, Unsummed};
 
 /// A place that keeps values under keys for some time.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Returns the value of each of `keys`, in their order; `None` for those it does not have or cannot get now.
     async fn get_many(&self, keys: &[String]) -> Vec<Option<Bytes>>;
+
+    /// Returns the value of `key` if the cache has it in this process, and counts nothing: for whoever changes a value.
+    fn peek(&self, _key: &str) -> Option<Bytes> {
+        None
+    }
+
+    /// Reports whether values are out of our hands, so that what comes back is not always what was put.
+    fn is_remote(&self) -> bool {
+        true
+    }
 
     /// Keeps `value` for at most `ttl`: at once, soon, or not at all when there is no room.
     ///

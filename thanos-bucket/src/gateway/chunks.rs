@@ -22,7 +22,7 @@ use thanos_storeapi::aggregates::keep_aggregates;
 use super::block::GatewayBlock;
 use super::entries::DecodedSeries;
 use super::query::{ChunkLease, Item, QueryContext};
-use super::ranges::{Fetched, RangeSource, read_ranges};
+use super::ranges::{Fetched, RangeSource, Trust, look_twice, read_ranges};
 use super::refetch::refetch;
 
 /// The most bytes of one request for chunks.
@@ -96,10 +96,22 @@ impl Step {
     /// Fetches the chunks and makes batches of the series.
     pub(super) async fn read(self) -> Result<Ready> {
         let (plans, run_of) = self.plan()?;
-        let reads = plans.iter().map(|plan| self.fetch(plan));
+        let step = Arc::new(self);
+        let attempt = |trust| step.try_read(&plans, &run_of, trust);
+        look_twice(&step.query, Item::Chunks, attempt).await
+    }
+
+    async fn try_read(
+        self: &Arc<Self>,
+        plans: &[SegmentPlan],
+        run_of: &[u32],
+        trust: Trust,
+    ) -> Result<Ready> {
+        let step = self;
+        let reads = plans.iter().map(|plan| step.fetch(plan, trust));
         let fetched: Vec<Fetched> = try_join_all(reads).await?;
         let mut found = Found {
-            run_of,
+            run_of: run_of.to_vec(),
             ..Found::default()
         };
         for (plan, fetched) in plans.iter().zip(&fetched) {
@@ -109,14 +121,13 @@ impl Step {
                 bytes: bytes.clone(),
             }));
         }
-        let step = Arc::new(self);
-        let (mut outcome, mut found) = Self::cut_elsewhere(&step, found).await?;
+        let (mut outcome, mut found) = Self::cut_elsewhere(step, found).await?;
         let mut leases = Vec::new();
         // Once for those whose length was not even read, once for those that are longer than assumed.
         for _ in 0..2 {
             if let Cut::Longer(longer) = &outcome {
-                leases.extend(step.fetch_longer(longer, &mut found.whole).await?);
-                (outcome, found) = Self::cut_elsewhere(&step, found).await?;
+                leases.extend(step.fetch_longer(longer, &mut found.whole, trust).await?);
+                (outcome, found) = Self::cut_elsewhere(step, found).await?;
             }
         }
         let Cut::Batches(batches) = outcome else {
@@ -136,15 +147,20 @@ impl Step {
         Ok((outcome?, found))
     }
 
-    async fn fetch(&self, plan: &SegmentPlan) -> Result<Fetched> {
-        let source = RangeSource {
+    fn source<'a>(&'a self, object: &'a str, items: &'a [u32], trust: Trust) -> RangeSource<'a> {
+        RangeSource {
             block: &self.block,
-            object: &plan.object,
+            object,
             item: Item::Chunks,
             part_bytes_max: PART_BYTES_MAX,
             query: &self.query,
-            items: &plan.items,
-        };
+            items,
+            trust,
+        }
+    }
+
+    async fn fetch(&self, plan: &SegmentPlan, trust: Trust) -> Result<Fetched> {
+        let source = self.source(&plan.object, &plan.items, trust);
         read_ranges(source, &plan.ranges).await
     }
 
@@ -152,6 +168,7 @@ impl Step {
         &self,
         longer: &[(ChunkRef, u64)],
         whole: &mut BTreeMap<ChunkRef, Bytes>,
+        trust: Trust,
     ) -> Result<Vec<Lease>> {
         let mut leases = Vec::new();
         let mut by_segment: BTreeMap<u32, Vec<(ChunkRef, u64)>> = BTreeMap::new();
@@ -165,8 +182,7 @@ impl Step {
                 start..start + len
             };
             let ranges: Vec<Range<u64>> = longer.iter().map(range).collect();
-            let query = &self.query;
-            let found = refetch(&self.block, &object, Item::Chunks, &ranges, query).await?;
+            let found = refetch(self.source(&object, &[], trust), &ranges).await?;
             whole.extend(longer.iter().map(|(chunk, _)| *chunk).zip(found.bytes));
             leases.push(found.lease);
         }

@@ -21,7 +21,7 @@ use thanos_storeapi::shard::ShardFilter;
 
 use super::block::GatewayBlock;
 use super::query::{Item, QueryContext};
-use super::ranges::{RangeSource, read_ranges};
+use super::ranges::{RangeSource, Trust, look_twice, read_ranges};
 use super::refetch::refetch;
 
 /// No entry of a sane index is longer: a million chunks, or labels of megabytes.
@@ -229,6 +229,11 @@ enum Outcome {
 impl EntryReader {
     /// Reads the entries of `window` and returns the series that the filter wants.
     pub(super) async fn read(self: Arc<Self>, window: Window) -> Result<Decoded> {
+        let attempt = |trust| self.try_read(&window, trust);
+        look_twice(&self.query, Item::Series, attempt).await
+    }
+
+    async fn try_read(self: &Arc<Self>, window: &Window, trust: Trust) -> Result<Decoded> {
         let ranges: Vec<Range<u64>> = window.runs.iter().map(|run| run.range.clone()).collect();
         let items: Vec<u32> = window.runs.iter().map(|run| run.entries).collect();
         let source = RangeSource {
@@ -238,6 +243,7 @@ impl EntryReader {
             part_bytes_max: WINDOW_BYTES_MAX,
             query: &self.query,
             items: &items,
+            trust,
         };
         let found = read_ranges(source, &ranges).await?;
         let of_run = |(run, bytes): (&Run, &Bytes)| RunBytes {
@@ -247,9 +253,9 @@ impl EntryReader {
         };
         let runs = window.runs.iter().zip(&found.bytes).map(of_run);
         let runs: Arc<Vec<RunBytes>> = Arc::new(runs.collect());
-        let mut decoded = match self.decode(&window, &runs, Whole::new()).await? {
+        let mut decoded = match self.decode(window, &runs, Whole::new()).await? {
             Outcome::Decoded(decoded) => decoded,
-            Outcome::Longer(longer) => self.decode_longer(&window, &runs, longer).await?,
+            Outcome::Longer(longer) => self.decode_longer(source, window, &runs, longer).await?,
         };
         let memory_bytes = decoded.memory_bytes() as u64;
         let mut lease = found.lease;
@@ -272,16 +278,18 @@ impl EntryReader {
     /// Fetches entries that are longer than assumed, all at once, and decodes the window with them.
     async fn decode_longer(
         self: &Arc<Self>,
+        source: RangeSource<'_>,
         window: &Window,
         runs: &Arc<Vec<RunBytes>>,
         longer: Vec<Range<u64>>,
     ) -> Result<Decoded> {
-        let object = self.block.index_object();
-        let fetched = refetch(&self.block, object, Item::Series, &longer, &self.query).await?;
+        let fetched = refetch(source, &longer).await?;
         let whole = longer.iter().map(|range| range.start).zip(fetched.bytes);
         match self.decode(window, runs, whole.collect()).await? {
             Outcome::Decoded(decoded) => Ok(decoded),
-            Outcome::Longer(_) => Err(Error::internal("an entry has no end").in_file(object)),
+            Outcome::Longer(_) => {
+                Err(Error::internal("an entry has no end").in_file(source.object))
+            }
         }
     }
 

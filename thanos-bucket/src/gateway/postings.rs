@@ -19,7 +19,7 @@ use super::expanded::{keep_series, known_series};
 use super::lazy::{LazyPostings, lazy_groups};
 use super::metrics::LazyReason;
 use super::query::{Item, QueryContext};
-use super::ranges::{Fetched, RangeSource, read_ranges};
+use super::ranges::{Fetched, RangeSource, Trust, look_twice, read_ranges};
 use super::setops::{GroupBytes, ListBytes, combine, memory_bytes};
 
 /// The most bytes of one request for postings, unless a single list is longer.
@@ -218,31 +218,61 @@ async fn read_series(
     // The end of the last list of an index is not known exactly: its range may pass the end of the file.
     let range = |(_, list): &(usize, PlannedList)| list.location.offset..list.location.end;
     let ranges: Vec<Range<u64>> = sorted.iter().map(range).collect();
-    let source = RangeSource {
-        block,
-        object: block.index_object(),
-        item: Item::Postings,
-        part_bytes_max: PART_BYTES_MAX,
-        query,
-        items: &[],
+    let sources = Sources {
+        sorted,
+        ranges,
+        groups: lists.groups.len(),
+        keep: lists.keep,
     };
-    // The lease is held until the lists are combined.
-    let Fetched {
-        bytes: found,
-        lease: _fetched_lease,
-    } = read_ranges(source, &ranges).await?;
-    let bytes: usize = found.iter().map(bytes::Bytes::len).sum();
-    query.touched(Item::Postings, found.len() as u64, bytes as u64);
-    let mut groups: Vec<GroupBytes> = lists.groups.iter().map(|_| GroupBytes::default()).collect();
-    for ((group, list), bytes) in sorted.iter().zip(found) {
-        groups[*group].lists.push(ListBytes {
-            offset: list.location.offset,
-            bytes,
-        });
+    let attempt = |trust| sources.read(block, query, trust);
+    look_twice(query, Item::Postings, attempt).await
+}
+
+/// Where the lists of all groups lie.
+struct Sources {
+    /// With the group of each.
+    sorted: Vec<(usize, PlannedList)>,
+    ranges: Vec<Range<u64>>,
+    groups: usize,
+    /// How many groups are to be intersected.
+    keep: usize,
+}
+
+impl Sources {
+    async fn read(
+        &self,
+        block: &GatewayBlock,
+        query: &Arc<QueryContext>,
+        trust: Trust,
+    ) -> Result<Vec<u32>> {
+        let source = RangeSource {
+            block,
+            object: block.index_object(),
+            item: Item::Postings,
+            part_bytes_max: PART_BYTES_MAX,
+            query,
+            items: &[],
+            trust,
+        };
+        // The lease is held until the lists are combined.
+        let Fetched {
+            bytes: found,
+            lease: _fetched_lease,
+        } = read_ranges(source, &self.ranges).await?;
+        let bytes: usize = found.iter().map(bytes::Bytes::len).sum();
+        query.touched(Item::Postings, found.len() as u64, bytes as u64);
+        let mut groups = Vec::new();
+        groups.resize_with(self.groups, GroupBytes::default);
+        for ((group, list), bytes) in self.sorted.iter().zip(found) {
+            groups[*group].lists.push(ListBytes {
+                offset: list.location.offset,
+                bytes,
+            });
+        }
+        let drop = groups.split_off(self.keep);
+        let _scratch_lease = query.budget.lease(memory_bytes(&groups, &drop))?;
+        let work = move || combine(groups, &drop);
+        let series = block.compute().run(work).await?;
+        series.map_err(|error| error.in_file(block.index_object()))
     }
-    let drop = groups.split_off(lists.keep);
-    let _scratch_lease = query.budget.lease(memory_bytes(&groups, &drop))?;
-    let work = move || combine(groups, &drop);
-    let series = block.compute().run(work).await?;
-    series.map_err(|error| error.in_file(block.index_object()))
 }

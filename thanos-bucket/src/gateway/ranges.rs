@@ -15,6 +15,7 @@ mod flights;
 mod server_tests;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,13 +27,14 @@ use thanos_core::budget::Lease;
 use thanos_core::{Error, Result};
 
 pub(super) use self::flights::Flights;
+pub(super) use self::trust::{Trust, look_twice};
 use super::block::GatewayBlock;
 use super::partition::{Part, PartitionOptions, partition};
 use super::query::{Item, QueryContext};
-use crate::cache::index::page::{PAGE_BYTES, Page, pages_of};
+use crate::cache::index::page::{HELD_BYTES_MAX, PAGE_BYTES, Page, pages_of};
 use crate::cache::{IndexCache, ItemType};
 
-/// How many pages are asked for at once: 16 MiB are on lease before it is known how much of them there is.
+/// How many pages are asked for at once: 18 MiB are on lease before it is known how much of them there is.
 const PAGES_AT_ONCE: usize = 1024;
 
 /// What the reads of all blocks share.
@@ -55,6 +57,7 @@ pub(super) struct RangeSource<'a> {
     pub(super) query: &'a Arc<QueryContext>,
     /// How many items lie in each range, for the statistics; one each when there are fewer numbers than ranges.
     pub(super) items: &'a [u32],
+    pub(super) trust: Trust,
 }
 
 /// Bytes that were read, and the lease of all that they hold on to.
@@ -113,19 +116,19 @@ impl RangeSource<'_> {
     /// Returns what the cache knows of the pages of `ranges`, on lease.
     async fn known(&self, ranges: &[Range<u64>], lease: &mut Lease) -> Result<Known> {
         let mut known = Known::default();
-        let Some((cache, item)) = self.cache() else {
+        let Some((cache, item)) = self.cache().filter(|_| self.trust == Trust::Caches) else {
             return Ok(known);
         };
         let numbers = page_numbers(ranges);
         for numbers in numbers.chunks(PAGES_AT_ONCE) {
             let before = lease.bytes();
-            lease.grow(numbers.len() as u64 * PAGE_BYTES)?;
+            lease.grow(numbers.len() as u64 * HELD_BYTES_MAX)?;
             let tenant = self.query.tenant.as_str();
             let compute = self.block.compute();
             let pages = cache
                 .pages(item, self.block.id(), numbers, tenant, compute)
                 .await?;
-            let held: usize = pages.iter().flatten().map(Page::len).sum();
+            let held: usize = pages.iter().flatten().map(Page::held_bytes).sum();
             lease.resize(before + held as u64)?;
             known.numbers.extend_from_slice(numbers);
             known.pages.extend(pages);
@@ -190,7 +193,7 @@ impl RangeSource<'_> {
         let _place = self.query.fetches.acquire().await.map_err(closed)?;
         let started = Instant::now();
         let flights = &self.block.reads().flights;
-        let flight = flights.join(self.block.bucket(), self.object, &part.range);
+        let flight = flights.join(self.block.bucket(), self.object, &part.range, self.trust);
         let is_ours = flight.is_first();
         let bytes = flight.bytes().await?;
         if is_ours {
@@ -206,36 +209,60 @@ impl RangeSource<'_> {
         let Some((cache, item)) = self.cache() else {
             return Ok(());
         };
-        let mut pages = Vec::new();
+        let mut pages: Vec<NewPage> = Vec::new();
         for (part, bytes) in read {
             let start = part.range.start;
             let end = start + bytes.len() as u64;
-            // That an answer is short is no proof that the object ends: it may have been cut off on its way.
-            let ends_object = end == self.block.index_bytes();
             for number in pages_of(&(start..end)) {
-                let new = Page::of(number, start, bytes, ends_object);
-                pages.extend(new.map(|new| (number, new, known.page(number).cloned())));
+                match pages.last_mut().filter(|last| last.number == number) {
+                    Some(last) => last.pieces.push((start, bytes.clone())),
+                    None => pages.push(NewPage {
+                        number,
+                        pieces: vec![(start, bytes.clone())],
+                        older: known.page(number).cloned(),
+                    }),
+                }
             }
         }
         if pages.is_empty() {
             return Ok(());
         }
-        let (cache, block) = (cache.clone(), self.block.id());
-        let query = Arc::clone(self.query);
+        let (cache, block, trust) = (cache.clone(), self.block.id(), self.trust);
+        let (query, index_bytes) = (Arc::clone(self.query), self.block.index_bytes());
         // Copying and summing up megabytes would hold up others.
         let keep = move || {
-            for (number, new, older) in pages {
-                let page = match older {
-                    Some(older) => new.merged(&older),
-                    None => Some(new),
+            for NewPage {
+                number,
+                pieces,
+                older,
+            } in pages
+            {
+                let end = pieces
+                    .iter()
+                    .map(|(start, bytes)| start + bytes.len() as u64);
+                // That an answer is short is no proof that the object ends: it may have been cut off on its way.
+                let ends_object = end.max() == Some(index_bytes);
+                let Some(page) = Page::of(number, &pieces, ends_object) else {
+                    continue;
                 };
-                if let Some(page) = page {
-                    cache.store_page(item, block, number, &page, query.tenant.as_str());
+                let tenant = query.tenant.as_str();
+                match trust {
+                    Trust::Caches => cache.add_page(item, block, &page, older, tenant),
+                    Trust::Bucket => cache.replace_page(item, block, &page, tenant),
                 }
             }
         };
         self.block.compute().run(keep).await
     }
+}
+
+/// What was read of a page.
+struct NewPage {
+    number: u64,
+    /// With their offsets; each may reach beyond the page.
+    pieces: Vec<(u64, Bytes)>,
+    /// What was known before.
+    older: Option<Page>,
 }
 
 /// Returns the pages of `ranges`, which are sorted by start, each once and in order.

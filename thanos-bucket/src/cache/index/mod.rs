@@ -14,12 +14,14 @@ pub mod codec;
 pub mod keys;
 mod metrics;
 pub(crate) mod page;
+pub(crate) mod seal;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use thanos_core::Result;
 use thanos_core::block::BlockId;
 use thanos_core::labels::Matcher;
@@ -36,6 +38,8 @@ use crate::compute::Compute;
 
 /// How many pages are checked without asking for a thread: 128 KiB.
 const PAGES_INLINE_MAX: usize = 8;
+/// How many pages can be added to at once.
+const MERGE_STRIPES: usize = 16;
 
 /// What an index cache keeps, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct IndexCache {
     backend: Arc<dyn Backend>,
     options: Arc<IndexCacheOptions>,
     metrics: IndexCacheMetrics,
+    /// Held while a page in memory is made of the one before.
+    merging: Arc<[Mutex<()>; MERGE_STRIPES]>,
 }
 
 /// What the cache knows of the series that satisfy matchers.
@@ -106,6 +112,7 @@ impl IndexCache {
             backend,
             options: Arc::new(options),
             metrics,
+            merging: Arc::default(),
         }
     }
 
@@ -147,10 +154,11 @@ impl IndexCache {
         let started = Instant::now();
         let keys = [keys::expanded_key(block, matchers)];
         let value = self.backend.get_many(&keys).await.pop().flatten();
+        let [key] = keys;
         let mut expanded = Expanded::Unknown;
         if let Some(value) = value {
             let bytes = value.len() as u64;
-            let decode = move || timed(|| codec::decode_postings(&value, end));
+            let decode = move || timed(|| seal::open(&key, &value, end));
             let (decoded, took) = compute.run(decode).await?;
             expanded = match decoded {
                 Ok(postings) => Expanded::Known {
@@ -185,11 +193,14 @@ impl IndexCache {
         if !self.keeps(ITEM) {
             return Ok(None);
         }
-        let encode = move || timed(|| codec::encode_postings(&postings));
-        let (encoded, took) = compute.run(encode).await?;
+        let key = keys::expanded_key(block, matchers);
+        let encode = move || {
+            let encoded = timed(|| seal::sealed(&key, codec::encode_postings(&postings)));
+            (key, encoded)
+        };
+        let (key, (encoded, took)) = compute.run(encode).await?;
         self.metrics.stored(ITEM, tenant, encoded.len());
         let bytes = encoded.len() as u64;
-        let key = keys::expanded_key(block, matchers);
         self.backend.put(key, encoded.into(), self.options.ttl);
         Ok(Some(Compressed { bytes, took }))
     }
@@ -207,19 +218,20 @@ impl IndexCache {
         let key = |number: &u64| keys::page_key(item, block, *number);
         let keys: Vec<String> = numbers.iter().map(key).collect();
         let values = self.backend.get_many(&keys).await;
-        let found: Vec<(Option<Bytes>, u64)> =
-            values.into_iter().zip(numbers.iter().copied()).collect();
+        let numbers: Vec<u64> = numbers.to_vec();
+        let is_few = numbers.len() <= PAGES_INLINE_MAX;
         let metrics = self.metrics.clone();
         let decode = move || {
-            let page = |(value, number): (Option<Bytes>, u64)| {
-                Page::decode(number, &value?)
+            let page = |((number, key), value): ((u64, &String), Option<Bytes>)| {
+                Page::decode(number, key, &value?)
                     .inspect_err(|_| metrics.unreadable(item))
                     .ok()
             };
-            found.into_iter().map(page).collect()
+            let wanted = numbers.into_iter().zip(&keys);
+            wanted.zip(values).map(page).collect()
         };
         // A few pages are summed up faster than handed over.
-        let pages = if numbers.len() <= PAGES_INLINE_MAX {
+        let pages = if is_few {
             decode()
         } else {
             compute.run(decode).await?
@@ -228,18 +240,40 @@ impl IndexCache {
         Ok(pages)
     }
 
-    /// Keeps what is known of page `number` of the index of `block`.
-    pub(crate) fn store_page(
+    /// Keeps what was read of a page of the index of `block` together with what is known of it; `older` is what was known
+    /// before the read. In memory others may have added to it since, and none of that is lost.
+    pub(crate) fn add_page(
         &self,
         item: ItemType,
         block: BlockId,
-        number: u64,
         page: &Page,
+        older: Option<Page>,
         tenant: &str,
     ) {
-        let encoded = page.encode();
+        let key = keys::page_key(item, block, page.number());
+        let stripe = usize::try_from(page.number()).unwrap_or(0) % MERGE_STRIPES;
+        let _adding = self.merging[stripe].lock();
+        let now = self.backend.peek(&key);
+        let now = now.and_then(|value| Page::decode(page.number(), &key, &value).ok());
+        match now.or(older) {
+            None => self.put_page(item, key, page, tenant),
+            Some(known) => {
+                if let Some(merged) = page.merged(&known) {
+                    self.put_page(item, key, &merged, tenant);
+                }
+            }
+        }
+    }
+
+    /// Keeps what was read of a page of the index of `block` instead of what is known of it.
+    pub(crate) fn replace_page(&self, item: ItemType, block: BlockId, page: &Page, tenant: &str) {
+        let key = keys::page_key(item, block, page.number());
+        self.put_page(item, key, page, tenant);
+    }
+
+    fn put_page(&self, item: ItemType, key: String, page: &Page, tenant: &str) {
+        let encoded = page.encode(&key);
         self.metrics.stored(item, tenant, encoded.len());
-        let key = keys::page_key(item, block, number);
         self.backend.put(key, encoded, self.options.ttl);
     }
 

@@ -215,6 +215,15 @@ impl Backend for InMemoryCache {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
+    fn peek(&self, key: &str) -> Option<Bytes> {
+        let item = self.items.peek(key)?;
+        (self.clock.now() <= item.expires).then_some(item.value)
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn put(&self, key: String, value: Bytes, ttl: Duration) {
         self.insert(key, &value, ttl);
     }

@@ -39,8 +39,7 @@ impl Shared {
     ) -> object_store::Result<ListResult> {
         self.metrics.requested(Operation::Iter);
         let key = keys::iter("", &self.options.listing_hash);
-        let value = self.backend.get_many(std::slice::from_ref(&key)).await;
-        let known = value.into_iter().next().flatten();
+        let known = self.values(vec![key.clone()]).await.pop().flatten();
         if let Some(directories) = known.and_then(|value| self.decode_directories(&value)) {
             self.metrics.hit(Operation::Iter);
             return Ok(ListResult {
@@ -79,8 +78,7 @@ impl Shared {
     ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
         self.metrics.requested(Operation::Iter);
         let key = keys::iter_recursive("", &self.options.listing_hash);
-        let value = self.backend.get_many(std::slice::from_ref(&key)).await;
-        let known = value.into_iter().next().flatten();
+        let known = self.values(vec![key.clone()]).await.pop().flatten();
         if let Some(objects) = known.and_then(|value| self.decode_objects(&value)) {
             self.metrics.hit(Operation::Iter);
             return stream::iter(objects.into_iter().map(Ok)).boxed();

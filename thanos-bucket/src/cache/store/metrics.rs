@@ -88,6 +88,7 @@ pub struct CachingStoreMetrics {
     requested_bytes: Family<ConfigLabel, Counter>,
     fetched_bytes: Family<OriginLabels, Counter>,
     refetched_bytes: Family<OriginLabels, Counter>,
+    damaged: Counter,
 }
 
 impl Default for CachingStoreMetrics {
@@ -98,6 +99,7 @@ impl Default for CachingStoreMetrics {
             requested_bytes: Family::default(),
             fetched_bytes: Family::default(),
             refetched_bytes: Family::default(),
+            damaged: Counter::default(),
         };
         for operation in Operation::ALL {
             let _ = metrics.requests.get_or_create(&operation.labels());
@@ -127,6 +129,12 @@ impl CachingStoreMetrics {
         let help = "Total number of bytes re-fetched from storage because of GetRange operation, despite being in cache already";
         let refetched = self.refetched_bytes.clone();
         cache.register("getrange_refetched_bytes", help, refetched);
+        let help = "Total number of values that did not have their checksum, and were read from the bucket";
+        cache.register("damaged_values", help, self.damaged.clone());
+    }
+
+    pub(super) fn damaged(&self) {
+        self.damaged.inc();
     }
 
     pub(super) fn requested(&self, operation: Operation) {

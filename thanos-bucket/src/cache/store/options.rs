@@ -7,6 +7,15 @@ use object_store::path::Path;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
+/// What becomes of values in servers that have no checksum beside them: those that Thanos put, or whose checksum is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsummed {
+    /// They are used, as Thanos does.
+    Believed,
+    /// They are misses: for servers that are not trusted and not shared.
+    Missed,
+}
+
 /// Settings of a [`CachingStore`](super::CachingStore); the defaults are those of Thanos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachingStoreOptions {
@@ -28,6 +37,8 @@ pub struct CachingStoreOptions {
     pub absent_ttl: Duration,
     /// How long its content is kept (`metafile_content_ttl`).
     pub content_ttl: Duration,
+    /// What becomes of values in servers that have no checksum beside them.
+    pub unsummed: Unsummed,
     /// Tells the listings of buckets apart that share servers.
     pub listing_hash: String,
     /// The prefix of the bucket, which is in the names of the store below but not in keys.
@@ -46,6 +57,7 @@ impl Default for CachingStoreOptions {
             exists_ttl: 2 * HOUR,
             absent_ttl: 15 * MINUTE,
             content_ttl: 24 * HOUR,
+            unsummed: Unsummed::Believed,
             listing_hash: String::new(),
             prefix: Path::default(),
         }

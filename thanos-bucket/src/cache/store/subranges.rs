@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta};
 
 use super::metrics::{Operation, Origin};
-use super::{Shared, answer, keys};
+use super::{Shared, answer, is_past_caches, keys};
 
 /// The parts of one read that are known, by where they start.
 type Parts = BTreeMap<u64, Bytes>;
@@ -26,6 +26,7 @@ impl Shared {
         location: &Path,
         name: &str,
         range: Range<u64>,
+        options: GetOptions,
     ) -> object_store::Result<GetResult> {
         self.metrics.requested(Operation::GetRange);
         self.metrics.requested(Operation::Attributes);
@@ -35,7 +36,10 @@ impl Shared {
         let last = (range.end - 1) / part_bytes;
         let starts: Vec<u64> = (first..=last).map(|part| part * part_bytes).collect();
 
-        let (known, mut parts) = self.look_up(location, name, &starts).await;
+        let (mut known, mut parts) = (None, Parts::new());
+        if !is_past_caches(&options) {
+            (known, parts) = self.look_up(location, name, &starts).await;
+        }
         if let Some(meta) = &known {
             self.metrics.hit(Operation::Attributes);
             self.look_up_last(name, &starts, meta.size, &mut parts)
@@ -50,7 +54,7 @@ impl Shared {
         let mut read_meta = None;
         let reads = missing.into_iter().map(|missing| {
             let wanted = missing.start..missing.end.min(size);
-            self.read_part(location, wanted)
+            self.read_part(location, wanted, &options)
         });
         let mut reads = stream::iter(reads).buffered(8);
         while let Some((meta, start, bytes)) = reads.try_next().await? {
@@ -65,9 +69,16 @@ impl Shared {
                 meta
             }
             // All parts were there, but not how long the object is; or it starts where nothing is.
-            (None, None) => self.attributes(location, name).await?,
+            (None, None) => {
+                let options = GetOptions {
+                    range: None,
+                    head: true,
+                    ..options.clone()
+                };
+                self.attributes(location, name, options).await?
+            }
         };
-        self.cut(location, meta, range, &parts).await
+        self.cut(location, meta, range, &parts, options).await
     }
 
     /// Returns what is known of the object and of the whole parts that start at `starts`.
@@ -81,7 +92,7 @@ impl Shared {
         let mut wanted = vec![keys::attributes(name)];
         let key = |start: &u64| keys::subrange(name, *start, start + part_bytes);
         wanted.extend(starts.iter().map(key));
-        let mut values = self.backend.get_many(&wanted).await.into_iter();
+        let mut values = self.values(wanted).await.into_iter();
         let attributes = values.next().flatten();
         let meta = attributes.and_then(|value| keys::decode_attributes(location, &value));
         let mut parts = Parts::new();
@@ -102,7 +113,7 @@ impl Shared {
             return;
         };
         let key = keys::subrange(name, start, size);
-        let value = self.backend.get_many(&[key]).await.pop().flatten();
+        let value = self.values(vec![key]).await.pop().flatten();
         match value.filter(|value| value.len() as u64 == size - start) {
             Some(value) => parts.insert(start, value),
             None => parts.remove(&start),
@@ -138,10 +149,11 @@ impl Shared {
         &self,
         location: &Path,
         range: Range<u64>,
+        options: &GetOptions,
     ) -> object_store::Result<(ObjectMeta, u64, Bytes)> {
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.clone())),
-            ..GetOptions::default()
+            ..options.clone()
         };
         let answer = self.inner.get_opts(location, options).await?;
         let (meta, found) = (answer.meta.clone(), answer.range.clone());
@@ -175,7 +187,7 @@ impl Shared {
                     let len = part.len() as u64;
                     self.metrics.fetched_bytes(Origin::Bucket, len);
                     let (key, ttl) = (keys::subrange(name, from, end), self.options.subrange_ttl);
-                    self.backend.put(key, part.clone(), ttl);
+                    self.put_value(key, part.clone(), ttl);
                     vacant.insert(part);
                 }
             }
@@ -191,6 +203,7 @@ impl Shared {
         meta: ObjectMeta,
         range: Range<u64>,
         parts: &Parts,
+        options: GetOptions,
     ) -> object_store::Result<GetResult> {
         let end = range.end.min(meta.size);
         let mut pieces = Vec::with_capacity(parts.len());
@@ -208,10 +221,6 @@ impl Shared {
             pieces.push(piece);
         }
         if at != end || range.start >= end {
-            let options = GetOptions {
-                range: Some(GetRange::Bounded(range)),
-                ..GetOptions::default()
-            };
             return self.inner.get_opts(location, options).await;
         }
         Ok(answer(meta, range.start..end, pieces))

@@ -79,6 +79,12 @@ struct DataLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DamageLabels {
+    data_type: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -181,6 +187,7 @@ struct SeriesMetrics {
 /// Reads of the bucket.
 #[derive(Debug, Clone)]
 struct FetchMetrics {
+    damaged: Family<DamageLabels, Counter>,
     series_refetches: Family<TenantLabel, Counter>,
     chunk_refetches: Family<TenantLabel, Counter>,
     postings_seconds: Histograms<TenantLabel>,
@@ -281,6 +288,7 @@ impl Default for SeriesMetrics {
 impl Default for FetchMetrics {
     fn default() -> Self {
         Self {
+            damaged: Family::default(),
             series_refetches: Family::default(),
             chunk_refetches: Family::default(),
             postings_seconds: step_seconds(),
@@ -372,6 +380,15 @@ impl GatewayMetrics {
             Item::Chunks => &self.fetches.chunks_seconds,
         };
         family.get_or_create(tenant).observe(took.as_secs_f64());
+    }
+
+    /// Notes that damaged data was read again past all caches, and whether it was whole then.
+    pub(super) fn read_again(&self, item: Item, is_whole: bool) {
+        let labels = DamageLabels {
+            data_type: item.as_str(),
+            outcome: if is_whole { "healed" } else { "failed" },
+        };
+        self.fetches.damaged.get_or_create(&labels).inc();
     }
 
     /// Notes an item that was longer than assumed.

@@ -95,6 +95,9 @@ impl FetchMetrics {
         add(store, "series_refetches", help, &self.series_refetches);
         let help = "Total number of chunks that were longer than assumed and were fetched again";
         add(store, "chunk_refetches", help, &self.chunk_refetches);
+        let help =
+            "Total number of reads that found damaged data and read it again, past all caches";
+        add(store, "damaged_reads", help, &self.damaged);
         for (name, family) in [
             ("postings_fetch_duration_seconds", &self.postings_seconds),
             ("series_fetch_duration_seconds", &self.series_seconds),

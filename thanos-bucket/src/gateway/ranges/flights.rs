@@ -13,6 +13,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 use thanos_core::{Error, Result};
 
+use super::Trust;
 use crate::Bucket;
 
 type Read = BoxFuture<'static, std::result::Result<Bytes, Arc<Error>>>;
@@ -21,6 +22,8 @@ type Read = BoxFuture<'static, std::result::Result<Bytes, Arc<Error>>>;
 struct FlightKey {
     object: Arc<str>,
     range: Range<u64>,
+    /// Who wants to know what the bucket says must not wait for what a cache said.
+    trust: Trust,
 }
 
 /// The reads that are under way.
@@ -31,16 +34,27 @@ pub(in super::super) struct Flights {
 
 impl Flights {
     /// Returns the read of `range` that is under way, or a new one.
-    pub(super) fn join(&self, bucket: &Bucket, object: &str, range: &Range<u64>) -> Flight {
+    pub(super) fn join(
+        &self,
+        bucket: &Bucket,
+        object: &str,
+        range: &Range<u64>,
+        trust: Trust,
+    ) -> Flight {
         let key = FlightKey {
             object: object.into(),
             range: range.clone(),
+            trust,
         };
         let mut under_way = self.under_way.lock();
         let known = under_way.get(&key).and_then(WeakShared::upgrade);
         let is_first = known.is_none();
         let read = known.unwrap_or_else(|| {
-            let (bucket, key) = (bucket.clone(), key.clone());
+            let bucket = match trust {
+                Trust::Caches => bucket.clone(),
+                Trust::Bucket => bucket.clone().past_caches(),
+            };
+            let key = key.clone();
             let read = async move {
                 bucket
                     .read_range_up_to(&key.object, key.range)

@@ -11,17 +11,26 @@ use thanos_storeapi::store::{SeriesRequest, Store};
 
 use super::*;
 use crate::Bucket;
-use crate::cache::{Backend, InMemoryCache, InMemoryMetrics, InMemoryOptions};
+use crate::cache::store::keys::subrange;
+use crate::cache::{
+    Backend, CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache,
+    InMemoryMetrics, InMemoryOptions,
+};
 use crate::gateway::{Gateway, GatewayOptions};
 
 const TENANT: &str = "default-tenant";
 
 async fn gateway_with(cache: Option<IndexCache>) -> (Bucket, Gateway) {
+    gateway_with_gaps(cache, GatewayOptions::default().gap_bytes_max).await
+}
+
+async fn gateway_with_gaps(cache: Option<IndexCache>, gap_bytes_max: u64) -> (Bucket, Gateway) {
     let directory =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../thanos-core/testdata/block-1k-2h");
     let bucket = crate::directory::open(directory).unwrap();
     let options = GatewayOptions {
         index_cache: cache,
+        gap_bytes_max,
         ..GatewayOptions::default()
     };
     let gateway = Gateway::new(bucket.clone(), options);
@@ -130,6 +139,171 @@ async fn who_wants_the_same_bytes_waits_for_the_same_request() {
     assert!(flights.contains("under_way: 0"), "{flights}");
 }
 
+/// Returns how many requests a read of `ranges` takes when nothing between them is read.
+async fn requests_of(bucket: &Bucket, block: &GatewayBlock, ranges: &[Range<u64>]) -> u64 {
+    let query = Arc::new(QueryContext::unlimited());
+    let before = bucket.requests().gets;
+    let read = read_ranges(source(block, &query), ranges).await.unwrap();
+    assert!(
+        ranges
+            .iter()
+            .zip(&read.bytes)
+            .all(|(range, bytes)| range.end - range.start == bytes.len() as u64)
+    );
+    bucket.requests().gets - before
+}
+
+/// ST-24: what lies scattered in pages is all kept, whoever read it, and in whatever order.
+#[tokio::test]
+async fn scattered_ranges_are_there_again() {
+    let (bucket, gateway) = gateway_with_gaps(Some(in_memory()), 0).await;
+    let loaded = gateway.loaded();
+    let block = loaded.blocks.values().next().unwrap();
+    let scattered = |first: u64| -> Vec<Range<u64>> {
+        (0..60)
+            .map(|i| first + i * 1600..first + i * 1600 + 100)
+            .collect()
+    };
+    let questions = [scattered(0), scattered(400), scattered(800)];
+    for ranges in &questions {
+        assert_eq!(requests_of(&bucket, block, ranges).await, 60);
+    }
+    for ranges in questions.iter().chain(questions.iter().rev()) {
+        assert_eq!(requests_of(&bucket, block, ranges).await, 0);
+    }
+    let all: Vec<_> = questions.concat();
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|range| range.start);
+    assert_eq!(requests_of(&bucket, block, &all).await, 0);
+}
+
+/// Reads that run at the same time and end in one page do not overwrite each other's part.
+#[tokio::test]
+async fn reads_at_the_same_time_add_to_the_same_page() {
+    let (bucket, gateway) = gateway_with_gaps(Some(in_memory()), 0).await;
+    let loaded = gateway.loaded();
+    let block = loaded.blocks.values().next().unwrap();
+    let query = Arc::new(QueryContext::unlimited());
+    let ranges: Vec<Range<u64>> = (0..20).map(|i| i * 500..i * 500 + 100).collect();
+    let reads = ranges
+        .iter()
+        .map(|range| read_ranges(source(block, &query), std::slice::from_ref(range)));
+    futures::future::try_join_all(reads).await.unwrap();
+    assert_eq!(requests_of(&bucket, block, &ranges).await, 0);
+}
+
+/// What a cache got damaged, with a checksum that fits, is read again from the bucket, once, and replaced.
+#[tokio::test]
+async fn damage_in_the_cache_is_healed() {
+    let (bucket, plain) = gateway_with(None).await;
+    let wanted = text_of(&ask(&plain, "__name__", "edge|go_goroutines").await);
+    for item in [ItemType::Postings, ItemType::Series] {
+        let cache = in_memory();
+        let (below, gateway) = gateway_with(Some(cache.clone())).await;
+        let loaded = gateway.loaded();
+        let block = loaded.blocks.values().next().unwrap();
+        let index = bucket.read(block.index_object(), 1 << 30).await.unwrap();
+        let damaged: Bytes = index.iter().map(|byte| byte ^ 0x10).collect();
+        for number in pages_of(&(0..index.len() as u64)) {
+            let page = Page::of(number, &[(0, damaged.clone())], true).unwrap();
+            cache.replace_page(item, block.id(), &page, TENANT);
+        }
+        assert_eq!(
+            text_of(&ask(&gateway, "__name__", "edge|go_goroutines").await),
+            wanted
+        );
+        let healed = gateway_metrics(&gateway);
+        let of_item = format!(
+            "damaged_reads_total{{data_type=\"{}\",outcome=\"healed\"}} ",
+            item.as_str().to_lowercase()
+        );
+        assert!(healed.contains(&of_item), "{of_item} is not in {healed}");
+        // From here on the cache is right.
+        let before = below.requests().gets;
+        assert_eq!(
+            text_of(&ask(&gateway, "__name__", "edge|go_goroutines").await),
+            wanted
+        );
+        assert_eq!(gateway_metrics(&gateway), healed);
+        assert_eq!(below.requests().gets - before, 1, "the chunks alone");
+    }
+}
+
+/// Damage in the bucket is an error, after a second look.
+#[tokio::test]
+async fn damage_in_the_bucket_is_an_error() {
+    let query = QueryContext::unlimited();
+    let attempts = Mutex::new(Vec::new());
+    let attempt = |trust| {
+        attempts.lock().push(trust);
+        std::future::ready(Err::<(), _>(Error::corrupt("damaged")))
+    };
+    let error = look_twice(&query, Item::Series, attempt).await.unwrap_err();
+    assert_eq!(error.kind(), thanos_core::ErrorKind::Corrupt);
+    assert_eq!(*attempts.lock(), [Trust::Caches, Trust::Bucket]);
+    let attempt = |_| std::future::ready(Err::<(), _>(Error::unavailable("away")));
+    let error = look_twice(&query, Item::Series, attempt).await.unwrap_err();
+    assert_eq!(error.kind(), thanos_core::ErrorKind::Unavailable);
+}
+
+/// A damaged part of a chunk file in the caching bucket is read again, and replaced.
+#[tokio::test]
+async fn damage_in_the_caching_bucket_is_healed() {
+    let (_, plain) = gateway_with(None).await;
+    let wanted = text_of(&ask(&plain, "__name__", "edge").await);
+    let backend = Arc::new(
+        InMemoryCache::new(InMemoryOptions::default(), InMemoryMetrics::default()).unwrap(),
+    );
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../thanos-core/testdata/block-1k-2h");
+    let below = crate::directory::open(directory).unwrap();
+    let cached = below.clone().layered(|store| {
+        let (options, metrics) = (
+            CachingStoreOptions::default(),
+            CachingStoreMetrics::default(),
+        );
+        Arc::new(CachingStore::new(store, backend.clone(), options, metrics))
+    });
+    let gateway = Gateway::new(cached, GatewayOptions::default());
+    gateway.sync().await.unwrap();
+    assert_eq!(text_of(&ask(&gateway, "__name__", "edge").await), wanted);
+    let id = gateway.loaded().blocks.values().next().unwrap().id();
+    let keys: Vec<String> = (0..100)
+        .map(|i| subrange(&format!("{id}/chunks/000001"), i * 16_000, (i + 1) * 16_000))
+        .collect();
+    let mut damaged = 0;
+    for (key, value) in keys.iter().zip(backend.get_many(&keys).await) {
+        if let Some(value) = value {
+            damaged += 1;
+            let value = value.iter().map(|byte| byte ^ 1).collect();
+            backend.put(key.clone(), value, Duration::from_secs(60));
+        }
+    }
+    assert!(damaged > 0);
+    let reads = async || {
+        let before = below.requests().gets;
+        assert_eq!(text_of(&ask(&gateway, "__name__", "edge").await), wanted);
+        below.requests().gets - before
+    };
+    let (healing, after) = (reads().await, reads().await);
+    assert!(healing > after, "{healing} {after}");
+    let metrics = gateway_metrics(&gateway);
+    let healed = "damaged_reads_total{data_type=\"chunks\",outcome=\"healed\"} 1";
+    assert!(metrics.contains(healed), "{metrics}");
+}
+
+fn gateway_metrics(gateway: &Gateway) -> String {
+    let mut registry = prometheus_client::registry::Registry::default();
+    gateway.options.metrics.register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let damaged: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("damaged_reads"))
+        .collect();
+    damaged.join("\n")
+}
+
 /// A backend that returns some values with one bit flipped, and keeps nothing of others.
 #[derive(Debug)]
 struct Damaging {
@@ -171,6 +345,7 @@ fn source<'a>(block: &'a GatewayBlock, query: &'a Arc<QueryContext>) -> RangeSou
         part_bytes_max: 1 << 20,
         query,
         items: &[],
+        trust: Trust::Caches,
     }
 }
 
