@@ -3,6 +3,7 @@
 mod blocks;
 pub mod cache_servers;
 mod faulty;
+pub mod fuzz;
 mod latency;
 #[cfg(feature = "testkit-servers")]
 pub mod servers;
