@@ -3,11 +3,15 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use thanos_core::encoding::Section;
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main,
+};
+use thanos_core::budget::MemoryBudget;
+use thanos_core::encoding::{Section, crc};
 use thanos_core::index::IndexReader;
 use thanos_core::labels::{MatchOp, Matcher};
-use thanos_core::postings::{Postings, decode_postings};
+use thanos_core::postings::{Postings, StoredList, combine, decode_postings};
 use thanos_core::testkit::{K8sSpec, TestRandom, k8s_index};
 
 const UNIVERSE: u64 = 1_000_000;
@@ -22,11 +26,48 @@ fn list(count: usize, seed: u64) -> Vec<u32> {
     picked.into_iter().collect()
 }
 
+/// Returns a list as an index stores it.
+fn stored(references: &[u32]) -> Vec<u8> {
+    let len = |count: usize| u32::try_from(count).expect("a short list").to_be_bytes();
+    let mut content = len(references.len()).to_vec();
+    content.extend(references.iter().flat_map(|one| one.to_be_bytes()));
+    let mut bytes = len(content.len()).to_vec();
+    bytes.extend_from_slice(&content);
+    bytes.extend_from_slice(&crc::checksum(&content).to_be_bytes());
+    bytes
+}
+
+/// Combines lists as they are stored, checks included.
+fn bench_stored(group: &mut BenchmarkGroup<'_, WallTime>, small: &[u32], large: &[u32]) {
+    let lists = [small, large].map(stored);
+    let [small, large] = lists
+        .each_ref()
+        .map(|bytes| StoredList { bytes, offset: 0 });
+    let budget = MemoryBudget::unlimited();
+    let both = [vec![small], vec![large]];
+    group.bench_function("intersect_stored", |b| {
+        b.iter(|| {
+            combine(black_box(&both), &[], &budget)
+                .expect("good lists")
+                .series
+        });
+    });
+    let (keep, drop) = ([vec![large]], [vec![small]]);
+    group.bench_function("subtract_stored", |b| {
+        b.iter(|| {
+            combine(black_box(&keep), &drop, &budget)
+                .expect("good lists")
+                .series
+        });
+    });
+}
+
 fn bench_pair(c: &mut Criterion, name: &str, small: usize, large: usize) {
     let lists = [list(small, 1), list(large, 2)];
-    let sets: Vec<Postings> = lists.map(Postings::from_sorted).into();
     let mut group = c.benchmark_group(format!("postings/{name}"));
     group.throughput(Throughput::Elements((small + large) as u64));
+    bench_stored(&mut group, &lists[0], &lists[1]);
+    let sets: Vec<Postings> = lists.map(Postings::from_sorted).into();
     group.bench_function("intersect", |b| {
         b.iter_batched(|| sets.clone(), Postings::intersect, BatchSize::LargeInput);
     });

@@ -10,14 +10,17 @@ use super::format::{
     decode_index_header,
 };
 use super::labels::LabelDecoder;
-use super::plan::{ListGroup, PostingsPlan};
+use super::plan::{ListGroup, PlannedList, PostingsPlan};
 use super::postings_table::{ListLocation, PostingsTable};
 use super::series::{RawSeries, decode_labels, decode_series_within, split_series};
 use super::symbols::Symbols;
+use crate::budget::MemoryBudget;
 use crate::encoding::Section;
 use crate::error::{Error, Result};
 use crate::labels::{LabelsRef, Matcher};
-use crate::postings::{Postings, decode_postings, split_postings};
+use crate::postings::{
+    Postings, StoredGroup, StoredList, combine, decode_postings, split_postings,
+};
 use crate::time::TimeRange;
 
 /// A reader of an index of version 1 or 2.
@@ -206,29 +209,19 @@ impl IndexReader {
         let PostingsPlan::Lists { keep, drop } = plan else {
             return Ok(Postings::empty());
         };
-        let mut groups = keep.iter();
-        let mut result = match groups.next() {
-            Some(group) => self.group(group)?,
-            None => return Ok(Postings::empty()),
-        };
-        for group in groups {
-            if result.is_empty() {
-                return Ok(result);
-            }
-            result = Postings::intersect(vec![result, self.group(group)?]);
-        }
-        for group in &drop {
-            if result.is_empty() {
-                return Ok(result);
-            }
-            result = result.subtract(&self.group(group)?);
-        }
-        Ok(result)
+        let (keep, drop) = (self.groups(&keep)?, self.groups(&drop)?);
+        let combined = self.named(combine(&keep, &drop, &MemoryBudget::unlimited()))?;
+        Ok(Postings::from_list(combined.series))
     }
 
-    fn group(&self, group: &ListGroup) -> Result<Postings> {
-        let lists = group.lists.iter().map(|list| self.list(list.location));
-        Ok(Postings::union(lists.collect::<Result<_>>()?))
+    fn groups(&self, groups: &[ListGroup]) -> Result<Vec<StoredGroup<'_>>> {
+        let list = |list: &PlannedList| {
+            let offset = list.location.offset;
+            let bytes = self.named(self.bytes_at(offset, "postings list"))?;
+            Ok(StoredList { bytes, offset })
+        };
+        let group = |group: &ListGroup| group.lists.iter().map(list).collect();
+        groups.iter().map(group).collect()
     }
 
     /// Reads a list and checks it.

@@ -25,12 +25,34 @@ impl Bitset {
     }
 
     fn if_at_most(first: u32, last: u32, words_max: usize) -> Option<Self> {
-        let base = first & !63;
-        let words = ((last - base) / 64) as usize + 1;
-        (words <= words_max).then(|| Self {
-            base,
-            words: vec![0; words],
-        })
+        let words = Self::words_between(first, last);
+        (words <= words_max).then(|| Self::between(first, last))
+    }
+
+    /// Returns the bytes of a bitmap for references from `first` to `last` if it is to be used to unite `items`
+    /// references: it may be larger than their list where both are small.
+    pub(super) fn bytes_if_smaller_than_sorting(
+        first: u32,
+        last: u32,
+        items: usize,
+    ) -> Option<u64> {
+        const SMALL_WORDS: usize = 64 << 10;
+        let words = Self::words_between(first, last);
+        let words_max = items.saturating_mul(8).min(SMALL_WORDS).max(items / 2);
+        (words <= words_max).then_some((words * size_of::<u64>()) as u64)
+    }
+
+    /// Returns the number of words of a bitmap for references from `first` to `last`.
+    pub(super) fn words_between(first: u32, last: u32) -> usize {
+        (last / 64 - first / 64) as usize + 1
+    }
+
+    /// Returns an empty bitmap for references from `first` to `last`.
+    pub(super) fn between(first: u32, last: u32) -> Self {
+        Self {
+            base: first & !63,
+            words: vec![0; Self::words_between(first, last)],
+        }
     }
 
     /// Adds the references of `list`, all of which lie in the stretch.
@@ -39,6 +61,28 @@ impl Bitset {
             let bit = reference - self.base;
             self.words[(bit / 64) as usize] |= 1 << (bit % 64);
         }
+    }
+
+    /// Adds those references of `list`, which ascends, that lie in the stretch.
+    pub(super) fn insert_within(&mut self, list: &[u32]) {
+        let (Some(first), Some(last)) = (list.first(), list.last()) else {
+            return;
+        };
+        let end = self.end();
+        if *first >= self.base && *last <= end {
+            self.insert_all(list);
+            return;
+        }
+        let start = list.partition_point(|one| *one < self.base);
+        let count = list[start..].partition_point(|one| *one <= end);
+        self.insert_all(&list[start..start + count]);
+    }
+
+    /// Returns the last reference that has a bit.
+    fn end(&self) -> u32 {
+        let span = (self.words.len() * 64).saturating_sub(1);
+        self.base
+            .saturating_add(u32::try_from(span).unwrap_or(u32::MAX))
     }
 
     /// Adds the references that `iter` yields, all of which lie in the stretch.

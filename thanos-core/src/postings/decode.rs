@@ -1,8 +1,9 @@
 //! Decoding of postings lists as the index stores them: 32-bit big-endian references.
 
 use super::Postings;
+use super::search::Reference;
 use crate::encoding::{Cursor, Section};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Splits the list off the front of `bytes`, which lie at `offset` of the index, and checks its checksum.
 ///
@@ -21,21 +22,92 @@ pub fn split_postings(bytes: &[u8], offset: u64) -> Result<Section<'_>> {
 ///
 /// `Corrupt` when number and length disagree or the references do not ascend strictly.
 pub fn decode_postings(list: Section<'_>) -> Result<Postings> {
-    let mut cursor = list.cursor();
-    let count = cursor.be32("number of postings")?;
-    let (entries, rest) = cursor.rest().as_chunks::<4>();
-    if !rest.is_empty() || u32::try_from(entries.len()) != Ok(count) {
-        return Err(cursor.corrupt(format_args!(
-            "postings list of {count} entries has {} bytes",
-            cursor.remaining()
-        )));
+    Entries::of(list)?.decode().map(Postings::from_list)
+}
+
+/// The entries of a list whose length and checksum are right; that they ascend is checked by whoever reads them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entries<'a> {
+    /// Big-endian.
+    entries: &'a [[u8; 4]],
+    /// Where they lie.
+    offset: u64,
+}
+
+/// How many entries are decoded at once: few enough for the first cache.
+const BLOCK_ENTRIES: usize = 256;
+
+impl<'a> Entries<'a> {
+    /// Checks that a list has as many entries as it says.
+    pub(super) fn of(list: Section<'a>) -> Result<Self> {
+        let mut cursor = list.cursor();
+        let count = cursor.be32("number of postings")?;
+        let (entries, rest) = cursor.rest().as_chunks::<4>();
+        if !rest.is_empty() || u32::try_from(entries.len()) != Ok(count) {
+            return Err(cursor.corrupt(format_args!(
+                "postings list of {count} entries has {} bytes",
+                cursor.remaining()
+            )));
+        }
+        Ok(Self {
+            entries,
+            offset: cursor.offset(),
+        })
     }
-    let mut references = Vec::with_capacity(entries.len());
-    references.extend(entries.iter().map(|bytes| u32::from_be_bytes(*bytes)));
-    if !ascends(&references) {
-        return Err(cursor.corrupt("postings do not ascend strictly"));
+
+    pub(super) fn len(self) -> usize {
+        self.entries.len()
     }
-    Ok(Postings::from_list(references))
+
+    /// Returns the first and the last one.
+    pub(super) fn ends(self) -> Result<Option<(u32, u32)>> {
+        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+            return Ok(None);
+        };
+        if first > last {
+            return Err(self.out_of_order());
+        }
+        Ok(Some((first.get(), last.get())))
+    }
+
+    /// Returns all of them.
+    pub(super) fn decode(self) -> Result<Vec<u32>> {
+        let mut references = Vec::with_capacity(self.entries.len());
+        references.extend(self.entries.iter().map(|entry| entry.get()));
+        if !ascends(&references) {
+            return Err(self.out_of_order());
+        }
+        Ok(references)
+    }
+
+    /// Returns all of them as they are stored.
+    pub(super) fn checked(self) -> Result<&'a [[u8; 4]]> {
+        self.for_each_block(|_| {})?;
+        Ok(self.entries)
+    }
+
+    /// Hands over all of them in order, some at a time; the last may come before the order turns out to be wrong.
+    pub(super) fn for_each_block(self, mut visit: impl FnMut(&[u32])) -> Result<()> {
+        let mut block = [0; BLOCK_ENTRIES];
+        let mut before = None;
+        for entries in self.entries.chunks(BLOCK_ENTRIES) {
+            for (decoded, entry) in block.iter_mut().zip(entries) {
+                *decoded = entry.get();
+            }
+            let decoded = &block[..entries.len()];
+            if !ascends(decoded) || before >= decoded.first().copied() {
+                return Err(self.out_of_order());
+            }
+            before = decoded.last().copied();
+            visit(decoded);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn out_of_order(self) -> Error {
+        Error::corrupt("postings do not ascend strictly").at(self.offset)
+    }
 }
 
 /// Reports whether `list` ascends strictly. Has no early exit, so that the compiler can use wide registers.

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use roaring::RoaringBitmap;
 
 use super::bitset::Bitset;
+use super::search::{retain_found, skip_to};
 use super::{GALLOP_RATIO, Postings, Repr, bitmap_of};
 
 /// Intersects smallest first, so that every step works on little.
@@ -51,7 +52,7 @@ fn intersect_lists(mut small: Vec<u32>, large: &[u32]) -> Vec<u32> {
     };
     // Cutting may have left the smaller list the larger one: that costs speed only.
     if small.len() * GALLOP_RATIO <= large.len() {
-        retain_found(&mut small, large);
+        retain_found(&mut small, large, true);
     } else if let Some(mut bits) = Bitset::if_dense(*first, *last, large.len()) {
         bits.insert_all(large);
         filter(&mut small, |reference| bits.contains(reference));
@@ -104,14 +105,6 @@ fn retain_merged(small: &mut Vec<u32>, large: &[u32]) {
     small.truncate(count);
 }
 
-/// Looks every reference of `small` up in `large` with steps that double.
-fn retain_found(small: &mut Vec<u32>, mut large: &[u32]) {
-    small.retain(|reference| {
-        large = skip_to(large, *reference);
-        large.first() == Some(reference)
-    });
-}
-
 /// Reports whether no reference is in both lists; stops at the first that is.
 pub(super) fn are_disjoint(mut a: &[u32], mut b: &[u32]) -> bool {
     while let (Some(from_a), Some(_)) = (a.first(), b.first()) {
@@ -123,17 +116,4 @@ pub(super) fn are_disjoint(mut a: &[u32], mut b: &[u32]) -> bool {
         }
     }
     true
-}
-
-/// Drops the references below `reference` from the front of `list`.
-pub(super) fn skip_to(list: &[u32], reference: u32) -> &[u32] {
-    let mut step = 1;
-    while list.get(step).is_some_and(|found| *found < reference) {
-        step *= 2;
-    }
-    // The answer lies behind the step before and not behind this one.
-    let (low, high) = (step / 2, list.len().min(step + 1));
-    let window = list.get(low..high).unwrap_or_default();
-    let start = low + window.partition_point(|found| *found < reference);
-    list.get(start..).unwrap_or_default()
 }

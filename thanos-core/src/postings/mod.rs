@@ -5,8 +5,10 @@
 //! It does not read files: [`decode_postings`] takes the bytes of a list.
 
 mod bitset;
+mod combine;
 mod decode;
 mod intersect;
+mod search;
 mod subtract;
 mod union;
 
@@ -14,6 +16,7 @@ use std::fmt;
 
 use roaring::RoaringBitmap;
 
+pub use combine::{Combined, StoredGroup, StoredList, combine};
 pub use decode::{decode_postings, split_postings};
 
 use bitset::Bitset;
@@ -64,7 +67,7 @@ impl Postings {
     }
 
     /// Returns the set of the references in `list`, whose order the caller has made sure of.
-    fn from_list(list: Vec<u32>) -> Self {
+    pub(crate) fn from_list(list: Vec<u32>) -> Self {
         debug_assert!(decode::ascends(&list), "postings do not ascend strictly");
         Self(Repr::List(list))
     }

@@ -1,7 +1,8 @@
 //! Difference.
 
 use super::bitset::Bitset;
-use super::intersect::{filter, skip_to};
+use super::intersect::filter;
+use super::search::{retain_found, skip_to};
 use super::{GALLOP_RATIO, Postings, Repr, bitmap_of};
 
 pub(super) fn subtract(from: Postings, what: &Postings) -> Postings {
@@ -33,7 +34,7 @@ fn subtract_lists(mut from: Vec<u32>, what: &[u32]) -> Vec<u32> {
     if what.len() * GALLOP_RATIO <= from.len() {
         cut_out(&mut from, what);
     } else if from.len() * GALLOP_RATIO <= what.len() {
-        retain_absent(&mut from, what);
+        retain_found(&mut from, what, false);
     } else if let Some(mut bits) = Bitset::if_dense(*first, *last, from.len() + what.len()) {
         bits.insert_all(what);
         filter(&mut from, |reference| !bits.contains(reference));
@@ -57,14 +58,6 @@ fn cut_out(from: &mut Vec<u32>, what: &[u32]) {
     let end = from.len();
     from.copy_within(read..end, kept);
     from.truncate(kept + end - read);
-}
-
-/// Looks every reference of `from` up in `what` with steps that double.
-fn retain_absent(from: &mut Vec<u32>, mut what: &[u32]) {
-    from.retain(|reference| {
-        what = skip_to(what, *reference);
-        what.first() != Some(reference)
-    });
 }
 
 /// Walks both lists without a branch that depends on the data.
