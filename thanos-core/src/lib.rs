@@ -6,6 +6,7 @@
 pub mod block;
 pub mod budget;
 pub mod chunk;
+pub mod compact;
 pub mod dedup;
 pub mod downsample;
 pub mod encoding;

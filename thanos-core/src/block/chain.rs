@@ -3,7 +3,7 @@
 //! COMPAT: when several blocks hold a sample at the same time, Prometheus keeps "a random one", which is not random
 //! but falls out of the order of its heap (`storage.chainSampleIterator` over Go's `container/heap`). To give the
 //! same answers over overlapping blocks, the heap is the same here, down to the order of equals. Compaction chooses
-//! differently; this is not for it.
+//! asks the blocks in another order.
 
 use crate::chunk::{SampleRef, Samples};
 use crate::error::Result;
@@ -27,6 +27,14 @@ pub fn chain_samples<'a>(
         emit(time, samples.get(index))?;
     }
     Ok(())
+}
+
+/// Calls `emit` with source and index of the samples that [`chain_samples`] takes.
+pub(crate) fn chain_order(sources: &[Samples], mut emit: impl FnMut(usize, usize)) {
+    let mut chain = Chain::new(sources);
+    while let Some((source, index)) = chain.next() {
+        emit(source, index);
+    }
 }
 
 #[derive(Debug)]
@@ -93,7 +101,7 @@ impl<'a> Chain<'a> {
 
 /// A binary heap that leaves equal keys in the order in which Go's `container/heap` leaves them.
 #[derive(Debug)]
-pub(super) struct GoHeap<K> {
+pub(crate) struct GoHeap<K> {
     items: Vec<(K, usize)>,
 }
 
@@ -105,7 +113,7 @@ impl<K> Default for GoHeap<K> {
 
 impl<K: Ord> GoHeap<K> {
     /// Adds `id` with its key.
-    pub(super) fn push(&mut self, key: K, id: usize) {
+    pub(crate) fn push(&mut self, key: K, id: usize) {
         self.items.push((key, id));
         let mut child = self.items.len() - 1;
         while child > 0 {
@@ -119,7 +127,7 @@ impl<K: Ord> GoHeap<K> {
     }
 
     /// Removes the smallest key and its id.
-    pub(super) fn pop(&mut self) -> Option<(K, usize)> {
+    pub(crate) fn pop(&mut self) -> Option<(K, usize)> {
         let last = self.items.len().checked_sub(1)?;
         self.items.swap(0, last);
         let popped = self.items.pop();
@@ -144,7 +152,7 @@ impl<K: Ord> GoHeap<K> {
     }
 
     /// Returns the smallest key.
-    pub(super) fn first(&self) -> Option<&K> {
+    pub(crate) fn first(&self) -> Option<&K> {
         self.items.first().map(|(key, _)| key)
     }
 

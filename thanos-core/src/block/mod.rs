@@ -18,6 +18,7 @@ mod intervals;
 mod json;
 mod marker;
 mod meta;
+mod parts;
 mod reader;
 pub mod segment;
 pub mod tombstones;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use blocks::{Blocks, MergedSeries, RefusedBlock};
 pub use chain::chain_samples;
+pub(crate) use chain::{GoHeap, chain_order};
 pub use dump::dump;
 pub use files::write_file_atomic;
 pub use id::BlockId;
@@ -35,6 +37,7 @@ pub use meta::{
     BlockFile, Compaction, Downsample, FileHash, IndexStats, META_FILE, Meta, ParentBlock, Rewrite,
     Stats, ThanosMeta,
 };
+pub(crate) use parts::SeriesOfBlocks;
 pub use reader::{Block, BlockSeries, INDEX_FILE};
 pub use upload_time::UploadTime;
 pub use writer::{BlockWriter, BlockWriterOptions};
