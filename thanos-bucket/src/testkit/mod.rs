@@ -3,6 +3,7 @@
 mod blocks;
 pub mod cache_servers;
 mod faulty;
+mod faulty_cache;
 pub mod fuzz;
 mod latency;
 #[cfg(feature = "testkit-servers")]
@@ -11,5 +12,6 @@ mod trace;
 
 pub use blocks::{BlockData, BlockSpec, Sizes, block_id};
 pub use faulty::{FaultPlan, FaultyStore, StoreFault};
+pub use faulty_cache::{CacheFault, FaultyCache};
 pub use latency::{LatencyModel, LatencyStore};
 pub use trace::{Outcome, RequestKind, RequestRecord, Trace};

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use thanos_bucket::testkit::StoreFault;
+use thanos_bucket::testkit::{CacheFault, StoreFault};
 
 use self::model::Model;
 use self::schedule::{Mode, Report};
@@ -92,4 +92,20 @@ fn flipped_bits_are_errors_or_harmless() {
     let report = run_schedules(Mode::FlippedBits, schedules(200, 2000));
     println!("{report:#?}");
     assert!(report.schedules < 100 || report.injected[&StoreFault::FlippedBit] > 100);
+}
+
+/// Nothing that a cache does is seen in an answer: what it damages, loses or confuses is read from the bucket.
+#[test]
+fn no_cache_makes_an_answer_wrong_or_fail() {
+    let report = run_schedules(Mode::Caches, schedules(300, 10_000));
+    println!("{report:#?}");
+    if report.schedules < 100 {
+        return;
+    }
+    let injected = CacheFault::ALL.map(|fault| report.in_caches.get(&fault).copied().unwrap_or(0));
+    assert!(injected.into_iter().all(|count| count > 50), "{injected:?}");
+    assert_eq!(report.failed_syncs, 0);
+    // Some buckets are short of memory, and a block may vanish while it is read.
+    let bad = report.failed + report.partial;
+    assert!(bad * 5 < report.complete, "{bad} of {}", report.complete);
 }

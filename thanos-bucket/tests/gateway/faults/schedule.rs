@@ -11,11 +11,13 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use thanos_bucket::Bucket;
 use thanos_bucket::cache::{
-    CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache, InMemoryMetrics,
-    InMemoryOptions, IndexCache,
+    Backend, CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache,
+    InMemoryMetrics, InMemoryOptions, IndexCache, IndexCacheMetrics, IndexCacheOptions, Unsummed,
 };
 use thanos_bucket::gateway::{Gateway, GatewayOptions, SyncReport};
-use thanos_bucket::testkit::{FaultPlan, FaultyStore, LatencyModel, LatencyStore, StoreFault};
+use thanos_bucket::testkit::{
+    CacheFault, FaultPlan, FaultyCache, FaultyStore, LatencyModel, LatencyStore, StoreFault,
+};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::chunk::Aggregate;
 use thanos_core::labels::{MatchOp, Matcher};
@@ -36,6 +38,8 @@ pub(crate) enum Mode {
     Network,
     /// Wrong bits. Not in meta.json: it has no checksum.
     FlippedBits,
+    /// A bucket without faults, and caches that damage, lose, confuse and delay what they keep.
+    Caches,
 }
 
 /// What happened in some schedules.
@@ -49,6 +53,7 @@ pub(crate) struct Report {
     pub(crate) cancelled: usize,
     pub(crate) failed_syncs: usize,
     pub(crate) injected: BTreeMap<StoreFault, usize>,
+    pub(crate) in_caches: BTreeMap<CacheFault, usize>,
 }
 
 impl Report {
@@ -61,6 +66,9 @@ impl Report {
         self.failed_syncs += other.failed_syncs;
         for (fault, count) in other.injected {
             *self.injected.entry(fault).or_default() += count;
+        }
+        for (fault, count) in other.in_caches {
+            *self.in_caches.entry(fault).or_default() += count;
         }
     }
 
@@ -96,6 +104,7 @@ impl Mode {
                 StoreFault::NotFound,
             ],
             Self::FlippedBits => &[StoreFault::FlippedBit],
+            Self::Caches => &[],
         }
     }
 
@@ -103,6 +112,7 @@ impl Mode {
         let each = match self {
             Self::Network => [2, 8, 25, 60][below(random, 4)],
             Self::FlippedBits => [20, 100, 400][below(random, 3)],
+            Self::Caches => 0,
         };
         FaultPlan {
             seed: random.next_u64(),
@@ -148,33 +158,35 @@ pub(crate) fn run(model: &Model, mode: Mode, seed: u64) -> Report {
 }
 
 /// Large enough for all, or so small that items come and go.
-fn index_cache(random: &mut TestRandom) -> IndexCache {
+fn backend(random: &mut TestRandom, mode: Mode) -> (Arc<dyn Backend>, Option<Arc<FaultyCache>>) {
     let bytes_max = [1 << 20, 20_000][below(random, 2)];
     let options = InMemoryOptions {
         bytes_max,
         item_bytes_max: bytes_max / 2,
     };
-    IndexCache::in_memory(options).unwrap()
+    let memory = Arc::new(InMemoryCache::new(options, InMemoryMetrics::default()).unwrap());
+    if mode != Mode::Caches {
+        return (memory, None);
+    }
+    let per_mille = [5, 50, 200][below(random, 3)];
+    let (seed, late_max) = (random.next_u64(), Duration::from_secs(1));
+    let faulty = Arc::new(FaultyCache::new(memory, seed, per_mille, late_max));
+    (faulty.clone(), Some(faulty))
 }
 
 /// A cache of chunks alone: one of listings and of metadata may tell of the past, by its settings.
-fn caching_store(store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-    let backend = InMemoryCache::new(InMemoryOptions::default(), InMemoryMetrics::default());
+fn caching_store(store: Arc<dyn ObjectStore>, backend: Arc<dyn Backend>) -> Arc<dyn ObjectStore> {
     let options = CachingStoreOptions {
         subrange_bytes: 1000,
         iter_ttl: Duration::ZERO,
         exists_ttl: Duration::ZERO,
         absent_ttl: Duration::ZERO,
         content_ttl: Duration::ZERO,
+        unsummed: Unsummed::Missed,
         ..CachingStoreOptions::default()
     };
     let metrics = CachingStoreMetrics::default();
-    Arc::new(CachingStore::new(
-        store,
-        Arc::new(backend.unwrap()),
-        options,
-        metrics,
-    ))
+    Arc::new(CachingStore::new(store, backend, options, metrics))
 }
 
 struct Schedule<'a> {
@@ -186,6 +198,7 @@ struct Schedule<'a> {
     budget: MemoryBudget,
     _data_dir: Option<TempDir>,
     latency: Arc<LatencyStore>,
+    faulty_caches: Vec<Arc<FaultyCache>>,
     gateway: Gateway,
     report: Report,
 }
@@ -210,20 +223,31 @@ impl<'a> Schedule<'a> {
             1 << 30
         };
         let budget = MemoryBudget::new("store memory", budget_bytes);
-        // Caches keep what they read before a checksum is looked at: a wrong bit stays as long as they keep it.
-        let keeps = mode == Mode::Network;
+        let is_kept = mode == Mode::Caches;
+        let mut faulty_caches = Vec::new();
+        let index_cache = (is_kept || chance(&mut random, 50)).then(|| {
+            let (backend, faulty) = backend(&mut random, mode);
+            faulty_caches.extend(faulty);
+            IndexCache::new(
+                backend,
+                IndexCacheOptions::default(),
+                IndexCacheMetrics::default(),
+            )
+        });
         let data_dir = chance(&mut random, 10).then(|| TempDir::new("fault-headers"));
         let options = GatewayOptions {
             data_dir: data_dir.as_ref().map(|dir| dir.path().to_owned()),
             budget: budget.clone(),
             gap_bytes_max: [0, 1000, 512 << 10][below(&mut random, 3)],
             fetch_concurrency: 1 + below(&mut random, 8),
-            index_cache: (keeps && chance(&mut random, 50)).then(|| index_cache(&mut random)),
+            index_cache,
             ..GatewayOptions::default()
         };
         let mut bucket = Bucket::new(latency.clone());
-        if keeps && chance(&mut random, 30) {
-            bucket = bucket.layered(caching_store);
+        if chance(&mut random, if is_kept { 70 } else { 30 }) {
+            let (backend, faulty) = backend(&mut random, mode);
+            faulty_caches.extend(faulty);
+            bucket = bucket.layered(|store| caching_store(store, backend));
         }
         let gateway = Gateway::new(bucket, options);
         Self {
@@ -235,6 +259,7 @@ impl<'a> Schedule<'a> {
             budget,
             _data_dir: data_dir,
             latency,
+            faulty_caches,
             gateway,
             report: Report::default(),
         }
@@ -279,6 +304,11 @@ impl<'a> Schedule<'a> {
         self.check_recovery(&present).await;
         self.report.schedules = 1;
         self.report.injected = self.faulty.injected();
+        for cache in &self.faulty_caches {
+            for (fault, count) in cache.injected() {
+                *self.report.in_caches.entry(fault).or_default() += count;
+            }
+        }
         self.report
     }
 
