@@ -17,6 +17,7 @@ use crate::cache::{
     InMemoryMetrics, InMemoryOptions,
 };
 use crate::gateway::{Gateway, GatewayOptions};
+use crate::testkit::{LatencyModel, LatencyStore};
 
 const TENANT: &str = "default-tenant";
 
@@ -290,6 +291,101 @@ async fn damage_in_the_caching_bucket_is_healed() {
     let metrics = gateway_metrics(&gateway);
     let healed = "damaged_reads_total{data_type=\"chunks\",outcome=\"healed\"} 1";
     assert!(metrics.contains(healed), "{metrics}");
+}
+
+/// A gateway over a bucket of which each request takes ten seconds, in simulated time, once it is synced.
+async fn slow_gateway() -> (Arc<LatencyStore>, Gateway) {
+    let directory =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../thanos-core/testdata/block-1k-2h");
+    let below = crate::directory::open(directory).unwrap();
+    let mut store = None;
+    let bucket = below.layered(|inner| {
+        let slow = LatencyModel::of_requests(Duration::from_secs(10));
+        store
+            .insert(Arc::new(LatencyStore::new(inner, slow)))
+            .clone()
+    });
+    let gateway = Gateway::new(bucket, GatewayOptions::default());
+    gateway.sync().await.unwrap();
+    let store = store.unwrap();
+    store.take_trace();
+    (store, gateway)
+}
+
+/// A call that is given up stops its fetches at once, whatever it was waiting for.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_stops_its_fetches() {
+    let (store, gateway) = slow_gateway().await;
+    // Postings, entries, chunks.
+    for after_secs in [5, 15, 25] {
+        let call = ask(&gateway, "__name__", "edge|go_goroutines");
+        let given_up = tokio::time::timeout(Duration::from_secs(after_secs), call).await;
+        assert!(given_up.is_err(), "{after_secs}");
+        let stopping = tokio::time::Instant::now();
+        while store.in_flight() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(
+            stopping.elapsed() < Duration::from_millis(200),
+            "{after_secs}"
+        );
+        let begun = store.take_trace().requests.len();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(
+            store.take_trace().requests.len(),
+            0,
+            "after {begun} none begins"
+        );
+    }
+    let flights = format!(
+        "{:?}",
+        gateway
+            .loaded()
+            .blocks
+            .values()
+            .next()
+            .unwrap()
+            .reads()
+            .flights
+    );
+    assert!(flights.contains("under_way: 0"), "{flights}");
+}
+
+/// Who waits for the fetch of another call gets it, although that call is given up.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_takes_nothing_from_those_that_wait_for_its_fetches() {
+    let (store, gateway) = slow_gateway().await;
+    let wanted = text_of(&ask(&gateway, "__name__", "edge").await);
+    let alone = store.take_trace().requests.len();
+    for after_secs in [5, 15, 25] {
+        let first = tokio::time::timeout(
+            Duration::from_secs(after_secs),
+            ask(&gateway, "__name__", "edge"),
+        );
+        let others = async {
+            // It does not lead: the other call has begun.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let started = tokio::time::Instant::now();
+            let others = futures::join!(
+                ask(&gateway, "__name__", "edge"),
+                ask(&gateway, "__name__", "edge"),
+            );
+            (others, started.elapsed())
+        };
+        let (first, ((second, third), took)) = futures::join!(first, others);
+        assert!(first.is_err());
+        assert_eq!(
+            (text_of(&second), text_of(&third)),
+            (wanted.clone(), wanted.clone())
+        );
+        let requests = store.take_trace().requests.len();
+        assert_eq!(requests, alone, "given up after {after_secs} s");
+        assert!(
+            took < Duration::from_secs(30),
+            "no fetch began anew: {took:?}"
+        );
+    }
+    assert_eq!(store.in_flight(), 0);
 }
 
 fn gateway_metrics(gateway: &Gateway) -> String {
