@@ -3,20 +3,33 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use thanos_core::block::BlockId;
+use thanos_core::time::Timestamp;
 use thanos_core::{Error, Result};
 
 use super::filter::{BlockFilter, Selection, select};
 use super::{BucketView, FetchOptions, Fetcher};
 use crate::Bucket;
-use crate::manifest::{ManifestOutcome, ManifestReader};
+use crate::manifest::{Manifest, ManifestOutcome, ManifestPublisher, ManifestReader, Published};
 
 /// Finds the blocks that a role wants.
 #[derive(Debug)]
 pub struct Discovery {
     fetcher: Fetcher,
     manifest: Option<ManifestReader>,
+    publisher: Option<ManifestPublisher>,
     filters: Vec<Arc<dyn BlockFilter>>,
+    seen: Mutex<Seen>,
+}
+
+/// What was seen of the bucket so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Of when the newest view is. An older manifest would bring back blocks that are gone, and hide those that came.
+    newest: Option<Timestamp>,
+    /// A view that others do not know yet, and when its listing began.
+    unpublished: Option<(Arc<BucketView>, Timestamp)>,
 }
 
 /// What a sync found.
@@ -48,7 +61,9 @@ impl Discovery {
         Self {
             fetcher: Fetcher::new(bucket, options),
             manifest: None,
+            publisher: None,
             filters,
+            seen: Mutex::default(),
         }
     }
 
@@ -56,6 +71,14 @@ impl Discovery {
     #[must_use]
     pub fn with_manifest(mut self, manifest: ManifestReader) -> Self {
         self.manifest = Some(manifest);
+        self
+    }
+
+    /// Returns the same, which lists the bucket at each sync so that [`Discovery::publish`] has something to say; only
+    /// the first sync uses the manifest.
+    #[must_use]
+    pub fn with_publisher(mut self, publisher: ManifestPublisher) -> Self {
+        self.publisher = Some(publisher);
         self
     }
 
@@ -96,31 +119,84 @@ impl Discovery {
         outcome
     }
 
+    /// Publishes what the last sync has listed, if it was complete and there is a publisher; each view once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ManifestPublisher::publish`]. Nothing depends on it: the next sync makes another view.
+    pub async fn publish(&self) -> Result<Option<Published>> {
+        let Some(publisher) = &self.publisher else {
+            return Ok(None);
+        };
+        let Some((view, made)) = self.seen.lock().unpublished.take() else {
+            return Ok(None);
+        };
+        let counts = &self.fetcher.options().metrics.manifest;
+        let outcome = publisher.publish(view, made).await;
+        match &outcome {
+            Ok(Published::Written) => {
+                counts.written.inc();
+            }
+            Ok(Published::Unchanged | Published::Superseded) => {}
+            Err(_) => {
+                counts.write_failures.inc();
+            }
+        }
+        outcome.map(Some)
+    }
+
     async fn discover(&self) -> Result<Discovered> {
         if let Some(reader) = &self.manifest {
-            let counts = &self.fetcher.options().metrics.manifest;
-            match reader.read().await {
-                ManifestOutcome::Fresh(manifest) => {
-                    counts.used.inc();
-                    let mut found = self.selected(&manifest.view, ViewOrigin::Manifest).await?;
-                    found.partial = manifest.view.partial.clone();
-                    return Ok(found);
-                }
-                ManifestOutcome::Ignored => {
-                    counts.ignored.inc();
-                }
-                ManifestOutcome::Absent => {}
+            if let Some(manifest) = self.read_manifest(reader).await {
+                self.seen.lock().newest = Some(manifest.made);
+                let mut found = self.selected(&manifest.view, ViewOrigin::Manifest).await?;
+                found.partial = manifest.view.partial.clone();
+                return Ok(found);
             }
             // What the last one said is still known: those blocks are not read again.
-            if let Some(last) = reader.last().await {
+            let last = match self.publisher {
+                Some(_) => reader.take_last().await,
+                None => reader.last().await,
+            };
+            if let Some(last) = last {
                 self.fetcher.learn(&last.view).await;
             }
         }
-        let view = self.fetcher.fetch().await?;
+        let made = self.fetcher.options().clock.now();
+        let view = Arc::new(self.fetcher.fetch().await?);
         let mut found = self.selected(&view, ViewOrigin::Listing).await?;
-        found.partial = view.partial;
-        found.unread = view.unread;
+        found.partial = view.partial.clone();
+        found.unread = view.unread.clone();
+        let mut seen = self.seen.lock();
+        seen.newest = Some(made);
+        let is_complete = view.unread.is_empty();
+        seen.unpublished = (self.publisher.is_some() && is_complete).then_some((view, made));
         Ok(found)
+    }
+
+    /// Returns the manifest if it is to be used for this sync.
+    async fn read_manifest(&self, reader: &ManifestReader) -> Option<Arc<Manifest>> {
+        let newest = self.seen.lock().newest;
+        if self.publisher.is_some() && newest.is_some() {
+            return None;
+        }
+        let counts = &self.fetcher.options().metrics.manifest;
+        match reader.read().await {
+            ManifestOutcome::Fresh(manifest) if newest.is_none_or(|seen| seen <= manifest.made) => {
+                counts.used.inc();
+                Some(manifest)
+            }
+            ManifestOutcome::Fresh(_) => {
+                tracing::debug!("the manifest is older than what was listed before");
+                counts.ignored.inc();
+                None
+            }
+            ManifestOutcome::Ignored => {
+                counts.ignored.inc();
+                None
+            }
+            ManifestOutcome::Absent => None,
+        }
     }
 
     async fn selected(&self, view: &BucketView, origin: ViewOrigin) -> Result<Discovered> {

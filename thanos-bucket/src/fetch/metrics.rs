@@ -125,6 +125,8 @@ pub struct FetchMetrics {
 pub(crate) struct ManifestUse {
     pub(crate) used: Counter,
     pub(crate) ignored: Counter,
+    pub(crate) written: Counter,
+    pub(crate) write_failures: Counter,
 }
 
 impl Default for FetchMetrics {
@@ -166,6 +168,11 @@ impl FetchMetrics {
         meta.register("manifest_reads", help, self.manifest.used.clone());
         let help = "Total syncs that ignored a manifest because it was damaged or too old";
         meta.register("manifest_ignored", help, self.manifest.ignored.clone());
+        let help = "Total manifests of the bucket that were written";
+        meta.register("manifest_writes", help, self.manifest.written.clone());
+        let help = "Total attempts to write the manifest of the bucket that failed";
+        let failures = self.manifest.write_failures.clone();
+        meta.register("manifest_write_failures", help, failures);
     }
 
     /// Shows the outcome of a sync.

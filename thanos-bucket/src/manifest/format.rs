@@ -279,9 +279,22 @@ struct Head {
     body_bytes: u64,
 }
 
-/// Returns when the manifest in `bytes` was made.
-pub(super) fn made(bytes: &[u8]) -> Result<Timestamp> {
-    open(bytes).map(|(head, _)| head.made)
+/// What a publisher has to know of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// When it was made.
+    pub(super) made: Timestamp,
+    /// A hash of what it says: equal for equal views, whenever they were made.
+    pub(super) content: u64,
+}
+
+/// Returns the summary of the manifest in `bytes`, whose body is not looked at.
+pub(super) fn summary(bytes: &[u8]) -> Result<Summary> {
+    let (head, packed) = open(bytes)?;
+    Ok(Summary {
+        made: head.made,
+        content: xxh64(packed, head.body_bytes),
+    })
 }
 
 /// Returns the manifest in `bytes`.

@@ -8,19 +8,18 @@
 //! Each manifest is a whole view: a writer that loses a race against another loses nothing but time.
 
 mod format;
+mod publisher;
 mod reader;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
+use thanos_core::Result;
 use thanos_core::time::Timestamp;
-use thanos_core::{Error, ErrorKind, Result};
 
 pub use format::FORMAT_VERSION;
-pub use reader::{ManifestOptions, ManifestOutcome, ManifestReader};
+pub use publisher::{ManifestPublisher, Published};
+pub use reader::{ManifestOutcome, ManifestReader};
 
-use crate::Bucket;
-use crate::bucket::{PutCondition, ReadOutcome, Version};
 use crate::fetch::BucketView;
 
 /// The name of the object. Another version of the format has another name, so that old and new readers get along.
@@ -28,8 +27,35 @@ pub const MANIFEST_OBJECT: &str = "thanos-manifest/v1";
 
 /// The largest manifest that is read. With 100 sources each, 100,000 blocks take about 60 MB.
 const MANIFEST_BYTES_MAX: u64 = 512 << 20;
-/// How often a writer tries again when another was faster.
-const ATTEMPTS: usize = 5;
+
+/// What a role does with the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestOptions {
+    /// How old a manifest may be to be used, in milliseconds.
+    pub age_ms_max: i64,
+    /// Whether the role writes it, too.
+    pub mode: ManifestMode,
+}
+
+/// Whether a role writes the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ManifestMode {
+    /// It reads the manifest; it lists the bucket when there is none that is good enough.
+    #[default]
+    Read,
+    /// It lists the bucket and publishes what it finds. It reads the manifest once, to begin with.
+    Publish,
+}
+
+impl Default for ManifestOptions {
+    /// Reads manifests of twice the interval at which `thanos store` syncs.
+    fn default() -> Self {
+        Self {
+            age_ms_max: 2 * 15 * 60 * 1000,
+            mode: ManifestMode::Read,
+        }
+    }
+}
 
 /// The blocks of a bucket at one time.
 #[derive(Debug, Default)]
@@ -40,54 +66,7 @@ pub struct Manifest {
     pub view: BucketView,
 }
 
-/// What became of an attempt to publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// The bucket has this manifest now.
-    Written,
-    /// The bucket has one that is newer.
-    Superseded,
-}
-
 impl Manifest {
-    /// Writes `view`, which was `made` at that time, unless the bucket has a newer manifest.
-    ///
-    /// Views of a [`Fetcher`](crate::fetch::Fetcher) are cheap to bring up to date: publish one after each sync.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` for a view that is not complete: readers would take what it lacks for absent. `Unavailable` when others
-    /// are faster again and again, and what the bucket reports.
-    pub async fn publish(bucket: &Bucket, view: &BucketView, made: Timestamp) -> Result<Published> {
-        if let Some((id, error)) = view.unread.first_key_value() {
-            let message = format!("an incomplete view is not published: block {id}: {error}");
-            return Err(Error::invalid(message));
-        }
-        let bytes = Bytes::from(format::encode(view, made)?);
-        for _ in 0..ATTEMPTS {
-            let condition = match current(bucket).await? {
-                None => PutCondition::Absent,
-                Some((_, other)) if other > made => return Ok(Published::Superseded),
-                Some((version, _)) => PutCondition::Unchanged(version),
-            };
-            match bucket
-                .put_if(MANIFEST_OBJECT, bytes.clone(), condition)
-                .await
-            {
-                Ok(Some(_)) => return Ok(Published::Written),
-                Ok(None) => {}
-                // A store without conditional writes. Each manifest is whole, so the last writer does no harm.
-                Err(error) if error.kind() == ErrorKind::Invalid => {
-                    bucket.put(MANIFEST_OBJECT, bytes).await?;
-                    return Ok(Published::Written);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        let message = format!("others wrote it {ATTEMPTS} times meanwhile");
-        Err(Error::unavailable(message).in_file(MANIFEST_OBJECT))
-    }
-
     /// Returns the manifest in `bytes`.
     ///
     /// # Errors
@@ -104,21 +83,5 @@ impl Manifest {
     /// `LimitExceeded` when they would be more than readers take.
     pub fn encode(&self) -> Result<Vec<u8>> {
         format::encode(&self.view, self.made)
-    }
-}
-
-/// Returns the version of the manifest that the bucket has and when it was made: never, when it is damaged.
-async fn current(bucket: &Bucket) -> Result<Option<(Version, Timestamp)>> {
-    match bucket
-        .read_if_changed(MANIFEST_OBJECT, None, MANIFEST_BYTES_MAX)
-        .await
-    {
-        Ok(ReadOutcome::Changed { bytes, version }) => {
-            let made = format::made(&bytes).unwrap_or(Timestamp::MIN);
-            Ok(Some((version, made)))
-        }
-        Ok(ReadOutcome::Unchanged) => Err(Error::internal("nothing was known to be unchanged")),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -6,26 +6,10 @@ use thanos_core::time::Clock;
 use thanos_core::{ErrorKind, Result};
 use tokio::sync::Mutex;
 
-use super::{MANIFEST_BYTES_MAX, MANIFEST_OBJECT, Manifest, format};
+use super::{MANIFEST_BYTES_MAX, MANIFEST_OBJECT, Manifest, ManifestOptions, format};
 use crate::Bucket;
 use crate::bucket::{ReadOutcome, Version};
 use crate::compute::Compute;
-
-/// When a manifest is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ManifestOptions {
-    /// How old a manifest may be, in milliseconds.
-    pub age_ms_max: i64,
-}
-
-impl Default for ManifestOptions {
-    /// Twice the interval at which `thanos store` syncs.
-    fn default() -> Self {
-        Self {
-            age_ms_max: 2 * 15 * 60 * 1000,
-        }
-    }
-}
 
 /// Reads the manifest of a bucket when it changed.
 #[derive(Debug)]
@@ -46,7 +30,7 @@ impl ManifestReader {
         compute: Compute,
     ) -> Self {
         Self {
-            bucket,
+            bucket: bucket.expecting_missing(),
             options,
             clock,
             compute,
@@ -80,6 +64,12 @@ impl ManifestReader {
     pub async fn last(&self) -> Option<Arc<Manifest>> {
         let known = self.known.lock().await;
         known.as_ref().map(|(_, manifest)| Arc::clone(manifest))
+    }
+
+    /// Returns the same and forgets it: the next read takes it anew.
+    pub async fn take_last(&self) -> Option<Arc<Manifest>> {
+        let known = self.known.lock().await.take();
+        known.map(|(_, manifest)| manifest)
     }
 
     async fn current(&self) -> Result<Option<Arc<Manifest>>> {

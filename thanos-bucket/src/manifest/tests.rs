@@ -1,12 +1,15 @@
+mod publishing;
+
 use std::sync::Arc;
 
-use futures::executor::block_on;
 use object_store::memory::InMemory;
 use thanos_core::block::{BlockId, Meta, UploadTime};
 use thanos_core::testkit::TestRandom;
 use thanos_core::time::{Clock, FixedClock};
+use thanos_core::{Error, ErrorKind};
 
 use super::*;
+use crate::Bucket;
 use crate::compute::Compute;
 use crate::fetch::filter::StoreFilters;
 use crate::fetch::{
@@ -288,6 +291,14 @@ async fn put_block(bucket: &Bucket, id: BlockId) {
         .unwrap();
 }
 
+async fn publish(bucket: &Bucket, view: BucketView, made: Timestamp) -> Result<Published> {
+    publisher(bucket).publish(Arc::new(view), made).await
+}
+
+fn publisher(bucket: &Bucket) -> ManifestPublisher {
+    ManifestPublisher::new(bucket.clone(), ManifestOptions::default(), Compute::new(1))
+}
+
 fn reader(bucket: &Bucket, now_ms: i64) -> ManifestReader {
     let clock: Arc<dyn Clock> = Arc::new(FixedClock(Timestamp::from_millis(now_ms)));
     ManifestReader::new(
@@ -316,7 +327,7 @@ async fn a_sync_with_a_manifest_is_one_request() {
     let made = Timestamp::from_millis(now_ms);
     let view = publisher.fetch().await.unwrap();
     assert_eq!(
-        Manifest::publish(&bucket, &view, made).await.unwrap(),
+        publish(&bucket, view, made).await.unwrap(),
         Published::Written
     );
 
@@ -354,7 +365,7 @@ async fn a_manifest_that_is_not_good_enough_is_ignored() {
         reader(&bucket, made_ms).read().await,
         ManifestOutcome::Absent
     ));
-    Manifest::publish(&bucket, &view, Timestamp::from_millis(made_ms))
+    publish(&bucket, view, Timestamp::from_millis(made_ms))
         .await
         .unwrap();
     let age_ms = ManifestOptions::default().age_ms_max;
@@ -389,27 +400,6 @@ async fn a_manifest_that_is_not_good_enough_is_ignored() {
         reader(&bucket, made_ms).read().await,
         ManifestOutcome::Ignored
     ));
-}
-
-#[test]
-fn a_newer_manifest_stays_and_an_incomplete_view_is_not_published() {
-    block_on(async {
-        let bucket = memory();
-        let view = BucketView::default();
-        let publish = |ms| Manifest::publish(&bucket, &view, Timestamp::from_millis(ms));
-        assert_eq!(publish(10).await.unwrap(), Published::Written);
-        assert_eq!(publish(5).await.unwrap(), Published::Superseded);
-        assert_eq!(publish(11).await.unwrap(), Published::Written);
-        bucket.put(MANIFEST_OBJECT, "damaged".into()).await.unwrap();
-        assert_eq!(publish(3).await.unwrap(), Published::Written);
-
-        let mut incomplete = BucketView::default();
-        incomplete
-            .unread
-            .insert(block_id(1), Arc::new(Error::unavailable("503")));
-        let error = Manifest::publish(&bucket, &incomplete, Timestamp::from_millis(20)).await;
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
-    });
 }
 
 /// The name is none that Thanos takes for a block, or for a part of one.
