@@ -61,8 +61,8 @@ pub(super) struct GatewayBlock {
 }
 
 impl GatewayBlock {
-    /// Reads what is missing: the list of objects, when the entry has none, and the index-header, unless it is kept or
-    /// is to be fetched at use.
+    /// Lists the objects, when the entry has no list of them. The index-header is not there yet:
+    /// [`GatewayBlock::prepare`] fetches it, and so does its first use.
     pub(super) async fn open(shared: Arc<Shared>, entry: Arc<BlockEntry>) -> Result<Self> {
         let id = entry.meta.ulid;
         let objects = match &entry.objects {
@@ -70,7 +70,6 @@ impl GatewayBlock {
             None => BlockObjects::list(&shared.bucket, id).await?,
         };
         let header = shared.headers.of_block(id, objects.index_bytes);
-        header.prepare().await?;
         Ok(Self {
             external_labels: entry.meta.external_labels(),
             index_object: format!("{id}/index"),
@@ -79,6 +78,11 @@ impl GatewayBlock {
             objects,
             header,
         })
+    }
+
+    /// Fetches the index-header, unless it is kept or is to be fetched at use.
+    pub(super) async fn prepare(&self) -> Result<()> {
+        self.header.prepare().await
     }
 
     /// Reports whether the block is still what `entry` says; a sparse header that was published since changes nothing.

@@ -156,7 +156,13 @@ pub(super) async fn labels(
     gate: &Gate,
 ) -> Result<LabelsResponse> {
     let policy = wanted.partial_response;
-    let mut missing = loaded.missing(wanted.range, &wanted.matchers, Resolutions::All, policy)?;
+    let mut missing = loaded.missing(
+        wanted.range,
+        &wanted.matchers,
+        Resolutions::All,
+        policy,
+        query,
+    )?;
     let Selected { whole, walked } = wanted.select(loaded, query);
     let walked_ids = walked.iter().map(|walk| walk.block.id());
     query.asks(whole.iter().map(|block| block.id()).chain(walked_ids));

@@ -6,7 +6,8 @@
 //!   add external labels, remove replica labels (sorted again) -> merge -> whole series
 //! ```
 //!
-//! The index-header of a block is built when a sync first sees it, and opened when it is used. Nothing here writes to the bucket.
+//! The index-header of a block is built when a sync first sees it, and opened when it is used. Nothing here
+//! writes to the bucket but the manifest, and that only if it is asked to.
 
 mod ahead;
 mod block;
@@ -15,6 +16,7 @@ mod entries;
 mod expanded;
 mod gate;
 mod header;
+mod headers_later;
 mod hints;
 mod info;
 mod labels;
@@ -58,6 +60,7 @@ use self::block::{FetchLimits, Shared};
 use self::gate::Gate;
 use self::header::Headers;
 pub use self::header::{HeaderDownload, HeaderMetrics, HeaderOptions};
+use self::headers_later::HeadersLater;
 use self::hints::{ResponseHints, concluded};
 use self::labels::LabelsQuery;
 pub use self::lazy::LazyPostings;
@@ -74,14 +77,17 @@ use crate::cache::IndexCache;
 use crate::compute::Compute;
 use crate::fetch::filter::{BlockFilter, StoreFilters};
 use crate::fetch::{Discovery, FetchOptions};
-use crate::manifest::{ManifestOptions, ManifestReader};
+use crate::manifest::{
+    ManifestMode, ManifestOptions, ManifestPublisher, ManifestReader, Published,
+};
 
 /// Settings of a [`Gateway`]; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
 pub struct GatewayOptions {
     /// How the block list is read; where nothing else is said, `meta.json` files are kept in the data directory too.
     pub fetch: FetchOptions,
-    /// When the bucket's manifest is used; `None` means never.
+    /// How the bucket's manifest is used; `None` means not at all. A block that is found by it is served before its
+    /// index-header is there; headers follow in the background, or when they are used.
     pub manifest: Option<ManifestOptions>,
     /// Which blocks are served: those that every one of these wants.
     pub filters: Vec<Arc<dyn BlockFilter>>,
@@ -178,6 +184,8 @@ pub struct Gateway {
     discovery: Discovery,
     /// Held by the sync that goes on.
     syncing: tokio::sync::Mutex<()>,
+    /// The blocks that are served before their headers are there.
+    headers_later: HeadersLater,
     /// Whether the data directory was rid of blocks that an earlier process has left.
     is_cleaned: AtomicBool,
 }
@@ -196,6 +204,10 @@ impl Gateway {
         let mut discovery = Discovery::new(bucket.clone(), fetch, options.filters.clone());
         if let Some(manifest) = options.manifest {
             let compute = options.compute.clone();
+            if manifest.mode == ManifestMode::Publish {
+                let publisher = ManifestPublisher::new(bucket.clone(), manifest, compute.clone());
+                discovery = discovery.with_publisher(publisher);
+            }
             let reader = ManifestReader::new(bucket.clone(), manifest, clock, compute);
             discovery = discovery.with_manifest(reader);
         }
@@ -228,8 +240,19 @@ impl Gateway {
             blocks: RwLock::default(),
             discovery,
             syncing: tokio::sync::Mutex::default(),
+            headers_later: HeadersLater::default(),
             is_cleaned: AtomicBool::new(false),
         }
+    }
+
+    /// Publishes what the last [`Gateway::sync`] has listed as the bucket's manifest, unless that says the same; `None`
+    /// when there is nothing to publish, as for a gateway that does not publish ([`ManifestMode::Publish`]).
+    ///
+    /// # Errors
+    ///
+    /// As for [`ManifestPublisher::publish`]. What is served does not depend on it.
+    pub async fn publish_manifest(&self) -> Result<Option<Published>> {
+        self.discovery.publish().await
     }
 
     fn query(

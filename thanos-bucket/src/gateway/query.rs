@@ -338,6 +338,13 @@ impl QueryContext {
             })
     }
 
+    /// Reports whether the hints of the request may allow a block of whose labels nothing is known.
+    pub(super) fn may_want_block(&self, id: BlockId) -> bool {
+        let of_id = |matcher: &&Matcher| matcher.name() == BLOCK_ID_LABEL;
+        let mut of_id = self.block_matchers.iter().filter(of_id);
+        of_id.all(|matcher| matcher.matches(&id.to_string()))
+    }
+
     /// Notes which blocks will be asked.
     pub(super) fn asks(&self, blocks: impl Iterator<Item = BlockId>) {
         let mut asked = self.asked.lock();

@@ -164,7 +164,7 @@ pub(super) fn series(
     selected.retain(|one| query.wants_block(one.block.id(), one.block.external_labels()));
     query.asks(selected.iter().map(|one| one.block.id()));
     let policy = request.partial_response;
-    let missing = loaded.missing(request.range, &request.matchers, resolutions, policy)?;
+    let missing = loaded.missing(request.range, &request.matchers, resolutions, policy, query)?;
     let mut sources = Vec::with_capacity(selected.len());
     for Selected { block, matchers } in selected {
         let name = format!("block {}", block.id());

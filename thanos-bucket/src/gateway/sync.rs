@@ -17,6 +17,7 @@ use thanos_storeapi::store::{PartialResponse, TsdbInfo};
 
 use super::Gateway;
 use super::block::GatewayBlock;
+use super::query::QueryContext;
 use super::select::{BlockIndex, Resolutions};
 use crate::fetch::{BlockEntry, StateCounts, ViewOrigin};
 
@@ -47,6 +48,9 @@ pub(super) struct Loaded {
 /// A block that exists and cannot be served.
 #[derive(Debug)]
 pub(super) struct FailedBlock {
+    id: BlockId,
+    /// Whether its labels and its time are known.
+    has_meta: bool,
     /// What it may hold; everything when not even its `meta.json` can be read.
     pub(super) tsdb: TsdbInfo,
     /// Its resolution, 0 when unknown: a request for finer data would not have read it.
@@ -56,7 +60,7 @@ pub(super) struct FailedBlock {
 }
 
 impl Loaded {
-    /// Returns what an answer for `range` and `matchers` lacks.
+    /// Returns what an answer for `range` and `matchers` to `query` lacks.
     ///
     /// # Errors
     ///
@@ -67,9 +71,11 @@ impl Loaded {
         matchers: &[Matcher],
         resolutions: Resolutions,
         policy: PartialResponse,
+        query: &QueryContext,
     ) -> Result<Vec<Missing>> {
         let is_concerned = |failed: &&FailedBlock| {
             failed.tsdb.range.overlaps(range)
+                && failed.may_be_wanted(query)
                 && resolutions.include(failed.resolution_ms)
                 && strip_matchers(matchers, &failed.tsdb.external_labels).is_some()
         };
@@ -85,6 +91,17 @@ impl Loaded {
                 first.source, first.reason
             ))),
             _ => Ok(missing),
+        }
+    }
+}
+
+impl FailedBlock {
+    /// Reports whether the hints of the request allow the block.
+    fn may_be_wanted(&self, query: &QueryContext) -> bool {
+        if self.has_meta {
+            query.wants_block(self.id, &self.tsdb.external_labels)
+        } else {
+            query.may_want_block(self.id)
         }
     }
 }
@@ -106,6 +123,8 @@ fn failed_blocks(failed: &BTreeMap<BlockId, Arc<Error>>, wanted: &Wanted) -> Vec
             reason: error.to_string(),
         };
         Some(FailedBlock {
+            id: *id,
+            has_meta: entry.is_some(),
             tsdb,
             resolution_ms: entry.map_or(0, |entry| entry.meta.resolution_ms()),
             missing,
@@ -138,7 +157,8 @@ impl Gateway {
         let discovered = self.discovery.sync().await?;
         let incomplete = discovered.incomplete();
         let wanted = discovered.selection.blocks;
-        let (mut blocks, failures) = self.open_blocks(&wanted, &before.blocks).await;
+        let origin = discovered.origin;
+        let (mut blocks, failures) = self.open_blocks(&wanted, &before.blocks, origin).await;
         let mut failed = discovered.partial;
         failed.extend(failures);
         if incomplete.is_some() {
@@ -147,6 +167,14 @@ impl Gateway {
             }
         } else {
             self.drop_gone(&before.blocks, &wanted).await?;
+        }
+        if origin == ViewOrigin::Manifest {
+            let is_new = |(id, block): &(&BlockId, &Arc<GatewayBlock>)| {
+                let known = before.blocks.get(id);
+                known.is_none_or(|known| !Arc::ptr_eq(known, block))
+            };
+            let new = blocks.iter().filter(is_new).map(|(_, block)| block);
+            self.headers_later.fetch(new.map(Arc::clone).collect());
         }
         let loaded = blocks.len();
         self.options.metrics.blocks_served(loaded);
@@ -161,7 +189,7 @@ impl Gateway {
             Some(error) => Err(error),
             None => Ok(SyncReport {
                 loaded,
-                origin: discovered.origin,
+                origin,
                 states: discovered.selection.states,
                 failed,
             }),
@@ -173,6 +201,7 @@ impl Gateway {
         &self,
         wanted: &Wanted,
         before: &Served,
+        origin: ViewOrigin,
     ) -> (Served, BTreeMap<BlockId, Arc<Error>>) {
         let (mut blocks, mut failed) = (Served::new(), BTreeMap::new());
         // The futures are collected first: a closure over references here would keep the sync from being `Send`.
@@ -182,7 +211,7 @@ impl Gateway {
                 Some(block) => {
                     blocks.insert(*id, Arc::clone(block));
                 }
-                None => opening.push(self.open_block(*id, Arc::clone(entry))),
+                None => opening.push(self.open_block(*id, Arc::clone(entry), origin)),
             }
         }
         let mut opened =
@@ -205,10 +234,11 @@ impl Gateway {
         &self,
         id: BlockId,
         entry: Arc<BlockEntry>,
+        origin: ViewOrigin,
     ) -> (BlockId, Result<GatewayBlock>) {
         let clock = &self.discovery.fetcher().options().clock;
         let started = clock.now();
-        let opened = GatewayBlock::open(Arc::clone(&self.shared), entry).await;
+        let opened = self.ready_block(entry, origin).await;
         let now = clock.now();
         let took = Duration::from_millis(u64::try_from(now - started).unwrap_or(0));
         self.options.metrics.block_opened(&opened, took);
@@ -216,6 +246,20 @@ impl Gateway {
             self.options.metrics.block_loaded_at(now);
         }
         (id, opened)
+    }
+
+    /// Opens a block as far as it has to be to be served. Somebody has seen a block of a manifest whole: it does not wait
+    /// for its header, so that the gateway is ready after one request however many blocks there are.
+    async fn ready_block(
+        &self,
+        entry: Arc<BlockEntry>,
+        origin: ViewOrigin,
+    ) -> Result<GatewayBlock> {
+        let block = GatewayBlock::open(Arc::clone(&self.shared), entry).await?;
+        if origin == ViewOrigin::Listing {
+            block.prepare().await?;
+        }
+        Ok(block)
     }
 
     /// Removes what the data directory has of blocks that are not wanted: those that were served before and, at the

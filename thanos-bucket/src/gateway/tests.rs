@@ -1,6 +1,7 @@
 mod bucket_e2e;
 mod pipeline;
 mod requests;
+mod syncing;
 
 use std::path::{Path, PathBuf};
 
