@@ -50,6 +50,9 @@ pub use http::{HttpConfig, TlsConfig};
 #[cfg(feature = "cloud")]
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// Into how many stretches a listing is cut where that helps: a bucket of 10,000 blocks is two pages for each.
+const LISTING_SHARDS: usize = 16;
+
 /// A parsed bucket configuration.
 ///
 /// # Example
@@ -179,6 +182,26 @@ impl BucketConfig {
             Provider::S3(config) => config.open(environment),
             #[cfg(feature = "s3")]
             Provider::Compatible(config) => config.open(),
+        }
+    }
+
+    /// Returns in how many stretches the bucket is best listed at once
+    /// ([`FetchOptions::listing_shards`](crate::fetch::FetchOptions::listing_shards)): several where the provider can
+    /// begin a listing at a name.
+    pub fn listing_shards(&self) -> usize {
+        match &self.provider {
+            #[cfg(feature = "azure")]
+            Provider::Azure(_) => 1,
+            #[cfg(feature = "filesystem")]
+            Provider::Filesystem(_) => 1,
+            #[cfg(feature = "gcs")]
+            Provider::Gcs(_) => LISTING_SHARDS,
+            Provider::Memory => 1,
+            #[cfg(feature = "s3")]
+            Provider::S3(_) => LISTING_SHARDS,
+            // Not all of those servers know `start-after`, and the others would list everything for each stretch.
+            #[cfg(feature = "s3")]
+            Provider::Compatible(_) => 1,
         }
     }
 

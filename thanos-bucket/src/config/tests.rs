@@ -60,6 +60,27 @@ fn provider_names_are_case_insensitive() {
     }
 }
 
+/// A store that cannot begin a listing at a name would list everything for each stretch.
+#[test]
+fn listings_are_cut_where_the_provider_can_begin_at_a_name() {
+    let shards = |yaml: &str| BucketConfig::from_yaml(yaml).unwrap().listing_shards();
+    assert_eq!(shards("type: MEMORY\n"), 1);
+    #[cfg(feature = "filesystem")]
+    assert_eq!(shards("type: FILESYSTEM\nconfig: {directory: /x}\n"), 1);
+    #[cfg(feature = "s3")]
+    assert_eq!(
+        shards("type: S3\nconfig: {bucket: b, endpoint: localhost:9000}\n"),
+        16
+    );
+    #[cfg(feature = "gcs")]
+    assert_eq!(shards("type: GCS\nconfig: {bucket: b}\n"), 16);
+    #[cfg(feature = "azure")]
+    assert_eq!(
+        shards("type: AZURE\nconfig: {container: c, storage_account: a}\n"),
+        1
+    );
+}
+
 /// ST-27: the defaults, and settings that make no sense.
 #[test]
 fn hedging_is_off_and_checked() {
