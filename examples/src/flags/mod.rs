@@ -123,12 +123,21 @@ impl BucketFlags {
     ///
     /// `Invalid` when neither flag is given or the YAML is wrong.
     pub fn open(&self, metrics: BucketMetrics) -> Result<Bucket> {
+        self.config()?.open_with(metrics)
+    }
+
+    /// Returns the bucket that the flags describe.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when neither flag is given or the YAML is wrong.
+    pub fn config(&self) -> Result<BucketConfig> {
         let yaml = content("objstore.config", &self.config, &self.config_file)?;
         let Some(yaml) = yaml else {
             let message = "flag objstore.config-file or objstore.config is required for running this command and \
                            content cannot be empty: --objstore.config";
             return Err(Error::invalid(message));
         };
-        BucketConfig::from_yaml(&yaml)?.open_with(metrics)
+        BucketConfig::from_yaml(&yaml)
     }
 }

@@ -7,6 +7,7 @@ mod block_viewer;
 mod blocks;
 mod embedding;
 mod grafana;
+mod manifest;
 mod metrics;
 mod programs;
 mod readiness;

@@ -14,7 +14,7 @@ use thanos_bucket::gateway::{
     RequestLimits,
 };
 use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
-use thanos_bucket::manifest::ManifestOptions;
+use thanos_bucket::manifest::{ManifestMode, ManifestOptions};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::time::{Clock, SystemClock, TimeBound, TimeWindow};
 use thanos_core::{Error, Result};
@@ -92,13 +92,15 @@ pub(super) struct SyncFlags {
     /// How long blocks are served after they were marked for deletion; half of the compactor's --delete-delay is right.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     ignore_deletion_marks_delay: Duration,
-    /// Whether a manifest of the bucket, one object that lists its blocks, is read where it is fresh.
+    /// What is done with the bucket's manifest, one object that lists its blocks (thanos-manifest/v1): read uses it where
+    /// it is not older than two sync intervals, publish writes it after each sync as well, off leaves it alone. Blocks
+    /// found by it are served before their index-headers are there. Thanos ignores it.
     #[arg(
         id = "store.manifest",
         long = "store.manifest",
         value_name = "MODE",
         default_value = "read",
-        value_parser = ["off", "read"]
+        value_parser = ["off", "read", "publish"]
     )]
     manifest: String,
     /// The first time that is served: an RFC 3339 time, or a duration from now such as -6w or 2h45m.
@@ -269,7 +271,23 @@ struct WebFlags {
     disable_admin_operations: bool,
 }
 
+/// No manifest is too old before this, however often blocks are synced: clocks differ.
+const MANIFEST_AGE_MIN: Duration = Duration::from_secs(60);
+
 impl SyncFlags {
+    fn manifest(&self) -> Option<ManifestOptions> {
+        let mode = match self.manifest.as_str() {
+            "off" => return None,
+            "publish" => ManifestMode::Publish,
+            _ => ManifestMode::Read,
+        };
+        let age_max = (2 * self.sync_block_duration).max(MANIFEST_AGE_MIN);
+        Some(ManifestOptions {
+            age_ms_max: i64::try_from(age_max.as_millis()).unwrap_or(i64::MAX),
+            mode,
+        })
+    }
+
     fn filters(&self, window: TimeWindow) -> Result<StoreFilters> {
         let flag = "selector.relabel-config";
         let rules = content(flag, &self.relabel_config, &self.relabel_config_file)?;
@@ -316,6 +334,7 @@ impl StoreFlags {
                 "recursive" => DiscoveryStrategy::Recursive,
                 _ => DiscoveryStrategy::Concurrent,
             },
+            listing_shards: self.bucket.config()?.listing_shards(),
             concurrency: sync.block_meta_fetch_concurrency,
             metrics: fetch_metrics,
             ..FetchOptions::default()
@@ -324,7 +343,7 @@ impl StoreFlags {
         let limits = &self.limits;
         Ok(GatewayOptions {
             fetch,
-            manifest: (sync.manifest == "read").then(ManifestOptions::default),
+            manifest: sync.manifest(),
             filters: filters.build(),
             sync_concurrency: sync.block_sync_concurrency,
             data_dir: (!self.no_cache_index_header).then(|| self.data_dir.clone()),

@@ -11,6 +11,7 @@ use thanos_bucket::fetch::FetchMetrics;
 use thanos_bucket::gateway::{Gateway, GatewayMetrics, HeaderMetrics};
 use thanos_bucket::http::BlockViewer;
 use thanos_bucket::layers::BucketMetrics;
+use thanos_bucket::manifest::ManifestMode;
 use thanos_core::Result;
 
 pub use self::flags::StoreFlags;
@@ -35,6 +36,9 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         header_metrics.clone(),
     )?;
     let viewer = flags.viewer(bucket, options.compute.clone());
+    let publishes = options
+        .manifest
+        .is_some_and(|manifest| manifest.mode == ManifestMode::Publish);
     let gateway = Arc::new(Gateway::new(caches.bucket.clone(), options));
 
     let router = viewer
@@ -51,17 +55,18 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
     let syncer = Syncer {
         gateway: Arc::clone(&gateway),
         viewer,
+        publishes,
     };
-    tokio::select! {
+    let first = tokio::select! {
         () = process.shutdown().wait() => return process.run().await,
         synced = syncer.first() => synced?,
-    }
+    };
     let matchers = Arc::clone(&caches.matchers);
     process
         .serve_store_with(&flags.grpc, gateway, matchers)
         .await?;
     let interval = flags.sync.sync_block_duration;
-    process.spawn(syncer.keep(interval, process.shutdown()));
+    process.spawn(syncer.keep(first, interval, process.shutdown()));
     process.ready().await;
     process.run().await
 }
