@@ -27,5 +27,7 @@ pub mod layers;
 pub mod manifest;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+#[cfg(any(feature = "cloud", feature = "redis"))]
+mod tls;
 
 pub use bucket::{Bucket, RequestCounts};

@@ -6,7 +6,6 @@
 mod body;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::config::HttpConfig;
+use crate::tls::ClientTls;
 use body::MovingBody;
 
 /// The slowest upload that is waited for: the time for an answer grows with the body that has to be sent first.
@@ -101,7 +101,7 @@ fn builder(config: &HttpConfig) -> CoreResult<reqwest::ClientBuilder> {
         connections => connections,
     };
     let builder = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_config(config)?)
+        .tls_backend_preconfigured(tls_config(config)?)
         .user_agent(concat!("thanos-rs/", env!("CARGO_PKG_VERSION")))
         .referer(false)
         .http1_only()
@@ -189,4 +189,21 @@ impl Service {
             Err(elapsed) => Err(HttpError::new(HttpErrorKind::Timeout, elapsed)),
         }
     }
+}
+
+/// Returns the TLS side of `config`.
+fn tls_config(config: &HttpConfig) -> CoreResult<rustls::ClientConfig> {
+    let tls = &config.tls_config;
+    let tls = ClientTls {
+        ca_file: &tls.ca_file,
+        cert_file: &tls.cert_file,
+        key_file: &tls.key_file,
+        // The host is still what the handshake asks for.
+        proven_name: &tls.server_name,
+        believes_any: config.insecure_skip_verify || tls.insecure_skip_verify,
+        versions: rustls::DEFAULT_VERSIONS,
+    };
+    let mut config = tls.config()?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
