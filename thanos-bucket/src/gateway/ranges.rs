@@ -11,6 +11,9 @@
 
 mod flights;
 #[cfg(test)]
+#[cfg(all(feature = "filesystem", feature = "memcached", feature = "redis"))]
+mod lying_tests;
+#[cfg(test)]
 #[cfg(all(feature = "filesystem", feature = "memcached"))]
 mod server_tests;
 #[cfg(test)]

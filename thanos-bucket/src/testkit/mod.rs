@@ -6,6 +6,8 @@ mod faulty;
 mod faulty_cache;
 pub mod fuzz;
 mod latency;
+#[cfg(any(feature = "memcached", feature = "redis"))]
+mod lying_cache;
 #[cfg(feature = "testkit-servers")]
 pub mod servers;
 mod trace;
@@ -14,4 +16,6 @@ pub use blocks::{BlockData, BlockSpec, Sizes, block_id};
 pub use faulty::{FaultPlan, FaultyStore, StoreFault};
 pub use faulty_cache::{CacheFault, FaultyCache};
 pub use latency::{LatencyModel, LatencyStore};
+#[cfg(any(feature = "memcached", feature = "redis"))]
+pub use lying_cache::{CacheProtocol, LyingCache};
 pub use trace::{Outcome, RequestKind, RequestRecord, Trace};
