@@ -160,8 +160,8 @@ impl Fetcher {
                 return Ok(meta);
             }
         }
-        let text = self.read_meta_text(id).await?;
-        parse_meta(id, &text)
+        let (meta, _) = self.read_sound_meta(id).await?;
+        Ok(meta)
     }
 
     async fn list(&self) -> Result<Listing> {
@@ -381,16 +381,7 @@ impl Fetcher {
         modified: Timestamp,
         kept: &mut Option<CachedMeta>,
     ) -> Result<Meta> {
-        let text = self.read_meta_text(id).await?;
-        let mut meta = if text.len() < META_BYTES_INLINE {
-            parse_meta(id, &text)?
-        } else {
-            let text = text.clone();
-            self.options
-                .compute
-                .run(move || parse_meta(id, &text))
-                .await??
-        };
+        let (mut meta, text) = self.read_sound_meta(id).await?;
         self.options.detail.trim(&mut meta);
         if self.cache.is_some() {
             *kept = Some(CachedMeta { text, modified });
@@ -398,10 +389,26 @@ impl Fetcher {
         Ok(meta)
     }
 
-    async fn read_meta_text(&self, id: BlockId) -> Result<Bytes> {
-        self.bucket
-            .read(&format!("{id}/{META_FILE}"), META_BYTES_MAX)
-            .await
+    /// Returns the `meta.json` of a block and its text. A damaged one is read once more, past all caches: they would have
+    /// the damage for a day.
+    async fn read_sound_meta(&self, id: BlockId) -> Result<(Meta, Bytes)> {
+        match self.read_meta_of(&self.bucket, id).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let bucket = self.bucket.clone().past_caches();
+                self.read_meta_of(&bucket, id).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn read_meta_of(&self, bucket: &Bucket, id: BlockId) -> Result<(Meta, Bytes)> {
+        let object = format!("{id}/{META_FILE}");
+        let text = bucket.read(&object, META_BYTES_MAX).await?;
+        if text.len() < META_BYTES_INLINE {
+            return Ok((parse_meta(id, &text)?, text));
+        }
+        let parse = move || Ok((parse_meta(id, &text)?, text));
+        self.options.compute.run(parse).await?
     }
 
     /// Writes `metas` to the data directory.

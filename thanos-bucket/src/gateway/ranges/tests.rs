@@ -11,7 +11,7 @@ use thanos_storeapi::store::{SeriesRequest, Store};
 
 use super::*;
 use crate::Bucket;
-use crate::cache::store::keys::subrange;
+use crate::cache::store::keys::{content, subrange};
 use crate::cache::{
     Backend, CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache,
     InMemoryMetrics, InMemoryOptions,
@@ -291,6 +291,30 @@ async fn damage_in_the_caching_bucket_is_healed() {
     let metrics = gateway_metrics(&gateway);
     let healed = "damaged_reads_total{data_type=\"chunks\",outcome=\"healed\"} 1";
     assert!(metrics.contains(healed), "{metrics}");
+}
+
+/// A damaged `meta.json` in the caching bucket does not keep a block away.
+#[tokio::test]
+async fn a_damaged_meta_in_the_caching_bucket_is_healed() {
+    let options = InMemoryOptions::default();
+    let backend = Arc::new(InMemoryCache::new(options, InMemoryMetrics::default()).unwrap());
+    let (below, plain) = gateway_with(None).await;
+    let id = plain.loaded().blocks.values().next().unwrap().id();
+    let key = content(&format!("{id}/meta.json"));
+    for damaged in ["{", "{\"versiom\":1}"] {
+        backend.put(key.clone(), damaged.into(), Duration::from_secs(60));
+        let cached = below.clone().layered(|store| {
+            let (options, metrics) = (CachingStoreOptions::default(), Default::default());
+            Arc::new(CachingStore::new(store, backend.clone(), options, metrics))
+        });
+        let gateway = Gateway::new(cached, GatewayOptions::default());
+        assert_eq!(gateway.sync().await.unwrap().loaded, 1, "{damaged}");
+        let kept = backend.get_many(std::slice::from_ref(&key)).await;
+        assert!(
+            kept[0].as_ref().unwrap().len() > 100,
+            "{damaged} is still there"
+        );
+    }
 }
 
 /// A gateway over a bucket of which each request takes ten seconds, in simulated time, once it is synced.

@@ -407,6 +407,9 @@ impl<'a> Schedule<'a> {
         let answers = join_all(calls).await;
         for answer in answers {
             let outcome = answer.check(self.model, views);
+            // What a cache has damaged, the bucket has whole.
+            let is_seen = self.mode == Mode::Caches && format!("{answer:?}").contains("Corrupt");
+            assert!(!is_seen, "damage of a cache is seen: {answer:?}");
             self.report.count(outcome);
         }
         self.check_nothing_is_left().await;
