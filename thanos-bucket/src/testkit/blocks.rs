@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use thanos_core::block::segment::chunk_entry_len;
 use thanos_core::block::{
     BlockFile, BlockId, BlockWriter, BlockWriterOptions, Compaction, DeletionMark, Downsample,
     IndexStats, META_FILE, Marker, Meta, NoCompactMark, ThanosMeta, no_compact_reason,
@@ -18,6 +19,9 @@ use thanos_core::time::Timestamp;
 use thanos_core::{Error, Result};
 
 use crate::Bucket;
+
+/// What lies around the data of a chunk: its length in at least one byte, its encoding and its checksum.
+const CHUNK_FRAME_BYTES_MIN: usize = 1 + 1 + 4;
 
 /// The bytes of a block without its name: any number of blocks in a bucket can share them.
 #[derive(Debug, Clone)]
@@ -67,14 +71,34 @@ impl BlockData {
     ///
     /// What the block writer and the file system report.
     pub fn of_series(series: &[(Labels, Vec<SeriesChunk>)]) -> Result<Self> {
-        let dir = TempDir::new("block-data");
-        let id = BlockId::default();
+        let options = BlockWriterOptions::new(BlockId::default());
+        Self::written_with(options, series)
+    }
+
+    /// Returns the block of `series`, which are sorted, whose chunk files have about `segment_bytes` each.
+    ///
+    /// # Errors
+    ///
+    /// As for [`BlockData::of_series`].
+    pub fn in_segments(series: &[(Labels, Vec<SeriesChunk>)], segment_bytes: u64) -> Result<Self> {
+        let options = BlockWriterOptions {
+            segment_len_max: segment_bytes,
+            ..BlockWriterOptions::new(BlockId::default())
+        };
+        Self::written_with(options, series)
+    }
+
+    fn written_with(
+        options: BlockWriterOptions,
+        series: &[(Labels, Vec<SeriesChunk>)],
+    ) -> Result<Self> {
+        let (dir, id) = (TempDir::new("block-data"), options.id);
         let mut symbols = BTreeSet::new();
         for (name, value) in series.iter().flat_map(|(labels, _)| labels.iter()) {
             symbols.insert(name.into_owned());
             symbols.insert(value.into_owned());
         }
-        let mut writer = BlockWriter::create(dir.path(), BlockWriterOptions::new(id), symbols)?;
+        let mut writer = BlockWriter::create(dir.path(), options, symbols)?;
         for (labels, chunks) in series {
             writer.add_series(labels.as_ref(), chunks)?;
         }
@@ -88,8 +112,9 @@ impl BlockData {
                 Err(_) => break,
             }
         }
-        let chunk_bytes = chunk_max_size(series.iter().flat_map(|(_, chunks)| chunks));
-        Self::new(read(dir.join("index"))?, segments, meta, chunk_bytes)
+        let index = read(dir.join("index"))?;
+        let chunk_bytes = stored_chunk_max_size(&index, &segments)?;
+        Self::new(index, segments, meta, chunk_bytes)
     }
 
     /// Returns a block of the series of `spec` whose chunks are all alike: it takes little time to make, however wide.
@@ -271,6 +296,24 @@ fn first_chunks(index: &Bytes) -> Result<Vec<ChunkMeta>> {
         reader.series(reference.into(), &mut scratch)?;
     }
     Ok(scratch.chunks().to_vec())
+}
+
+/// Returns the length of the longest chunk as it lies in its file: one of several aggregates is longer than these.
+fn stored_chunk_max_size(index: &Bytes, segments: &[Bytes]) -> Result<u64> {
+    let reader = IndexReader::open("index", index.clone())?;
+    let (mut scratch, mut longest) = (SeriesScratch::default(), 0);
+    for reference in &reader.all_postings()? {
+        reader.series(reference.into(), &mut scratch)?;
+        for chunk in scratch.chunks() {
+            let (segment, offset) = (chunk.reference.segment(), chunk.reference.offset());
+            let rest = segments.get(segment as usize);
+            let rest = rest.and_then(|segment| segment.get(offset as usize..));
+            let beyond = || Error::corrupt("a chunk lies beyond its file");
+            let len = chunk_entry_len(rest.ok_or_else(beyond)?, u64::from(offset))?;
+            longest = longest.max(len.saturating_sub(CHUNK_FRAME_BYTES_MIN) as u64);
+        }
+    }
+    Ok(longest)
 }
 
 fn chunk_max_size<'a>(chunks: impl IntoIterator<Item = &'a SeriesChunk>) -> u64 {
