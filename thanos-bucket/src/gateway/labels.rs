@@ -31,11 +31,11 @@ use super::stream::{BlockQuery, block_series};
 use super::values::{Merge, Seen, Values};
 
 /// How many index-headers are opened at once.
-const HEADERS_AT_ONCE: usize = 8;
+const HEADERS_AT_ONCE: usize = 32;
 /// How many blocks one piece of work for the processor looks at.
 const HEADERS_PER_STEP: usize = 32;
 /// The series of how many blocks are read at once.
-const WALKS_AT_ONCE: usize = 4;
+const WALKS_AT_ONCE: usize = 8;
 
 /// A request for label names or values.
 #[derive(Debug, Clone)]
