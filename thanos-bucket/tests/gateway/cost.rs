@@ -2,6 +2,8 @@
 //!
 //! The bounds are what the gateway reaches today; they are only ever lowered.
 
+mod shapes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use thanos_bucket::cache::{
     CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache, InMemoryMetrics,
     InMemoryOptions, IndexCache,
 };
-use thanos_bucket::gateway::{Gateway, GatewayOptions};
+use thanos_bucket::gateway::{Gateway, GatewayOptions, HeaderDownload, HeaderOptions};
 use thanos_bucket::testkit::{
     BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, Trace, block_id,
 };
@@ -63,10 +65,21 @@ fn position(at: u64) -> usize {
 
 /// The bytes of postings lists, series entries and chunks that the answer consists of.
 fn needed_bytes(data: &BlockData, matchers: &[Matcher]) -> u64 {
+    needed_of(
+        data,
+        &SeriesRequest {
+            matchers: matchers.to_vec(),
+            ..SeriesRequest::default()
+        },
+    )
+}
+
+/// The bytes of postings lists, series entries and chunks that the answer to `request` consists of.
+fn needed_of(data: &BlockData, request: &SeriesRequest) -> u64 {
     let index = data.index();
     let reader = IndexReader::open("index", index.clone()).unwrap();
     let mut needed = 0;
-    for matcher in matchers {
+    for matcher in &request.matchers {
         for value in reader.label_values(matcher.name()).unwrap() {
             if matcher.matches(&value) {
                 let list = reader.postings(matcher.name(), &[&value]).unwrap();
@@ -75,11 +88,14 @@ fn needed_bytes(data: &BlockData, matchers: &[Matcher]) -> u64 {
         }
     }
     let mut scratch = SeriesScratch::default();
-    for reference in &reader.postings_for_matchers(matchers).unwrap() {
+    for reference in &reader.postings_for_matchers(&request.matchers).unwrap() {
         let offset = IndexVersion::V2.series_offset(reference.into()).unwrap();
         needed += series_entry_len(&index[position(offset)..], offset).unwrap();
         reader.series(reference.into(), &mut scratch).unwrap();
         for chunk in scratch.chunks() {
+            if request.skip_chunks || !chunk.time_range().overlaps(request.range) {
+                continue;
+            }
             let offset = chunk.reference.offset();
             let segment = &data.segments()[chunk.reference.segment() as usize];
             let rest = &segment[offset as usize..];
@@ -110,6 +126,15 @@ async fn gateway_over(
     blocks: &[(&BlockData, BlockSpec)],
     caches: Caches,
 ) -> (Arc<LatencyStore>, Gateway) {
+    gateway_with(blocks, caches, HeaderDownload::AtSync).await
+}
+
+/// The same, with headers fetched as `headers` says.
+async fn gateway_with(
+    blocks: &[(&BlockData, BlockSpec)],
+    caches: Caches,
+    headers: HeaderDownload,
+) -> (Arc<LatencyStore>, Gateway) {
     let memory = Arc::new(InMemory::new());
     let bucket = Bucket::new(memory.clone());
     for (data, spec) in blocks {
@@ -118,7 +143,13 @@ async fn gateway_over(
     let model = LatencyModel::of_requests(Duration::from_millis(20));
     let store = Arc::new(LatencyStore::new(memory, model));
     let mut bucket = Bucket::new(store.clone());
-    let mut options = GatewayOptions::default();
+    let mut options = GatewayOptions {
+        headers: HeaderOptions {
+            download: headers,
+            ..HeaderOptions::default()
+        },
+        ..GatewayOptions::default()
+    };
     if caches == Caches::IndexAndChunks {
         bucket = bucket.layered(|store| {
             let (options, metrics) = (InMemoryOptions::default(), InMemoryMetrics::default());
@@ -146,6 +177,14 @@ async fn ask(store: &LatencyStore, gateway: &Gateway, matchers: &[Matcher]) -> (
         matchers: matchers.to_vec(),
         ..SeriesRequest::default()
     };
+    ask_for(store, gateway, request).await
+}
+
+async fn ask_for(
+    store: &LatencyStore,
+    gateway: &Gateway,
+    request: SeriesRequest,
+) -> (usize, usize) {
     let mut stream = gateway.series(request).await.unwrap();
     let (mut series, mut first_trips) = (0, 0);
     while let Some(event) = stream.try_next().await.unwrap() {
