@@ -6,7 +6,10 @@
     reason = "what was measured is shown by --nocapture"
 )]
 
+mod cancel;
 mod conformance;
 mod cost;
+mod differential;
 mod faults;
 mod goldens;
+mod local_files;
