@@ -63,11 +63,11 @@ pub(crate) fn chunk_key(chunk: &SeriesChunk) -> ChunkKey {
 }
 
 impl Model {
-    /// Replica `a` in three blocks that overlap, `b` in one; two of them downsampled, too. The last block is newer than
-    /// all others.
+    /// Replica `a` in three blocks that overlap, `b` in one; two of them downsampled, too. The seventh block is newer than
+    /// all others, the last one is made of the first two.
     pub(crate) fn new() -> Self {
         let block = ModelBlock::new;
-        let blocks = vec![
+        let mut blocks = vec![
             block(1, "a", 0..8, (0, 2), 0),
             block(2, "a", 2..10, (1, 3), 0),
             block(3, "a", 0..12, (2, 4), 0),
@@ -75,7 +75,9 @@ impl Model {
             block(5, "a", 0..8, (0, 2), WINDOW_MS),
             block(6, "b", 0..12, (0, 4), WINDOW_MS),
             block(7, "a", 0..12, (4, 5), 0),
+            block(8, "a", 0..10, (0, 3), 0),
         ];
+        blocks[7].spec.sources = vec![block_id(1), block_id(2)];
         Self { blocks }
     }
 

@@ -138,6 +138,9 @@ fn chance(random: &mut TestRandom, percent: u64) -> bool {
 /// The block that is uploaded, and the one that is deleted, while calls are under way.
 const NEW_BLOCK: usize = 6;
 const DELETED_BLOCK: usize = 1;
+/// The block that takes the place of its sources, which are deleted while calls are under way.
+const COMPACTED_BLOCK: usize = 7;
+const SOURCES: [usize; 2] = [0, 1];
 
 /// Runs the schedule of `seed` in simulated time.
 ///
@@ -290,17 +293,21 @@ impl<'a> Schedule<'a> {
             self.upload(NEW_BLOCK).await;
             present.insert(NEW_BLOCK);
         }
-        if chance(&mut self.random, 30) {
+        let is_compacted = chance(&mut self.random, 30);
+        if is_compacted {
+            self.upload(COMPACTED_BLOCK).await;
+            present.insert(COMPACTED_BLOCK);
+        } else if chance(&mut self.random, 30) {
             let name = self.name(DELETED_BLOCK);
             if chance(&mut self.random, 50) {
                 self.faulty.keep_listed(&name).await.unwrap();
             }
             self.delete(DELETED_BLOCK).await;
         }
-        self.sync_among_calls(&mut views, &present).await;
-        if self.is_deleted(DELETED_BLOCK).await {
-            present.remove(&DELETED_BLOCK);
-        }
+        self.sync_among_calls(&mut views, &present, is_compacted)
+            .await;
+        let deleted = self.deleted().await;
+        present = without_sources(&present - &deleted);
         self.check_recovery(&present).await;
         self.report.schedules = 1;
         self.report.injected = self.faulty.injected();
@@ -329,9 +336,24 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    async fn is_deleted(&self, place: usize) -> bool {
-        let meta = format!("{}/meta.json", self.name(place));
-        self.memory.head(&Path::from(meta)).await.is_err()
+    /// Returns those blocks that were there and are not any more.
+    async fn deleted(&self) -> BTreeSet<usize> {
+        let mut deleted = BTreeSet::new();
+        for place in SOURCES {
+            let meta = format!("{}/meta.json", self.name(place));
+            if self.memory.head(&Path::from(meta)).await.is_err() {
+                deleted.insert(place);
+            }
+        }
+        deleted
+    }
+
+    /// Deletes what was compacted, one block after the other, in the midst of whatever goes on.
+    async fn delete_sources(&self, mut random: TestRandom) {
+        for place in SOURCES {
+            tokio::time::sleep(Duration::from_millis(random.below(200))).await;
+            self.delete(place).await;
+        }
     }
 
     /// Syncs once; `views` become those that later calls may see.
@@ -362,14 +384,12 @@ impl<'a> Schedule<'a> {
             .map(|entry| entry.meta.ulid)
             .collect();
         let is_found = |place: &usize| found.contains(&self.model.blocks[*place].spec.id);
-        let new: Vec<usize> = present.iter().copied().filter(is_found).collect();
-        before
-            .into_iter()
-            .map(|mut view| {
-                view.extend(&new);
-                view
-            })
-            .collect()
+        let new: BTreeSet<usize> = present.iter().copied().filter(is_found).collect();
+        // One that was never opened is not kept when it is gone.
+        let deleted = self.deleted().await;
+        let with_new = before.iter().map(|view| view | &new);
+        let without_gone = before.iter().map(|view| &(view - &deleted) | &new);
+        with_new.chain(without_gone).collect()
     }
 
     /// The sets of blocks that a sync may have come to. A block that was deleted but is still listed may be known from
@@ -387,13 +407,11 @@ impl<'a> Schedule<'a> {
             .copied()
             .filter(|place| listed.contains(&self.name(*place)))
             .collect();
-        let mut views = vec![seen.clone()];
-        if self.is_deleted(DELETED_BLOCK).await {
-            let mut without = seen;
-            without.remove(&DELETED_BLOCK);
-            views.push(without);
-        }
-        views
+        let deleted = self.deleted().await;
+        vec![
+            without_sources(seen.clone()),
+            without_sources(&seen - &deleted),
+        ]
     }
 
     /// Some calls at once, some of which are given up.
@@ -415,17 +433,30 @@ impl<'a> Schedule<'a> {
         self.check_nothing_is_left().await;
     }
 
-    /// Calls while a sync is under way: each sees the blocks of before or those of after.
-    async fn sync_among_calls(&mut self, views: &mut Views, present: &BTreeSet<usize>) {
+    /// Calls while a sync is under way, and while sources of a compacted block go away: each sees the blocks of before or
+    /// those of after.
+    async fn sync_among_calls(
+        &mut self,
+        views: &mut Views,
+        present: &BTreeSet<usize>,
+        is_compacted: bool,
+    ) {
         let count = 2 + below(&mut self.random, 4);
         let seeds: Vec<u64> = (0..count).map(|_| self.random.next_u64()).collect();
+        let seed_of_deletions = self.random.next_u64();
         let this = &*self;
         let calls = seeds.into_iter().map(|seed| async move {
             let mut random = TestRandom::new(seed);
             tokio::time::sleep(Duration::from_millis(random.below(500))).await;
             this.call(random).await
         });
-        let (synced, answers) = tokio::join!(this.gateway.sync(), join_all(calls));
+        let random = TestRandom::new(seed_of_deletions);
+        let deletions = async {
+            if is_compacted {
+                this.delete_sources(random).await;
+            }
+        };
+        let (synced, answers, ()) = tokio::join!(this.gateway.sync(), join_all(calls), deletions);
         let after = self.synced(synced, views.clone(), present).await;
         views.extend(after);
         for answer in answers {
@@ -510,6 +541,14 @@ impl<'a> Schedule<'a> {
         let answer = Answer::collect(stream).await?;
         Ok(Some(Found::Series(answer)))
     }
+}
+
+/// Returns `view` as the filter of duplicates leaves it.
+fn without_sources(mut view: BTreeSet<usize>) -> BTreeSet<usize> {
+    if view.contains(&COMPACTED_BLOCK) {
+        view.retain(|place| !SOURCES.contains(place));
+    }
+    view
 }
 
 /// When a call is given up.
