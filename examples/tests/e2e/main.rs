@@ -5,6 +5,7 @@
 mod answers;
 mod block_viewer;
 mod blocks;
+mod cancellation;
 mod embedding;
 mod grafana;
 mod manifest;
