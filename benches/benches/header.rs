@@ -2,13 +2,14 @@
 //!
 //! Shape: an index of a million series with 20 labels each, of which one has a million values and the others have as
 //! many as labels of Kubernetes have. Both layouts: that of Thanos, and the sparse one. Peer of opening and building:
-//! Thanos' `BinaryReader` and `WriteBinary`.
+//! Thanos' `BinaryReader` and `WriteBinary`. Measured is time of the processor.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use thanos_benches::cpu_time::CpuTime;
 use thanos_core::index::{IndexWriter, LabelIndices, SymbolRef};
 use thanos_core::indexheader::{IndexHeader, build_header, build_sparse_header};
 use thanos_core::labels::{MatchOp, Matcher};
@@ -59,7 +60,7 @@ fn open(bytes: &Bytes) -> IndexHeader {
     IndexHeader::open("index-header", bytes.clone()).expect("a good header")
 }
 
-fn bench_layout(c: &mut Criterion, layout: &str, bytes: &Bytes) {
+fn bench_layout(c: &mut Criterion<CpuTime>, layout: &str, bytes: &Bytes) {
     let mut group = c.benchmark_group(format!("header/{layout}"));
     group.sample_size(20);
     group.bench_function("open", |b| b.iter(|| open(bytes)));
@@ -110,7 +111,7 @@ fn bench_layout(c: &mut Criterion, layout: &str, bytes: &Bytes) {
     group.finish();
 }
 
-fn benches(c: &mut Criterion) {
+fn benches(c: &mut Criterion<CpuTime>) {
     let index = index();
     let thanos = Bytes::from(build_header(&index).expect("a good index"));
     let sparse = Bytes::from(build_sparse_header(&open(&thanos)).expect("a good header"));
@@ -138,5 +139,9 @@ fn benches(c: &mut Criterion) {
     bench_layout(c, "sparse", &sparse);
 }
 
-criterion_group!(header, benches);
+criterion_group! {
+    name = header;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = benches
+}
 criterion_main!(header);

@@ -14,8 +14,8 @@
 //!
 //! Opening checks head, directory, checksums and tail; a page is checked when it is first touched
 //! ([`crate::index`] keeps a bit for each). Everything has a fixed width, so that a symbol by number is one step and a
-//! value by text a binary search. Values are symbols: a file takes about half of what Thanos' takes, which has each
-//! value twice, with its label's name.
+//! value by text a binary search. Values are symbols: a file takes a little over half of what Thanos' takes, which has
+//! each value twice, with its label's name.
 //!
 //! The last bytes of the index are the checksum of its postings offset table and its contents: two indexes that share
 //! them have the same labels and values at the same places, and so whoever has the index can tell whether a header is

@@ -7,6 +7,18 @@ use crate::encoding::Cursor;
 use crate::error::Result;
 use crate::index::format::{IndexVersion, SAMPLING, SymbolRef};
 
+/// The values of a label with many are often neighbours in the table: so many symbols are looked at first.
+const STEPS_BEFORE_SAMPLES: usize = 4;
+
+/// How a walk through symbols ended.
+#[derive(Debug)]
+enum Walked {
+    /// At the text, or where it would be.
+    Ended(Option<SymbolRef>),
+    /// Before that.
+    OutOfSteps,
+}
+
 /// Finds ascending texts, each from where the one before was found.
 ///
 /// Texts that lie close together are found by walking, those far apart by looking at samples in steps that double.
@@ -38,20 +50,36 @@ impl<'s> SymbolFinder<'s> {
         if !is_walked || self.symbols.version == IndexVersion::V1 {
             return self.symbols.find(text);
         }
+        let walked = self.walk(text, STEPS_BEFORE_SAMPLES)?;
+        if let Walked::Ended(found) = walked {
+            return Ok(found);
+        }
         self.skip_samples(text.as_bytes())?;
-        while self.position < self.symbols.len() {
+        match self.walk(text, usize::MAX)? {
+            Walked::Ended(found) => Ok(found),
+            Walked::OutOfSteps => Ok(None),
+        }
+    }
+
+    /// Goes on to the first symbol that is not less than `text`, at most `steps` symbols ahead.
+    fn walk(&mut self, text: &str, steps: usize) -> Result<Walked> {
+        for _ in 0..steps {
+            if self.position >= self.symbols.len() {
+                return Ok(Walked::Ended(None));
+            }
             let mut after = self.cursor;
             match after.uvarint_bytes("symbol")?.cmp(text.as_bytes()) {
                 Ordering::Less => {}
                 Ordering::Equal => {
-                    return Ok(Some(self.symbols.reference(self.position, self.cursor)));
+                    let found = self.symbols.reference(self.position, self.cursor);
+                    return Ok(Walked::Ended(Some(found)));
                 }
-                Ordering::Greater => return Ok(None),
+                Ordering::Greater => return Ok(Walked::Ended(None)),
             }
             self.cursor = after;
             self.position += 1;
         }
-        Ok(None)
+        Ok(Walked::OutOfSteps)
     }
 
     /// Moves to the last sample whose symbol is not greater than `wanted`, if that is ahead.
