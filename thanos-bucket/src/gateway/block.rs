@@ -69,7 +69,7 @@ impl GatewayBlock {
             Some(objects) => objects.clone(),
             None => BlockObjects::list(&shared.bucket, id).await?,
         };
-        let header = shared.headers.of_block(id, objects.index_bytes);
+        let header = shared.headers.of_block(id, &objects);
         Ok(Self {
             external_labels: entry.meta.external_labels(),
             index_object: format!("{id}/index"),

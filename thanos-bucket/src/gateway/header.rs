@@ -1,46 +1,59 @@
-//! The index-headers of remote blocks: built from ranges of the index, kept as files, opened while they are used.
+//! The index-headers of remote blocks: made from ranges of the index, kept as files, opened while they are used.
 //!
 //! ```text
-//! prepared (at sync)      the file <data-dir>/<block>/index-header is there: written by an earlier run, or built now
+//! prepared (at sync)      a file in <data-dir>/<block> is there: written by an earlier run, or made now
 //! open (at first use)     mapped and checked, on the pool for computation
 //! closed (idle)           unmapped; the file stays
 //! ```
 //!
-//! The file is the one that Thanos writes, so that the two can share a data directory. A sync looks at head and end of
-//! a file only: thousands of blocks that nobody asks for cost a few hundred bytes each, and a restart reads no index.
-//! What is damaged in between shows when the file is opened, and it is built anew then.
+//! Two files hold the same: `index-header`, which is the one that Thanos writes, so that the two can share a data
+//! directory, and `sparse-index-header`, which opens without being read (see [`thanos_core::indexheader`]). A block
+//! whose sparse header is published in the bucket has no other; otherwise both are made from the index. A data
+//! directory that Thanos wrote gets the sparse file when the header is first opened.
+//!
+//! A sync looks at head and end of a file only: thousands of blocks that nobody asks for cost a few hundred bytes each,
+//! and a restart reads no index. What is damaged in between shows when the file is opened or, in a sparse one, when the
+//! damaged page is needed: that request fails, and the header is made anew for the next.
 //!
 //! Without a data directory a header is its bytes in memory. It stays there when it was fetched at sync; one that was
 //! fetched at use is dropped when idle.
+//!
+//! A mapped header is read on the pool for computation, where a page fault holds up no other request's I/O. What a
+//! reader may ask for elsewhere lies in memory: the label names and how many values they have.
 
 mod build;
+mod files;
 mod metrics;
+mod published;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use thanos_core::block::{BlockId, write_file_atomic};
+use thanos_core::Result;
+use thanos_core::block::BlockId;
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::time::Clock;
-use thanos_core::{Error, ErrorKind, Result, mmap};
 use tokio::task::JoinHandle;
 
 use self::build::READ_LENGTHS;
+#[cfg(test)]
+pub(super) use self::files::HEADER_FILE;
+use self::files::{HeaderFiles, Opened, open_bytes, sparse_of};
 pub use self::metrics::HeaderMetrics;
+use self::published::Published;
 use super::GatewayOptions;
 use crate::Bucket;
 use crate::compute::{Compute, in_task};
+use crate::fetch::{BlockObjects, SPARSE_HEADER_FILE};
 
-/// The name of the file in the block's folder of the data directory.
-pub(super) const HEADER_FILE: &str = "index-header";
 /// How often in one idle timeout headers are looked at.
 const CHECKS_PER_TIMEOUT: u32 = 10;
 /// The shortest time between two looks.
@@ -56,6 +69,18 @@ pub enum HeaderDownload {
     AtUse,
 }
 
+/// What is done with sparse headers, our own layout of index-headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SparseHeaders {
+    /// Nothing: only the file that Thanos writes is kept and opened.
+    Off,
+    /// Made and kept beside it and opened instead, and taken from the bucket where a block has one.
+    #[default]
+    Use,
+    /// And put into the bucket when made, so that others that serve the block need not make it.
+    Publish,
+}
+
 /// How index-headers are fetched and kept; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
 pub struct HeaderOptions {
@@ -67,6 +92,8 @@ pub struct HeaderOptions {
     /// The place of every so many label values is kept in memory while a header is open
     /// (`--store.index-header-posting-offsets-in-mem-sampling`).
     pub postings_sampling: NonZeroUsize,
+    /// What is done with sparse headers.
+    pub sparse: SparseHeaders,
     /// Where what happens is counted.
     pub metrics: HeaderMetrics,
 }
@@ -77,6 +104,7 @@ impl Default for HeaderOptions {
             download: HeaderDownload::AtSync,
             idle_timeout: Duration::from_secs(5 * 60),
             postings_sampling: NonZeroUsize::MIN.saturating_add(thanos_core::index::SAMPLING - 1),
+            sparse: SparseHeaders::default(),
             metrics: HeaderMetrics::default(),
         }
     }
@@ -109,14 +137,17 @@ impl Headers {
         })
     }
 
-    /// Returns the header of block `id`, whose index has `index_len` bytes, not yet open. Asks nothing.
-    pub(super) fn of_block(self: &Arc<Self>, id: BlockId, index_len: u64) -> Arc<BlockHeader> {
-        let dir = self.data_dir.as_ref().map(|dir| dir.join(id.to_string()));
+    /// Returns the header of block `id`, which has `objects`, not yet open. Asks nothing.
+    pub(super) fn of_block(
+        self: &Arc<Self>,
+        id: BlockId,
+        objects: &BlockObjects,
+    ) -> Arc<BlockHeader> {
         Arc::new(BlockHeader {
             headers: Arc::clone(self),
-            index_object: format!("{id}/index"),
-            index_len,
-            file: dir.map(|dir| dir.join(HEADER_FILE)),
+            id,
+            index_len: objects.index_bytes,
+            published_len: objects.sparse_header_bytes,
             opened: RwLock::default(),
             used_at_ms: AtomicI64::new(0),
             loading: tokio::sync::Mutex::default(),
@@ -156,7 +187,12 @@ impl Headers {
             if now_ms.saturating_sub(used_at_ms) < timeout_ms {
                 return true;
             }
-            if header.opened.write().take().is_some() {
+            let mut opened = header.opened.write();
+            if opened.as_ref().is_some_and(|header| header.is_damaged()) {
+                // Who needs it next makes it anew, and must know.
+                return true;
+            }
+            if opened.take().is_some() {
                 self.options.metrics.unloads.inc();
             }
             false
@@ -197,13 +233,13 @@ async fn close_idle(headers: Weak<Headers>) {
     }
 }
 
-/// The index-header of one block, open or not.
+/// The index-header of one block, open or not. There are many that are not: names are made when they are needed.
 pub(super) struct BlockHeader {
     headers: Arc<Headers>,
-    index_object: String,
+    id: BlockId,
     index_len: u64,
-    /// `None` without a data directory.
-    file: Option<PathBuf>,
+    /// The length of the sparse header in the bucket, if there is one.
+    published_len: Option<u64>,
     opened: RwLock<Option<Arc<IndexHeader>>>,
     used_at_ms: AtomicI64,
     /// Held by the one that loads; the others wait for it and take what it opened.
@@ -217,22 +253,22 @@ impl BlockHeader {
     ///
     /// When the index cannot be read or is damaged, or the file cannot be written.
     pub(super) async fn prepare(self: &Arc<Self>) -> Result<()> {
-        match (self.headers.options.download, &self.file) {
+        match (self.headers.options.download, self.files()) {
             (HeaderDownload::AtUse, _) => Ok(()),
             (HeaderDownload::AtSync, None) => self.get().await.map(drop),
-            (HeaderDownload::AtSync, Some(file)) => {
+            (HeaderDownload::AtSync, Some(files)) => {
                 let _loading = self.loading.lock().await;
-                let (path, index_len) = (file.clone(), self.index_len);
+                let kept = files.clone();
                 let compute = &self.headers.compute;
-                if compute.run(move || is_kept(&path, index_len)).await? {
+                if compute.run(move || kept.is_kept()).await? {
                     return Ok(());
                 }
-                self.build_file(file.clone()).await
+                self.fetch_files(files).await.map(drop)
             }
         }
     }
 
-    /// Returns the open header, which it opens, and builds, if it must. Requests that come meanwhile wait for the same.
+    /// Returns the open header, which it opens, and makes, if it must. Requests that come meanwhile wait for the same.
     ///
     /// # Errors
     ///
@@ -250,6 +286,7 @@ impl BlockHeader {
         if let Some(header) = self.opened() {
             return Ok(header);
         }
+        self.forget_damaged().await?;
         let metrics = &self.headers.options.metrics;
         let start = Instant::now();
         metrics.loads.inc();
@@ -267,9 +304,39 @@ impl BlockHeader {
         Ok(header)
     }
 
+    /// Returns the header if it is open and no damage was met in it.
     fn opened(&self) -> Option<Arc<IndexHeader>> {
         self.touch();
-        self.opened.read().clone()
+        let opened = self.opened.read().clone();
+        opened.filter(|header| !header.is_damaged())
+    }
+
+    /// Closes a header in which damage was met, and removes its file.
+    async fn forget_damaged(&self) -> Result<()> {
+        let damaged = self.opened.write().take();
+        if let (Some(_), Some(files)) = (damaged, self.files()) {
+            let compute = &self.headers.compute;
+            compute.run(move || files.remove_sparse()).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the files; `None` without a data directory.
+    fn files(&self) -> Option<HeaderFiles> {
+        let dir = self.headers.data_dir.as_ref()?.join(self.id.to_string());
+        Some(HeaderFiles::new(
+            &dir,
+            self.index_len,
+            &self.headers.options,
+        ))
+    }
+
+    fn index_object(&self) -> String {
+        format!("{}/index", self.id)
+    }
+
+    fn sparse_object(&self) -> String {
+        format!("{}/{SPARSE_HEADER_FILE}", self.id)
     }
 
     fn touch(&self) {
@@ -278,106 +345,118 @@ impl BlockHeader {
     }
 
     async fn load(&self) -> Result<IndexHeader> {
-        let Some(file) = &self.file else {
-            let bytes = self.download().await?;
-            return self.open_in_memory(bytes).await;
+        let Some(files) = self.files() else {
+            return self.fetch_into_memory().await;
         };
-        if let Some(header) = self.open_file(file.clone()).await? {
-            return Ok(header);
+        let kept = files.clone();
+        match self.headers.compute.run(move || kept.open()).await? {
+            Some(opened) => {
+                self.publish(opened.made).await;
+                Ok(opened.header)
+            }
+            None => self.fetch_files(files).await,
         }
-        self.build_file(file.clone()).await?;
-        let opened = self.open_file(file.clone()).await?;
-        opened.ok_or_else(|| {
-            let message = format!("index-header of {} cannot be kept", self.index_object);
-            Error::unavailable(message).in_file(file.display().to_string())
-        })
     }
 
+    /// Fetches the header, of a sound index only, into its files, and opens it.
+    async fn fetch_files(&self, files: HeaderFiles) -> Result<IndexHeader> {
+        let compute = &self.headers.compute;
+        if let Some(bytes) = self.download_published().await {
+            let opened = compute.run(move || files.write_sparse(&bytes)).await??;
+            return Ok(opened.header);
+        }
+        let bytes = self.download().await?;
+        let object = self.index_object();
+        let opened = compute.run(move || files.write(&object, &bytes)).await??;
+        self.publish(opened.made).await;
+        Ok(opened.header)
+    }
+
+    async fn fetch_into_memory(&self) -> Result<IndexHeader> {
+        let options = self.headers.options.clone();
+        let compute = &self.headers.compute;
+        if let Some(bytes) = self.download_published().await {
+            let object = self.sparse_object();
+            let open = move || open_bytes(&object, bytes, &options);
+            return compute.run(open).await?;
+        }
+        let bytes = self.download().await?;
+        let object = self.index_object();
+        let open = move || {
+            let header = open_bytes(&object, bytes, &options)?;
+            let is_wanted = options.sparse != SparseHeaders::Off;
+            // It takes fewer bytes than what it is made of.
+            match is_wanted.then(|| sparse_of(&header)).flatten() {
+                Some(made) => Ok(Opened {
+                    header: open_bytes(&object, made.clone(), &options)?,
+                    made: Some(made),
+                }),
+                None => Ok(Opened { header, made: None }),
+            }
+        };
+        let opened: Result<Opened> = compute.run(open).await?;
+        let Opened { header, made } = opened?;
+        self.publish(made).await;
+        Ok(header)
+    }
+
+    /// Downloads what makes Thanos' file.
     async fn download(&self) -> Result<Bytes> {
         let start = Instant::now();
         let bucket = &self.headers.bucket;
-        let bytes = build::build(bucket, &self.index_object, self.index_len, READ_LENGTHS).await?;
-        let seconds = &self.headers.options.metrics.download_seconds;
-        seconds.observe(start.elapsed().as_secs_f64());
+        let object = self.index_object();
+        let bytes = build::build(bucket, &object, self.index_len, READ_LENGTHS).await?;
+        self.downloaded_since(start);
         Ok(bytes.into())
     }
 
-    async fn open_in_memory(&self, bytes: Bytes) -> Result<IndexHeader> {
-        let (object, options) = (self.index_object.clone(), self.headers.options.clone());
-        let open = move || open(&object, bytes, &options);
-        self.headers.compute.run(open).await?
+    /// Downloads the sparse header, if one is published and can be used.
+    async fn download_published(&self) -> Option<Bytes> {
+        let is_wanted = self.headers.options.sparse != SparseHeaders::Off;
+        let len = self.published_len.filter(|_| is_wanted)?;
+        let start = Instant::now();
+        let published = Published {
+            bucket: &self.headers.bucket,
+            compute: &self.headers.compute,
+            object: &self.sparse_object(),
+            len,
+            index_object: &self.index_object(),
+            index_len: self.index_len,
+        };
+        match published.read().await {
+            Ok(bytes) => {
+                self.downloaded_since(start);
+                Some(bytes)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "published index-header cannot be used, making it from the index");
+                None
+            }
+        }
     }
 
-    /// Builds the file, of a sound index only.
-    async fn build_file(&self, file: PathBuf) -> Result<()> {
-        let bytes = self.download().await?;
-        let (object, options) = (self.index_object.clone(), self.headers.options.clone());
-        let write = move || {
-            open(&object, bytes.clone(), &options)?;
-            write_file(&file, &bytes)
-        };
-        self.headers.compute.run(write).await?
+    fn downloaded_since(&self, start: Instant) {
+        let seconds = &self.headers.options.metrics.download_seconds;
+        seconds.observe(start.elapsed().as_secs_f64());
     }
 
-    /// Opens the file; `None` when it has to be built.
-    async fn open_file(&self, file: PathBuf) -> Result<Option<IndexHeader>> {
-        let (index_len, options) = (self.index_len, self.headers.options.clone());
-        let open = move || {
-            let name = file.display().to_string();
-            let opened = mmap::open_bytes(&file).and_then(|bytes| open(&name, bytes, &options));
-            let opened = opened.and_then(|header| {
-                is_of_index(&name, header.source().index_len, index_len).map(|()| header)
-            });
-            opened.map_err(|error| warn_unusable(&error)).ok()
+    /// Puts a sparse header that was made just now into the bucket, if that is wanted. Who cannot write goes without.
+    async fn publish(&self, made: Option<Bytes>) {
+        let is_wanted = self.headers.options.sparse == SparseHeaders::Publish;
+        let Some(bytes) = made.filter(|_| is_wanted) else {
+            return;
         };
-        self.headers.compute.run(open).await
+        let object = self.sparse_object();
+        if let Err(error) = self.headers.bucket.put(&object, bytes).await {
+            tracing::warn!(%object, %error, "index-header cannot be published");
+        }
     }
 }
 
 impl fmt::Debug for BlockHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockHeader")
-            .field("index_object", &self.index_object)
+            .field("id", &self.id)
             .finish_non_exhaustive()
-    }
-}
-
-fn open(name: &str, bytes: Bytes, options: &HeaderOptions) -> Result<IndexHeader> {
-    let start = Instant::now();
-    let header = IndexHeader::open_sampled(name, bytes, options.postings_sampling)?;
-    let seconds = &options.metrics.load_seconds;
-    seconds.observe(start.elapsed().as_secs_f64());
-    Ok(header)
-}
-
-fn write_file(file: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(dir) = file.parent() {
-        let created = std::fs::create_dir_all(dir);
-        created.map_err(|error| Error::from(error).in_file(dir.display().to_string()))?;
-    }
-    write_file_atomic(file, bytes)
-}
-
-/// Reports whether `file` is, by its head and its end, the header of an index of `index_len` bytes.
-fn is_kept(file: &Path, index_len: u64) -> bool {
-    let name = file.display().to_string();
-    let found = mmap::open_bytes(file)
-        .and_then(|bytes| IndexHeader::peek(&name, &bytes))
-        .and_then(|source| is_of_index(&name, source.index_len, index_len));
-    found.map_err(|error| warn_unusable(&error)).is_ok()
-}
-
-fn is_of_index(name: &str, found: u64, index_len: u64) -> Result<()> {
-    if found == index_len {
-        return Ok(());
-    }
-    let message =
-        format!("index-header is of an index of {found} bytes, that of the block has {index_len}");
-    Err(Error::corrupt(message).in_file(name))
-}
-
-fn warn_unusable(error: &Error) {
-    if error.kind() != ErrorKind::NotFound {
-        tracing::warn!(%error, "index-header cannot be used, building it anew");
     }
 }

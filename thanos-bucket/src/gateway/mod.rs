@@ -59,7 +59,7 @@ use thanos_storeapi::tenant::TenantId;
 use self::block::{FetchLimits, Shared};
 use self::gate::Gate;
 use self::header::Headers;
-pub use self::header::{HeaderDownload, HeaderMetrics, HeaderOptions};
+pub use self::header::{HeaderDownload, HeaderMetrics, HeaderOptions, SparseHeaders};
 use self::headers_later::HeadersLater;
 use self::hints::{ResponseHints, concluded};
 use self::labels::LabelsQuery;

@@ -189,6 +189,11 @@ async fn the_index_header_is_kept_in_the_data_directory() {
     let bucket = crate::directory::open(fixture("block-1k-2h")).unwrap();
     let options = GatewayOptions {
         data_dir: Some(dir.path().to_owned()),
+        // Another file would be opened instead of the damaged one.
+        headers: HeaderOptions {
+            sparse: SparseHeaders::Off,
+            ..HeaderOptions::default()
+        },
         ..Default::default()
     };
     let first = Gateway::new(bucket.clone(), options.clone());

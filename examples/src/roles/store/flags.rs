@@ -11,7 +11,7 @@ use thanos_bucket::fetch::filter::{RelabelFilter, StoreFilters};
 use thanos_bucket::fetch::{DiscoveryStrategy, FetchMetrics, FetchOptions};
 use thanos_bucket::gateway::{
     GatewayMetrics, GatewayOptions, HeaderDownload, HeaderMetrics, HeaderOptions, LazyPostings,
-    RequestLimits,
+    RequestLimits, SparseHeaders,
 };
 use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
 use thanos_bucket::manifest::{ManifestMode, ManifestOptions};
@@ -194,6 +194,16 @@ struct ReadingFlags {
         hide = true
     )]
     postings_sampling: NonZeroUsize,
+    /// Sparse index-headers open at once, however large the index: off leaves them alone, use keeps one beside each
+    /// index-header and takes those in the bucket, publish also puts those into the bucket that were made here.
+    #[arg(
+        id = "store.sparse-header",
+        long = "store.sparse-header",
+        value_name = "MODE",
+        default_value = "use",
+        value_parser = ["off", "use", "publish"]
+    )]
+    sparse_header: String,
     /// Leave out postings that cost more to download than they save, and filter their series by labels instead.
     #[arg(id = "store.enable-lazy-expanded-postings", long = "store.enable-lazy-expanded-postings", action = ArgAction::SetTrue)]
     lazy_postings: bool,
@@ -220,6 +230,11 @@ impl ReadingFlags {
             },
             idle_timeout: self.lazy_reader_idle_timeout,
             postings_sampling: self.postings_sampling,
+            sparse: match self.sparse_header.as_str() {
+                "off" => SparseHeaders::Off,
+                "publish" => SparseHeaders::Publish,
+                _ => SparseHeaders::Use,
+            },
             metrics,
         }
     }

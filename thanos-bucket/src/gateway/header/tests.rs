@@ -1,10 +1,13 @@
+mod sparse;
+
 use std::num::NonZeroUsize;
 
 use object_store::memory::InMemory;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use thanos_core::ErrorKind;
 use thanos_core::index::ListLocation;
-use thanos_core::indexheader::build_header;
+use thanos_core::indexheader::{build_header, build_sparse_header};
 use thanos_core::testkit::{K8sSpec, TempDir};
 
 use thanos_core::time::Timestamp;
@@ -86,12 +89,41 @@ impl Rig {
     }
 
     fn header(&self, headers: &Arc<Headers>) -> Arc<BlockHeader> {
-        headers.of_block(block_id(1), self.data.index_bytes())
+        self.header_published(headers, None)
+    }
+
+    fn header_published(
+        &self,
+        headers: &Arc<Headers>,
+        published_len: Option<u64>,
+    ) -> Arc<BlockHeader> {
+        let objects = BlockObjects {
+            index_bytes: self.data.index_bytes(),
+            sparse_header_bytes: published_len,
+            ..BlockObjects::default()
+        };
+        headers.of_block(block_id(1), &objects)
     }
 
     fn file(&self) -> PathBuf {
-        let dir = self.dir.path().join(block_id(1).to_string());
-        dir.join(HEADER_FILE)
+        self.folder().join(HEADER_FILE)
+    }
+
+    fn sparse_file(&self) -> PathBuf {
+        self.folder().join(SPARSE_HEADER_FILE)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.dir.path().join(block_id(1).to_string())
+    }
+
+    /// Returns the sparse header of the index.
+    fn sparse(&self) -> Vec<u8> {
+        sparse_of_index(self.data.index())
+    }
+
+    fn sparse_object(&self) -> String {
+        format!("{}/{SPARSE_HEADER_FILE}", block_id(1))
     }
 
     fn trace(&self) -> Trace {
@@ -102,6 +134,19 @@ impl Rig {
         self.clock
             .0
             .fetch_add(minutes * MINUTE_MS, Ordering::Relaxed);
+    }
+}
+
+fn sparse_of_index(index: &Bytes) -> Vec<u8> {
+    let header = Bytes::from(build_header(index).unwrap());
+    let header = IndexHeader::open("index-header", header).unwrap();
+    build_sparse_header(&header).unwrap()
+}
+
+fn with_sparse(sparse: SparseHeaders) -> HeaderOptions {
+    HeaderOptions {
+        sparse,
+        ..HeaderOptions::default()
     }
 }
 
@@ -154,7 +199,7 @@ async fn a_header_of_a_long_index_takes_two_round_trips() {
 async fn a_kept_header_needs_no_request() {
     let rig = Rig::new(100).await;
     let prepare = || async {
-        let headers = rig.headers(HeaderOptions::default());
+        let headers = rig.headers(with_sparse(SparseHeaders::Off));
         let header = rig.header(&headers);
         header.prepare().await.unwrap();
         (rig.trace().requests.len(), header)
@@ -316,7 +361,7 @@ async fn every_sampling_finds_every_value() {
     for sampling in [1, 2, 7, 32, 100_000] {
         let headers = rig.headers(HeaderOptions {
             postings_sampling: NonZeroUsize::new(sampling).unwrap(),
-            ..HeaderOptions::default()
+            ..with_sparse(SparseHeaders::Off)
         });
         let header = rig.header(&headers).get().await.unwrap();
         let found = everything(&header);
