@@ -22,6 +22,7 @@ mod info;
 mod labels;
 mod lazy;
 mod limits;
+mod lists;
 mod matchers;
 mod metrics;
 mod partition;
@@ -30,7 +31,6 @@ mod query;
 mod ranges;
 mod refetch;
 mod select;
-mod setops;
 mod stream;
 mod sync;
 #[cfg(test)]

@@ -4,26 +4,22 @@
 //! the label; beside one that selects series it is left to be looked up in their labels, and so are, when asked for,
 //! lists that are larger than what they would save (see [`super::lazy`]).
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use thanos_core::Result;
 use thanos_core::budget::Lease;
-use thanos_core::index::{ListGroup, PlannedList, PostingsPlan};
+use thanos_core::index::{ListGroup, PostingsPlan};
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::{MatchOp, Matcher};
-use thanos_core::postings::Postings;
+use thanos_core::postings::{Combined, Postings};
 
 use super::block::GatewayBlock;
 use super::expanded::{keep_series, known_series};
 use super::lazy::{LazyPostings, lazy_groups};
+use super::lists::read_lists;
 use super::metrics::LazyReason;
-use super::query::{Item, QueryContext};
-use super::ranges::{Fetched, RangeSource, Trust, look_twice, read_ranges};
-use super::setops::{GroupBytes, ListBytes, combine, memory_bytes};
+use super::query::QueryContext;
 
-/// The most bytes of one request for postings, unless a single list is longer.
-const PART_BYTES_MAX: u64 = 4 << 20;
 /// The bytes of one reference.
 const REFERENCE_BYTES: u64 = size_of::<u32>() as u64;
 
@@ -38,21 +34,17 @@ pub(super) struct Selection {
     pub(super) lease: Lease,
 }
 
-/// The lists to fetch, in groups of which the first `keep` are to be intersected and the others subtracted.
-struct Lists {
-    groups: Vec<ListGroup>,
-    keep: usize,
+/// The lists to fetch.
+#[derive(Debug)]
+pub(super) struct Lists {
+    /// Groups to be intersected, the one with the fewest series first.
+    pub(super) keep: Vec<ListGroup>,
+    /// Groups to be subtracted.
+    pub(super) drop: Vec<ListGroup>,
     /// Groups that are not fetched: what they are called, why, and how many bytes they have.
     lazy: Vec<(String, LazyReason, u64)>,
-}
-
-impl Lists {
-    fn memory_bytes(&self) -> u64 {
-        let lists: usize = self.groups.iter().map(|group| group.lists.len()).sum();
-        // The list itself, its place among the others, its range and its bytes.
-        let each = size_of::<PlannedList>() * 2 + size_of::<Range<u64>>() + size_of::<ListBytes>();
-        (lists * each) as u64
-    }
+    /// Of the places of all lists.
+    _lease: Lease,
 }
 
 /// Returns the series of `block` that satisfy `matchers`, or at least those that the lazy ones are left for.
@@ -77,7 +69,7 @@ pub(super) async fn matching_series(
             lease,
         });
     }
-    let planned = plan(block, header, &matchers, &lazy_matchers).await?;
+    let planned = plan(block, header, &matchers, &lazy_matchers, query).await?;
     let Some(lists) = planned else {
         return Ok(Selection {
             series: Vec::new(),
@@ -95,8 +87,7 @@ pub(super) async fn matching_series(
     if !is_all {
         query.metrics().lazy_postings();
     }
-    let series = read_series(block, lists, query).await?;
-    let lease = lease_of(&series, query)?;
+    let Combined { series, lease } = read_lists(block, header, lists, query).await?;
     let series = if is_all {
         let kept = keep_series(block, &matchers, Postings::from_sorted(series), query).await?;
         kept.into_vec()
@@ -150,20 +141,24 @@ async fn plan(
     header: &Arc<IndexHeader>,
     matchers: &[Matcher],
     aside: &[Matcher],
+    query: &QueryContext,
 ) -> Result<Option<Lists>> {
     let (header, matchers) = (Arc::clone(header), matchers.to_vec());
     let aside: Vec<String> = aside.iter().map(|one| one.name().to_owned()).collect();
     let lazy = block.lazy_postings();
     let series_bytes = block.series_bytes_max();
+    let budget = query.budget.clone();
     let work = move || {
         let table = header.postings_table();
         if aside.iter().any(|name| table.value_count(name) == 0) {
             return Ok(None);
         }
-        let planned = PostingsPlan::new(table, &matchers)?;
+        let (planned, lease) = PostingsPlan::within(table, &matchers, &budget)?;
         Ok(match planned {
             PostingsPlan::Nothing => None,
-            PostingsPlan::Lists { keep, drop } => Some(chosen(keep, drop, series_bytes, lazy)),
+            PostingsPlan::Lists { keep, drop } => {
+                Some(chosen(keep, drop, lease, series_bytes, lazy))
+            }
         })
     };
     let planned: Result<Option<Lists>> = block.compute().run(work).await?;
@@ -174,6 +169,7 @@ async fn plan(
 fn chosen(
     keep: Vec<ListGroup>,
     drop: Vec<ListGroup>,
+    lease: Lease,
     series_bytes: u64,
     lazy: Option<LazyPostings>,
 ) -> Lists {
@@ -181,98 +177,25 @@ fn chosen(
         Some(options) => lazy_groups(&keep, &drop, series_bytes, options),
         None => vec![None; keep.len() + drop.len()],
     };
-    let mut lists = Lists {
-        groups: Vec::with_capacity(reasons.len()),
-        keep: 0,
-        lazy: Vec::new(),
-    };
-    let kept = keep.len();
-    let groups = keep.into_iter().chain(drop).zip(reasons);
-    for (at, (group, reason)) in groups.enumerate() {
-        match reason {
-            Some(reason) => {
-                let bytes = group.entries_estimate() * REFERENCE_BYTES;
-                lists.lazy.push((group.name, reason, bytes));
-            }
-            None => {
-                lists.keep += usize::from(at < kept);
-                lists.groups.push(group);
-            }
-        }
-    }
-    lists
-}
-
-/// Fetches the lists of all groups with as few requests as possible, and combines them.
-async fn read_series(
-    block: &GatewayBlock,
-    lists: Lists,
-    query: &Arc<QueryContext>,
-) -> Result<Vec<u32>> {
-    let _plan_lease = query.budget.lease(lists.memory_bytes())?;
-    let mut sorted: Vec<(usize, PlannedList)> = Vec::new();
-    for (index, group) in lists.groups.iter().enumerate() {
-        sorted.extend(group.lists.iter().map(|list| (index, *list)));
-    }
-    sorted.sort_unstable_by_key(|(_, list)| list.location.offset);
-    // The end of the last list of an index is not known exactly: its range may pass the end of the file.
-    let range = |(_, list): &(usize, PlannedList)| list.location.offset..list.location.end;
-    let ranges: Vec<Range<u64>> = sorted.iter().map(range).collect();
-    let sources = Sources {
-        sorted,
-        ranges,
-        groups: lists.groups.len(),
-        keep: lists.keep,
-    };
-    let attempt = |trust| sources.read(block, query, trust);
-    look_twice(query, Item::Postings, attempt).await
-}
-
-/// Where the lists of all groups lie.
-struct Sources {
-    /// With the group of each.
-    sorted: Vec<(usize, PlannedList)>,
-    ranges: Vec<Range<u64>>,
-    groups: usize,
-    /// How many groups are to be intersected.
-    keep: usize,
-}
-
-impl Sources {
-    async fn read(
-        &self,
-        block: &GatewayBlock,
-        query: &Arc<QueryContext>,
-        trust: Trust,
-    ) -> Result<Vec<u32>> {
-        let source = RangeSource {
-            block,
-            object: block.index_object(),
-            item: Item::Postings,
-            part_bytes_max: PART_BYTES_MAX,
-            query,
-            items: &[],
-            trust,
+    let mut reasons = reasons.into_iter();
+    let mut lazy = Vec::new();
+    let mut worth_fetching = |groups: Vec<ListGroup>| -> Vec<ListGroup> {
+        let groups = groups.into_iter().zip(reasons.by_ref());
+        let worth = |(group, reason): (ListGroup, Option<LazyReason>)| {
+            let Some(reason) = reason else {
+                return Some(group);
+            };
+            let bytes = group.entries_estimate() * REFERENCE_BYTES;
+            lazy.push((group.name, reason, bytes));
+            None
         };
-        // The lease is held until the lists are combined.
-        let Fetched {
-            bytes: found,
-            lease: _fetched_lease,
-        } = read_ranges(source, &self.ranges).await?;
-        let bytes: usize = found.iter().map(bytes::Bytes::len).sum();
-        query.touched(Item::Postings, found.len() as u64, bytes as u64);
-        let mut groups = Vec::new();
-        groups.resize_with(self.groups, GroupBytes::default);
-        for ((group, list), bytes) in self.sorted.iter().zip(found) {
-            groups[*group].lists.push(ListBytes {
-                offset: list.location.offset,
-                bytes,
-            });
-        }
-        let drop = groups.split_off(self.keep);
-        let _scratch_lease = query.budget.lease(memory_bytes(&groups, &drop))?;
-        let work = move || combine(groups, &drop);
-        let series = block.compute().run(work).await?;
-        series.map_err(|error| error.in_file(block.index_object()))
+        groups.filter_map(worth).collect()
+    };
+    let (keep, drop) = (worth_fetching(keep), worth_fetching(drop));
+    Lists {
+        keep,
+        drop,
+        lazy,
+        _lease: lease,
     }
 }

@@ -1,5 +1,6 @@
 mod bucket_e2e;
 mod pipeline;
+mod planning;
 mod requests;
 mod syncing;
 

@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 /// One bit for each reference from `base` on.
+#[derive(Debug)]
 pub(super) struct Bitset {
     /// A multiple of 64.
     base: u32,
@@ -99,6 +100,13 @@ impl Bitset {
         let bit = reference.wrapping_sub(self.base);
         let word = self.words.get((bit / 64) as usize);
         word.is_some_and(|word| word >> (bit % 64) & 1 == 1)
+    }
+
+    /// Sets each word to what `word` makes of it and the one of `other`, which has the same stretch.
+    pub(super) fn combine(&mut self, other: &Self, word: impl Fn(u64, u64) -> u64) {
+        for (ours, theirs) in self.words.iter_mut().zip(&other.words) {
+            *ours = word(*ours, *theirs);
+        }
     }
 
     /// Returns the number of 64-reference words of the stretch.

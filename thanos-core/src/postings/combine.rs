@@ -33,7 +33,7 @@ pub struct StoredList<'a> {
 impl<'a> StoredList<'a> {
     /// Checks the list as [`super::decode_postings`] does and returns its entries, but leaves
     /// their order to whoever reads them.
-    fn open(self) -> Result<Entries<'a>> {
+    pub(super) fn open(self) -> Result<Entries<'a>> {
         Entries::of(split_postings(self.bytes, self.offset)?)
     }
 

@@ -7,6 +7,7 @@
 mod bitset;
 mod combine;
 mod decode;
+mod dense;
 mod intersect;
 mod search;
 mod subtract;
@@ -18,6 +19,7 @@ use roaring::RoaringBitmap;
 
 pub use combine::{Combined, StoredGroup, StoredList, combine};
 pub use decode::{decode_postings, split_postings};
+pub use dense::DenseSet;
 
 use bitset::Bitset;
 

@@ -103,7 +103,8 @@ impl GlobMatcher {
 
     /// Reports whether the whole of `text` matches.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        if !starts_with(text, &self.prefix) {
+        // The ends cost least to look at and refuse most.
+        if !starts_with(text, &self.prefix) || !ends_with(text, &self.suffix) {
             return false;
         }
         let mut rest = &text[self.prefix.len()..];

@@ -36,6 +36,7 @@ pub use replace::GoReplacer;
 pub struct GoRegex {
     plan: Plan,
     prefix: String,
+    prefixes: Vec<String>,
 }
 
 impl GoRegex {
@@ -47,7 +48,12 @@ impl GoRegex {
     pub fn new(pattern: &str) -> Result<Self> {
         let plan = Plan::new(pattern)?;
         let prefix = plan.prefix();
-        Ok(Self { plan, prefix })
+        let prefixes = plan.prefixes();
+        Ok(Self {
+            plan,
+            prefix,
+            prefixes,
+        })
     }
 
     /// Reports whether the whole of `text` matches.
@@ -67,6 +73,20 @@ impl GoRegex {
         &self.prefix
     }
 
+    /// Returns texts of which every match starts with one; sorted, and none starts with another. One of them is empty
+    /// when nothing is known.
+    ///
+    /// ```
+    /// use thanos_core::re2::GoRegex;
+    ///
+    /// assert_eq!(GoRegex::new("(eu|us)-.*")?.prefixes(), ["eu-", "us-"]);
+    /// assert_eq!(GoRegex::new("(?i)[a-z]{3,9}")?.prefixes(), [""]);
+    /// # Ok::<(), thanos_core::Error>(())
+    /// ```
+    pub fn prefixes(&self) -> &[String] {
+        &self.prefixes
+    }
+
     /// Reports whether every text matches: `.*`.
     pub fn matches_everything(&self) -> bool {
         self.plan.min_chars_of_any_text() == Some(0)
@@ -82,7 +102,7 @@ impl GoRegex {
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) fn matches_by_engine(pattern: &str, text: &str) -> Result<bool> {
     let engine = plan::Engine::new(pattern, parser::parse(pattern)?)?;
-    Ok(engine.is_match(text))
+    Ok(engine.without_short_cuts().is_match(text))
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
+use memchr::memmem::Finder;
 use regex_automata::nfa::thompson::WhichCaptures;
 use regex_automata::{Anchored, Input, meta};
+use regex_syntax::hir::literal::{Extractor, Literal};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
 use super::glob::{Glob, GlobMatcher, ends_with, expand, starts_with};
@@ -17,6 +19,9 @@ use crate::error::Result;
 
 /// The most globs that are tried one by one: beyond them an automaton is faster.
 const GLOBS_MAX: usize = 16;
+
+/// The most texts that a pattern is said to start with: each is a range of values to walk.
+const PREFIXES_MAX: usize = 64;
 
 /// From this many texts on, a hash look-up beats comparing with each.
 const HASHED_SET_MIN: usize = 16;
@@ -97,6 +102,16 @@ impl Plan {
         }
     }
 
+    /// Returns texts of which every match starts with one: sorted, and none starts with another.
+    pub(super) fn prefixes(&self) -> Vec<String> {
+        let prefixes = match self {
+            Self::Set(set) => set.sorted.clone(),
+            Self::Globs(globs) => globs.iter().map(|glob| glob.prefix().to_owned()).collect(),
+            Self::Engine(engine) => engine.prefixes.clone(),
+        };
+        distinct_prefixes(prefixes).unwrap_or_else(|| vec![self.prefix()])
+    }
+
     /// Returns the fewest characters of a match when every text that long matches.
     pub(super) fn min_chars_of_any_text(&self) -> Option<u32> {
         match self {
@@ -109,6 +124,15 @@ impl Plan {
 fn common_prefix<'a>(a: &'a str, b: &str) -> &'a str {
     let same = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count();
     &a[..a.floor_char_boundary(same)]
+}
+
+/// Sorts `prefixes` and leaves out those that start with another; `None` when there are too many to be of use.
+fn distinct_prefixes(mut prefixes: Vec<String>) -> Option<Vec<String>> {
+    prefixes.sort_unstable();
+    prefixes.dedup_by(|next, kept| starts_with(next, kept));
+    (1..=PREFIXES_MAX)
+        .contains(&prefixes.len())
+        .then_some(prefixes)
 }
 
 /// Splits `a|b|c` whose parts mean themselves; long lists of that kind are common and need no parser.
@@ -165,11 +189,15 @@ impl TextSet {
     }
 }
 
-/// A compiled automaton behind the texts that every match must start and end with.
+/// A compiled automaton behind the texts that every match must start with, end with and contain.
 #[derive(Clone)]
 pub(super) struct Engine {
     prefix: String,
+    /// What matches start with where that is one of several texts.
+    prefixes: Vec<String>,
     suffix: String,
+    /// What stands somewhere in every match.
+    inner: Option<Arc<Finder<'static>>>,
     regex: Arc<meta::Regex>,
 }
 
@@ -177,7 +205,9 @@ impl Engine {
     /// Compiles `hir`, which `pattern` was parsed to.
     pub(super) fn new(pattern: &str, hir: Hir) -> Result<Self> {
         let prefix = required_text(&hir, Side::Start);
+        let prefixes = possible_prefixes(&hir);
         let suffix = required_text(&hir, Side::End);
+        let inner = inner_text(&hir).map(|text| Arc::new(Finder::new(text).into_owned()));
         let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
         let config = meta::Config::new()
             .utf8_empty(false)
@@ -189,14 +219,27 @@ impl Engine {
             .map_err(|error| syntax_error("expression too large", pattern).with_source(error))?;
         Ok(Self {
             prefix,
+            prefixes,
             suffix,
+            inner,
             regex: Arc::new(regex),
         })
+    }
+
+    /// Forgets all but the automaton.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(super) fn without_short_cuts(mut self) -> Self {
+        (self.prefix, self.suffix, self.inner) = (String::new(), String::new(), None);
+        self
     }
 
     /// Reports whether the whole of `text` matches.
     pub(super) fn is_match(&self, text: &str) -> bool {
         if !starts_with(text, &self.prefix) || !ends_with(text, &self.suffix) {
+            return false;
+        }
+        let lacks = |inner: &Arc<Finder<'_>>| inner.find(text.as_bytes()).is_none();
+        if self.inner.as_ref().is_some_and(lacks) {
             return false;
         }
         let input = Input::new(text).anchored(Anchored::Yes).earliest(true);
@@ -211,6 +254,38 @@ impl fmt::Debug for Engine {
             .field("prefix", &self.prefix)
             .field("suffix", &self.suffix)
             .finish_non_exhaustive()
+    }
+}
+
+/// Returns texts of which every match starts with one.
+fn possible_prefixes(hir: &Hir) -> Vec<String> {
+    let found = Extractor::new().extract(hir);
+    let text = |literal: &Literal| match std::str::from_utf8(literal.as_bytes()) {
+        Ok(text) => text.to_owned(),
+        // A literal may be cut within a character.
+        Err(error) => {
+            let whole = &literal.as_bytes()[..error.valid_up_to()];
+            String::from_utf8_lossy(whole).into_owned()
+        }
+    };
+    let literals = found.literals().unwrap_or_default();
+    literals.iter().map(text).collect()
+}
+
+/// Returns the longest text between the ends of the pattern that every match contains.
+fn inner_text(hir: &Hir) -> Option<&[u8]> {
+    let HirKind::Concat(parts) = hir.kind() else {
+        return None;
+    };
+    let literal = |part: &'_ Hir| match part.kind() {
+        HirKind::Literal(literal) => Some(literal.0.len()),
+        _ => None,
+    };
+    let inner = parts.get(1..parts.len().saturating_sub(1))?;
+    let longest = inner.iter().max_by_key(|part| literal(part))?;
+    match longest.kind() {
+        HirKind::Literal(literal) => Some(&literal.0),
+        _ => None,
     }
 }
 

@@ -105,6 +105,23 @@ fn literal_sets_and_prefixes_are_found() {
 }
 
 #[test]
+fn every_text_that_a_match_can_start_with_is_found() {
+    for (pattern, prefixes) in [
+        ("api", &["api"][..]),
+        ("(eu|us)-.*", &["eu-", "us-"]),
+        ("(?i:ab).+", &["AB", "Ab", "aB", "ab"]),
+        ("(web|web-app|api)-.*", &["api-", "web-"]),
+        ("(web-a|db).*[0-9]+", &["db", "web-a"]),
+        (".*-eu", &[""]),
+        ("(a|.*b)c", &[""]),
+        ("(a|b.*|)", &[""]),
+    ] {
+        let regex = GoRegex::new(pattern).unwrap();
+        assert_eq!(regex.prefixes(), prefixes, "{pattern}");
+    }
+}
+
+#[test]
 fn patterns_of_dots_are_known() {
     for (pattern, everything, all_but_empty) in [
         (".*", true, false),
@@ -207,6 +224,8 @@ proptest! {
         for text in &texts {
             prop_assert_eq!(regex.is_match(text), matches_by_engine(&pattern, text).unwrap(), "{} on {:?}", pattern, text);
             prop_assert!(!regex.is_match(text) || text.starts_with(regex.prefix()));
+            let is_known = regex.prefixes().iter().any(|prefix| text.starts_with(&**prefix));
+            prop_assert!(!regex.is_match(text) || is_known, "{} starts with {:?}", pattern, regex.prefixes());
             if let Some(set) = regex.set_matches() {
                 prop_assert_eq!(set.contains(text), regex.is_match(text));
             }

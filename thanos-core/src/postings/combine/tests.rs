@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::super::DenseSet;
 use super::*;
 use crate::encoding::crc;
 use crate::error::ErrorKind;
@@ -70,6 +71,32 @@ proptest! {
         prop_assert_eq!(combined.series, expected.into_iter().collect::<Vec<_>>());
     }
 
+    /// A set of bits gives what combining the lists gives, in memory that does not depend on them.
+    #[test]
+    fn dense_sets_are_what_sets_do(
+        keep in proptest::collection::btree_set(5_u32..700, 0..300),
+        also in proptest::collection::btree_set(5_u32..700, 0..300),
+        other in proptest::collection::btree_set(5_u32..700, 0..300),
+    ) {
+        let budget = MemoryBudget::unlimited();
+        let dense = |sets: &[&BTreeSet<u32>]| {
+            let mut dense = DenseSet::new(5..=699, &budget).unwrap();
+            for set in sets {
+                let bytes = encoded(set.iter().copied());
+                dense.insert(StoredList { bytes: &bytes, offset: 3 }).unwrap();
+            }
+            dense
+        };
+        let mut both = dense(&[&keep]);
+        both.intersect(&dense(&[&also, &other]));
+        prop_assert_eq!(both.into_series(&budget).unwrap().series, Vec::from_iter(&keep & &(&also | &other)));
+        let mut rest = dense(&[&keep, &also]);
+        prop_assert_eq!(budget.used_bytes(), DenseSet::bytes_of(&(5..=699)));
+        rest.subtract(&dense(&[&other]));
+        prop_assert_eq!(rest.into_series(&budget).unwrap().series, Vec::from_iter(&(&keep | &also) - &other));
+        prop_assert_eq!(budget.used_bytes(), 0);
+    }
+
     /// A damaged list is an error, wherever it is used.
     #[test]
     fn damage_is_an_error(position in 0_usize..40, bit in 0_u8..8, place in 0_usize..3, others in 1_usize..3) {
@@ -126,6 +153,26 @@ fn a_union_of_many_dense_lists_takes_little_memory() {
         "{} bytes",
         budget.peak_bytes()
     );
+}
+
+#[test]
+fn a_dense_set_refuses_series_that_cannot_be() {
+    let budget = MemoryBudget::new("request", 64);
+    let mut set = DenseSet::new(10..=100, &budget).unwrap();
+    for references in [[9, 50], [50, 101]] {
+        let bytes = encoded(references);
+        let list = StoredList {
+            bytes: &bytes,
+            offset: 7,
+        };
+        let error = set.insert(list).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.offset()),
+            (ErrorKind::Corrupt, Some(7))
+        );
+    }
+    let error = DenseSet::new(0..=u32::MAX, &budget).unwrap_err();
+    assert!(error.to_string().contains("request limit"), "{error}");
 }
 
 #[test]
