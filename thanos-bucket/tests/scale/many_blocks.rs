@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
-use thanos_bucket::gateway::{Gateway, GatewayOptions};
+use thanos_bucket::compute::Compute;
+use thanos_bucket::fetch::{FetchOptions, Fetcher, ViewOrigin};
+use thanos_bucket::gateway::{Gateway, GatewayOptions, HeaderDownload, HeaderOptions};
+use thanos_bucket::manifest::{ManifestOptions, ManifestPublisher};
 use thanos_bucket::testkit::{
     BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, RequestRecord, Trace, block_id,
 };
 use thanos_core::labels::{MatchOp, Matcher};
 use thanos_core::testkit::K8sSpec;
-use thanos_core::time::Timestamp;
+use thanos_core::time::{Clock, SystemClock, Timestamp};
 use thanos_storeapi::store::{SeriesRequest, Store};
 use thanos_storeapi::testkit::Answer;
 
@@ -98,19 +101,115 @@ async fn ten_thousand_blocks_are_served_soon_and_held_in_little_memory() {
     assert!(held <= 128 * MIB, "{:.1} MiB", in_mib(held));
 
     let (warm, cpu) = timed_sync(&gateway, &store, "warm sync").await;
-    let of_blocks = |request: &&RequestRecord| {
-        let is_read = matches!(request.kind, RequestKind::Get | RequestKind::Head);
-        is_read && request.object.starts_with("01HF")
-    };
-    let reads: Vec<_> = warm.requests.iter().filter(of_blocks).collect();
-    assert!(
-        reads.is_empty(),
-        "reads of blocks that did not change: {reads:?}"
-    );
+    assert_eq!(reads_of_blocks(&warm), 0, "no block has changed");
     // The goal is 100 ms of an optimised build.
     assert!(cpu < Duration::from_secs(10), "{cpu:?}");
 
     one_block_is_asked(&gateway, &store).await;
+}
+
+/// How many requests read something of a block.
+fn reads_of_blocks(trace: &Trace) -> usize {
+    let of_blocks = |request: &&RequestRecord| {
+        let is_read = matches!(request.kind, RequestKind::Get | RequestKind::Head);
+        is_read && request.object.starts_with("01HF")
+    };
+    trace.requests.iter().filter(of_blocks).count()
+}
+
+async fn publish_manifest(bucket: &Bucket) {
+    let made = SystemClock.now();
+    let fetcher = Fetcher::new(bucket.clone(), FetchOptions::default());
+    let view = Arc::new(fetcher.fetch().await.unwrap());
+    let publisher =
+        ManifestPublisher::new(bucket.clone(), ManifestOptions::default(), Compute::new(1));
+    publisher.publish(view, made).await.unwrap();
+}
+
+/// Goals 7 and 10: with a manifest the gateway is ready after one request, an idle block takes little memory, and a sync
+/// that finds nothing new is one conditional read.
+#[tokio::test(start_paused = true)]
+async fn with_a_manifest_ten_thousand_blocks_are_served_after_one_request() {
+    let _alone = ALONE.lock().await;
+    let (memory, bucket) = filled_bucket().await;
+    publish_manifest(&bucket).await;
+    let store = Arc::new(LatencyStore::new(memory, LatencyModel::default()));
+    let before = ALLOCATED.current_usage();
+    let headers = HeaderOptions {
+        download: HeaderDownload::AtUse,
+        ..HeaderOptions::default()
+    };
+    let options = GatewayOptions {
+        headers,
+        ..GatewayOptions::default()
+    };
+    let gateway = Gateway::new(Bucket::new(store.clone()), options);
+
+    let (cold, _) = timed_sync(&gateway, &store, "cold sync with a manifest").await;
+    assert_eq!(
+        cold.requests.len(),
+        1,
+        "the manifest is all that is asked for"
+    );
+    assert!(
+        cold.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        cold.elapsed()
+    );
+    drop(cold);
+    let held = ALLOCATED.current_usage().saturating_sub(before);
+    let of_block = held / BLOCKS as usize;
+    println!(
+        "held when idle: {:.1} MiB, {of_block} bytes of each block",
+        in_mib(held)
+    );
+    assert!(held <= 128 * MIB && of_block <= 4096, "{of_block}");
+
+    let (warm, _) = timed_sync(&gateway, &store, "warm sync with a manifest").await;
+    assert_eq!(
+        (warm.requests.len(), reads_of_blocks(&warm)),
+        (1, 0),
+        "{warm:#?}"
+    );
+    assert_eq!(warm.bytes_read(), 0, "it has not changed");
+    drop(warm);
+    let held = ALLOCATED.current_usage().saturating_sub(before);
+    assert!(held / BLOCKS as usize <= 4096, "{held}");
+
+    one_block_is_asked(&gateway, &store).await;
+    assert_eq!(
+        gateway.sync().await.unwrap().origin,
+        ViewOrigin::Manifest,
+        "still fresh"
+    );
+}
+
+/// A store that can begin a listing at a name is listed in stretches at once: the time is that of a stretch.
+#[tokio::test(start_paused = true)]
+async fn stretches_of_a_listing_are_read_at_once() {
+    let _alone = ALONE.lock().await;
+    let (memory, _) = filled_bucket().await;
+    let store = Arc::new(LatencyStore::new(memory, LatencyModel::default()));
+    let mut times = Vec::new();
+    for listing_shards in [1, 16] {
+        let options = FetchOptions {
+            listing_shards,
+            ..FetchOptions::default()
+        };
+        let fetcher = Fetcher::new(Bucket::new(store.clone()), options);
+        fetcher.fetch().await.unwrap();
+        store.take_trace();
+        assert_eq!(fetcher.fetch().await.unwrap().blocks.len(), BLOCKS as usize);
+        let trace = store.take_trace();
+        print(
+            &format!("{listing_shards} listings at once"),
+            &trace,
+            Duration::ZERO,
+        );
+        assert_eq!(trace.count(RequestKind::List), trace.requests.len());
+        times.push(trace.elapsed());
+    }
+    assert!(times[1] < times[0] / 2, "{times:?}");
 }
 
 /// A request for one tenant and two hours of it costs requests for one block, and little time for all others.
