@@ -51,6 +51,7 @@ pub use http::{HttpConfig, TlsConfig};
 type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Into how many stretches a listing is cut where that helps: a bucket of 10,000 blocks is two pages for each.
+#[cfg(any(feature = "gcs", feature = "s3"))]
 const LISTING_SHARDS: usize = 16;
 
 /// A parsed bucket configuration.
