@@ -10,18 +10,20 @@ use axum::response::Html;
 use axum::routing::get;
 use clap::{ArgAction, Args};
 use thanos_core::budget::MemoryBudget;
+use thanos_core::labels::Matcher;
 use thanos_core::query::Queryable;
 use thanos_core::time::{Clock, SystemClock, UtcTime};
 use thanos_core::{Error, Result};
 use thanos_promql::active::ActiveQueries;
 use thanos_promql::engine::{Engine, EngineOptions, OnPartial};
 use thanos_promql::http::{
-    Api, ApiOptions, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams,
+    Api, ApiOptions, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams, Tenancy,
 };
 use thanos_promql::parser;
 use thanos_storeapi::proxy::Proxy;
 use thanos_storeapi::queryable::{StoreQueryable, StoreQueryableOptions};
 use thanos_storeapi::store::{PartialResponse, Store};
+use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
 use crate::about::About;
 use crate::flags::{bytes, duration};
@@ -77,6 +79,8 @@ pub struct ApiFlags {
     /// Comma separated experimental feature names to enable: promql-experimental-functions.
     #[arg(id = "enable-feature", long = "enable-feature", value_name = "NAME", action = ArgAction::Append, value_delimiter = ',')]
     features: Vec<String>,
+    #[command(flatten)]
+    tenancy: TenancyFlags,
     /// Whether to disable CORS headers to be set by Thanos.
     #[arg(id = "web.disable-cors", long = "web.disable-cors", action = ArgAction::SetTrue)]
     disable_cors: bool,
@@ -88,11 +92,77 @@ pub struct ApiFlags {
     memory_limit_per_query: u64,
 }
 
+/// On whose behalf requests ask, and what they may see.
+#[derive(Debug, Clone, Args)]
+pub struct TenancyFlags {
+    /// HTTP header to determine tenant.
+    #[arg(
+        id = "query.tenant-header",
+        long = "query.tenant-header",
+        value_name = "HEADER",
+        default_value = "THANOS-TENANT",
+        value_parser = header_name
+    )]
+    header: String,
+    /// Default tenant ID to use if tenant header is not present.
+    #[arg(
+        id = "query.default-tenant-id",
+        long = "query.default-tenant-id",
+        value_name = "TENANT",
+        default_value = DEFAULT_TENANT,
+        value_parser = |name: &str| TenantId::parse(name).map_err(|error| error.to_string())
+    )]
+    default_tenant: TenantId,
+    /// Use TLS client's certificate field to determine tenant: not supported, because HTTP is served without TLS.
+    #[arg(
+        id = "query.tenant-certificate-field",
+        long = "query.tenant-certificate-field",
+        value_name = "FIELD",
+        default_value = "",
+        value_parser = ["", "organization", "organizationalUnit", "commonName"]
+    )]
+    certificate_field: String,
+    /// Enforce tenancy on Query APIs. Responses are returned only if the label value of the configured tenant-label-name
+    /// and the value of the tenant header matches.
+    #[arg(id = "query.enforce-tenancy", long = "query.enforce-tenancy", action = ArgAction::SetTrue)]
+    enforce: bool,
+    /// Label name to use when enforcing tenancy (if --query.enforce-tenancy is enabled).
+    #[arg(
+        id = "query.tenant-label-name",
+        long = "query.tenant-label-name",
+        value_name = "LABEL",
+        default_value = "tenant_id"
+    )]
+    label: String,
+}
+
+/// Takes the name of an HTTP header for a flag.
+fn header_name(text: &str) -> std::result::Result<String, String> {
+    match axum::http::HeaderName::try_from(text) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(error) => Err(format!("{text:?}: {error}")),
+    }
+}
+
+impl TenancyFlags {
+    fn tenancy(&self) -> Result<Tenancy> {
+        if !self.certificate_field.is_empty() {
+            let message = "--query.tenant-certificate-field needs client certificates, and serving HTTP over TLS \
+                           (--http.config) is not supported";
+            return Err(Error::invalid(message));
+        }
+        Ok(Tenancy {
+            header: self.header.clone(),
+            default_tenant: self.default_tenant.clone(),
+        })
+    }
+}
+
 /// Returns the page and the API over `proxy`.
 ///
 /// # Errors
 ///
-/// A file of active queries that cannot be written.
+/// A file of active queries that cannot be written; flags that say what is not supported.
 pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
     let on_partial = if flags.no_partial_response {
         OnPartial::Fail
@@ -113,6 +183,7 @@ pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
         proxy: proxy.clone(),
         replica_labels: flags.replica_labels.clone(),
         on_partial,
+        enforced_label: flags.tenancy.enforce.then(|| flags.tenancy.label.clone()),
     };
     let options = ApiOptions {
         on_partial,
@@ -125,6 +196,7 @@ pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
         } else {
             Cors::Any
         },
+        tenancy: flags.tenancy.tenancy()?,
         ..ApiOptions::default()
     };
     let page = get(move || page(proxy.clone()));
@@ -193,6 +265,8 @@ struct ProxySource {
     proxy: Proxy,
     replica_labels: Vec<String>,
     on_partial: OnPartial,
+    /// The label that must have the name of the tenant, if tenancy is enforced.
+    enforced_label: Option<String>,
 }
 
 #[async_trait]
@@ -218,6 +292,12 @@ impl QueryableSource for ProxySource {
             replica_labels,
             max_resolution_ms: max_resolution_ms(params),
             shard: params.shard.clone(),
+            tenant: params.tenant.clone(),
+            enforced_matchers: self
+                .enforced_label
+                .iter()
+                .map(|label| Matcher::equal(label, params.tenant.as_str()))
+                .collect(),
             ..StoreQueryableOptions::default()
         };
         let store = self.proxy.restricted_to(params.store_matchers.clone());

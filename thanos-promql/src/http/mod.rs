@@ -40,6 +40,7 @@ mod run;
 mod series;
 mod source;
 mod statistics;
+mod tenancy;
 mod told;
 
 use std::sync::Arc;
@@ -62,6 +63,7 @@ pub use hooks::{
 pub use options::{ApiOptions, Cors, Dialect};
 pub use params::MaxSourceResolution;
 pub use source::{FixedSource, QueryableSource, SourceParams};
+pub use tenancy::Tenancy;
 
 use crate::active::ActiveQueries;
 use crate::engine::Engine;

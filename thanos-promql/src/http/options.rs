@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thanos_core::re2::GoRegex;
 
+use super::tenancy::Tenancy;
 use crate::engine::OnPartial;
 
 /// The settings of an [`Api`](super::Api).
@@ -21,6 +22,8 @@ pub struct ApiOptions {
     pub dialect: Dialect,
     /// Which web pages of other origins may read answers.
     pub cors: Cors,
+    /// How a request says on whose behalf it asks.
+    pub tenancy: Tenancy,
 }
 
 impl Default for ApiOptions {
@@ -32,6 +35,7 @@ impl Default for ApiOptions {
             step_stats: false,
             dialect: Dialect::Prometheus,
             cors: Cors::Any,
+            tenancy: Tenancy::default(),
         }
     }
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use axum::Form;
 use axum::extract::{FromRequest, Query, Request};
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
 use thanos_core::labels::Matcher;
 use thanos_core::text::write_go_quoted;
 use thanos_core::time::{SignedDuration, Timestamp, UtcTime};
 use thanos_storeapi::store::ShardInfo;
 
+use super::Api;
 use super::answer::Failure;
 use super::source::SourceParams;
 use crate::parser::{self, parse_selector};
@@ -33,6 +34,7 @@ pub enum MaxSourceResolution {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Params {
     pairs: Vec<(String, String)>,
+    headers: HeaderMap,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Params {
@@ -49,6 +51,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             .get("content-type")
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
+        let headers = request.headers().clone();
         let mut pairs = Vec::new();
         if request.method() == Method::POST && has_form {
             let Form(in_form) = Form::<Vec<(String, String)>>::from_request(request, state)
@@ -57,7 +60,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             pairs = in_form;
         }
         pairs.extend(in_url);
-        Ok(Self { pairs })
+        Ok(Self { pairs, headers })
     }
 }
 
@@ -168,8 +171,8 @@ impl Params {
         Ok(sets)
     }
 
-    /// Returns Thanos' extra parameters.
-    pub(super) fn source(&self, options: &parser::Options) -> Result<SourceParams, Failure> {
+    /// Returns Thanos' extra parameters and the tenant.
+    pub(super) fn source(&self, api: &Api) -> Result<SourceParams, Failure> {
         let replica_labels: Vec<String> =
             self.all("replicaLabels[]").map(ToOwned::to_owned).collect();
         Ok(SourceParams {
@@ -178,11 +181,12 @@ impl Params {
             partial_response: self.flag("partial_response")?,
             max_source_resolution: self.max_source_resolution()?,
             store_matchers: self
-                .matcher_sets("storeMatch[]", options)
+                .matcher_sets("storeMatch[]", &api.engine.options().parser)
                 .map_err(Failure::bad_data)?,
             shard: self.shard()?,
             engine: self.engine()?,
             step_ms: None,
+            tenant: api.options.tenancy.tenant_of(&self.headers)?,
         })
     }
 

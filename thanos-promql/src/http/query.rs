@@ -125,7 +125,7 @@ async fn answer(
     mut query: Query,
     limit: usize,
 ) -> Result<Response, Failure> {
-    let mut source = params.source(&api.engine.options().parser)?;
+    let mut source = params.source(api)?;
     source.step_ms = query
         .step
         .map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));

@@ -141,7 +141,7 @@ where
     F: Future<Output = QueryOutcome<Found<T>>> + Send + 'static,
 {
     let options = api.engine.options();
-    let source = params.source(&options.parser)?;
+    let source = params.source(api)?;
     let timeout = params.timeout()?.unwrap_or(options.timeout);
     let timeout = timeout.min(options.timeout);
     let place = api.place(&text_of(path, params), timeout).await?;

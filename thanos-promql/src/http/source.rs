@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thanos_core::labels::Matcher;
 use thanos_core::query::Queryable;
 use thanos_storeapi::store::ShardInfo;
+use thanos_storeapi::tenant::TenantId;
 
 use super::params::MaxSourceResolution;
 use crate::error::Result;
@@ -30,6 +31,8 @@ pub struct SourceParams {
     pub engine: Option<String>,
     /// The step of a range query in milliseconds, for the automatic resolution.
     pub step_ms: Option<i64>,
+    /// On whose behalf the request asks, by its headers.
+    pub tenant: TenantId,
 }
 
 /// Decides what data a request is evaluated over.

@@ -161,7 +161,7 @@ pub(super) async fn explain_range(
 }
 
 fn explain(api: &Api, params: &Params, query: &Query) -> Result<Response, Failure> {
-    let source = params.source(&api.engine.options().parser)?;
+    let source = params.source(api)?;
     // There is one engine here; whoever asks for the other one by name does not expect its plan.
     if source.engine.as_deref() == Some("prometheus") {
         return Err(Failure::bad_data("engine type must be 'thanos'"));

@@ -23,7 +23,7 @@ pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<R
         metric,
         metrics_max,
         entries_max,
-        source: params.source(&api.engine.options().parser)?,
+        source: params.source(&api)?,
     };
     let told = api.hooks.metadata(&request).await?;
     let wanted = told
@@ -88,7 +88,7 @@ pub(super) async fn exemplars(State(api): State<Api>, params: Params) -> Result<
     let request = ExemplarRequest {
         selectors,
         range,
-        source: params.source(options)?,
+        source: params.source(&api)?,
     };
     let told = api.hooks.exemplars(&request).await?;
     let remarks = Remarks::warnings(told.warnings);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use thanos_core::Result;
+use thanos_core::labels::Matcher;
 use thanos_core::query::{LabelQuery, LabelStrings, Queryable, Select, SeriesStream};
 
 use downsampled::to_samples;
@@ -44,6 +45,9 @@ pub struct StoreQueryableOptions {
     pub response_batch_size: u64,
     /// On whose behalf.
     pub tenant: TenantId,
+    /// Matchers that every request gets, in place of its own ones on the same labels: a tenant sees its own series only,
+    /// whatever it asks for (row Q-31 of the specification).
+    pub enforced_matchers: Vec<Matcher>,
 }
 
 impl Default for StoreQueryableOptions {
@@ -55,6 +59,7 @@ impl Default for StoreQueryableOptions {
             shard: None,
             response_batch_size: RESPONSE_BATCH_SIZE_DEFAULT,
             tenant: TenantId::default(),
+            enforced_matchers: Vec::new(),
         }
     }
 }
@@ -90,13 +95,21 @@ impl StoreQueryable {
         Self { store, options }
     }
 
+    /// Returns `matchers` with those that are enforced in place of others on the same labels.
+    fn enforce(&self, mut matchers: Vec<Matcher>) -> Vec<Matcher> {
+        let enforced = &self.options.enforced_matchers;
+        matchers.retain(|matcher| enforced.iter().all(|other| other.name() != matcher.name()));
+        matchers.extend(enforced.iter().cloned());
+        matchers
+    }
+
     fn series_request(&self, select: Select) -> SeriesRequest {
         let hints = select.hints;
         let options = &self.options;
         let func = hints.func.as_deref().unwrap_or("");
         SeriesRequest {
             range: select.range,
-            matchers: select.matchers,
+            matchers: self.enforce(select.matchers),
             // Without chunks the question is which series exist, at any resolution (row Q-04 of the specification).
             max_resolution_window_ms: if hints.skip_chunks {
                 i64::MAX
@@ -151,7 +164,7 @@ impl Queryable for StoreQueryable {
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {
         let request = LabelNamesRequest {
             range: query.range,
-            matchers: query.matchers,
+            matchers: self.enforce(query.matchers),
             partial_response: self.options.partial_response,
             without_replica_labels: self.options.replica_labels.clone(),
             limit: to_limit(query.limit),
@@ -165,7 +178,7 @@ impl Queryable for StoreQueryable {
         let request = LabelValuesRequest {
             label: name.to_owned(),
             range: query.range,
-            matchers: query.matchers,
+            matchers: self.enforce(query.matchers),
             partial_response: self.options.partial_response,
             without_replica_labels: self.options.replica_labels.clone(),
             limit: to_limit(query.limit),

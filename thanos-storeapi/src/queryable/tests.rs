@@ -1,7 +1,7 @@
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use thanos_core::chunk::{Aggregate, Chunk, Encoding, SeriesChunk};
-use thanos_core::labels::{Labels, Matcher};
+use thanos_core::labels::{Labels, MatchOp, Matcher};
 use thanos_core::query::{Missing, SelectHints, SeriesEvent};
 use thanos_core::time::{TimeRange, Timestamp};
 
@@ -99,6 +99,7 @@ fn hints_and_options_travel_in_the_request() {
         shard: Some(shard.clone()),
         response_batch_size: 10,
         tenant: TenantId::parse("team-a").unwrap(),
+        enforced_matchers: Vec::new(),
     };
     let hints = SelectHints {
         step_ms: 15_000,
@@ -123,6 +124,31 @@ fn hints_and_options_travel_in_the_request() {
     assert_eq!((advice.step_ms, advice.range_ms), (15_000, Some(60_000)));
     assert_eq!(advice.func.as_deref(), Some("rate"));
     assert_eq!(advice.grouping, Some((true, vec!["pod".into()])));
+}
+
+/// what is enforced replaces what the query says about the same label.
+#[test]
+fn enforced_matchers_cannot_be_left_out_or_changed() {
+    let mine = Matcher::equal("tenant_id", "a");
+    let options = StoreQueryableOptions {
+        enforced_matchers: vec![mine.clone()],
+        ..StoreQueryableOptions::default()
+    };
+    let store: Arc<dyn Store> = Arc::new(store());
+    let queryable = StoreQueryable::new(store, options);
+    let name = Matcher::equal("__name__", "up");
+    for asked in [
+        vec![name.clone()],
+        vec![name.clone(), Matcher::equal("tenant_id", "b")],
+        vec![
+            name.clone(),
+            Matcher::new(MatchOp::Regex, "tenant_id", ".*").unwrap(),
+            mine.clone(),
+        ],
+    ] {
+        assert_eq!(queryable.enforce(asked), [name.clone(), mine.clone()]);
+    }
+    assert_eq!(queryable.enforce(Vec::new()), [mine]);
 }
 
 /// which series exist is asked of blocks of all resolutions.
