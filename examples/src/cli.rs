@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use thanos_core::Result;
 
 use crate::about::About;
-use crate::flags::{LogFlags, with_negations};
+use crate::flags::{LogFlags, TracingFlags, with_negations};
 use crate::logging;
 use crate::roles::{query, standalone, store};
 
@@ -21,6 +21,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 struct Cli {
     #[command(flatten)]
     log: LogFlags,
+    #[command(flatten)]
+    tracing: TracingFlags,
     #[command(subcommand)]
     role: Role,
 }
@@ -61,7 +63,8 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
         }
     };
     logging::start(&cli.log);
-    match run_role(cli.role, about) {
+    let outcome = cli.tracing.validate();
+    match outcome.and_then(|()| run_role(cli.role, about)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "running the command failed");

@@ -33,7 +33,8 @@ pub async fn serve(
     shutdown: Shutdown,
     grace_period: Duration,
 ) -> Result<()> {
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().wait());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().wait());
     let too_late = async {
         shutdown.wait().await;
         tokio::time::sleep(grace_period).await;

@@ -14,5 +14,6 @@ pub mod metrics;
 pub mod probe;
 pub mod process;
 pub mod promqltest;
+pub mod requests;
 pub mod roles;
 pub mod shutdown;

@@ -6,8 +6,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::flags::{LogFlags, LogFormat, LogLevel};
 use thanos_core::time::{Clock, SystemClock, UtcTime};
@@ -18,7 +18,10 @@ pub fn start(flags: &LogFlags) {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
         LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
+        // What the libraries below say for each packet would hide what we say.
+        LogLevel::Debug => {
+            "debug,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,tower=info"
+        }
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(level))
@@ -40,7 +43,7 @@ where
 {
     fn format_event(
         &self,
-        _context: &FmtContext<'_, S, N>,
+        context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -61,7 +64,16 @@ where
             others: String::new(),
         };
         event.record(&mut fields);
-        writeln!(writer, " msg={}{}", Quoted(&fields.message), fields.others)
+        write!(writer, " msg={}{}", Quoted(&fields.message), fields.others)?;
+        // What the surrounding spans know, such as the id of the request.
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
+                && !fields.is_empty()
+            {
+                write!(writer, " {fields}")?;
+            }
+        }
+        writeln!(writer)
     }
 }
 

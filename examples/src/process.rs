@@ -10,9 +10,10 @@ use thanos_storeapi::server::{Readiness, ServerSettings, StoreServer};
 use thanos_storeapi::store::Store;
 use tokio::task::JoinSet;
 
-use crate::flags::{GrpcFlags, HttpFlags};
+use crate::flags::ServerFlags;
 use crate::metrics::Metrics;
 use crate::probe::{self, Probe};
+use crate::requests::Requests;
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::{grpc, http};
 
@@ -21,9 +22,13 @@ use crate::{grpc, http};
 pub struct Process {
     probe: Probe,
     readiness: Vec<Readiness>,
+    requests: Requests,
     trigger: ShutdownTrigger,
     shutdown: Shutdown,
     tasks: JoinSet<Result<()>>,
+    /// The HTTP server, which ends after everything else: until then it says that the role is not ready any more.
+    http: JoinSet<Result<()>>,
+    http_trigger: ShutdownTrigger,
 }
 
 impl Process {
@@ -31,34 +36,44 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When the address cannot be opened.
+    /// When the address cannot be opened, or the flags ask for what is not there.
     pub async fn start(
         component: &'static str,
-        flags: &HttpFlags,
+        flags: &ServerFlags,
         router: Router,
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
         let (trigger, shutdown) = shutdown::channel();
         trigger.stop_on_signal()?;
         let probe = Probe::default();
-        let metrics = Metrics::new(component, register);
-        let (listener, address) = http::listen(&flags.address).await?;
+        let requests = Requests::new(flags.request_log()?);
+        let metrics = Metrics::new(component, |registry| {
+            requests.register(registry);
+            register(registry);
+        });
+        let (listener, address) = http::listen(&flags.http.address).await?;
         tracing::info!(component, %address, "listening for requests and metrics");
-        let router = router.merge(probe::routes(probe.clone(), metrics));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(http::serve(
+        let router = requests
+            .watch_http(router)
+            .merge(probe::routes(probe.clone(), metrics));
+        let (http_trigger, http_shutdown) = shutdown::channel();
+        let mut http = JoinSet::new();
+        http.spawn(http::serve(
             listener,
             router,
-            shutdown.clone(),
-            flags.grace_period,
+            http_shutdown,
+            flags.http.grace_period,
         ));
         probe.healthy();
         Ok(Self {
             probe,
             readiness: Vec::new(),
+            requests,
             trigger,
             shutdown,
-            tasks,
+            tasks: JoinSet::new(),
+            http,
+            http_trigger,
         })
     }
 
@@ -67,7 +82,7 @@ impl Process {
     /// # Errors
     ///
     /// When the address cannot be opened.
-    pub async fn serve_store(&mut self, flags: &GrpcFlags, store: Arc<dyn Store>) -> Result<()> {
+    pub async fn serve_store(&mut self, flags: &ServerFlags, store: Arc<dyn Store>) -> Result<()> {
         self.serve_store_with(flags, store, Arc::new(NewMatchers))
             .await
     }
@@ -79,23 +94,24 @@ impl Process {
     /// When the address cannot be opened.
     pub async fn serve_store_with(
         &mut self,
-        flags: &GrpcFlags,
+        flags: &ServerFlags,
         store: Arc<dyn Store>,
         matchers: Arc<dyn MatcherSource>,
     ) -> Result<()> {
         let settings = ServerSettings {
-            grace_period: flags.grace_period,
-            connection_age_max: flags.connection_age_max,
+            grace_period: flags.grpc.grace_period,
+            connection_age_max: flags.grpc.connection_age_max,
             ..ServerSettings::default()
         };
+        let store = self.requests.watch_store(store);
         let server = StoreServer::new(store, settings.clone()).with_matchers(matchers);
         self.readiness.push(server.readiness());
-        let (listener, address) = grpc::listen(&flags.address)?;
+        let (listener, address) = grpc::listen(&flags.grpc.address)?;
         tracing::info!(%address, "listening for serving gRPC");
         let shutdown = self.shutdown.clone();
+        let router = self.requests.watch_grpc(&server);
         self.tasks.spawn(async move {
-            thanos_storeapi::server::serve(listener, server.router(), &settings, shutdown.wait())
-                .await
+            thanos_storeapi::server::serve(listener, router, &settings, shutdown.wait()).await
         });
         Ok(())
     }
@@ -119,7 +135,8 @@ impl Process {
         tracing::info!("changing probe status to ready");
     }
 
-    /// Runs until SIGINT or SIGTERM, or until a part fails; then stops everything and waits for it.
+    /// Runs until SIGINT or SIGTERM, or until a part fails; then stops everything and waits for it: first gRPC, whose open
+    /// calls have its grace period to end, then HTTP.
     ///
     /// # Errors
     ///
@@ -128,14 +145,20 @@ impl Process {
         let ended = tokio::select! {
             () = self.shutdown.clone().wait() => Ok(()),
             Some(task) = self.tasks.join_next() => flatten(task),
+            Some(task) = self.http.join_next() => flatten(task),
         };
         self.probe.ready(false);
         for readiness in &self.readiness {
             readiness.set_not_ready().await;
         }
-        self.trigger.stop();
+        tracing::info!("changing probe status to not ready");
         let mut outcome = ended;
+        self.trigger.stop();
         while let Some(task) = self.tasks.join_next().await {
+            outcome = outcome.and(flatten(task));
+        }
+        self.http_trigger.stop();
+        while let Some(task) = self.http.join_next().await {
             outcome = outcome.and(flatten(task));
         }
         tracing::info!("exiting");

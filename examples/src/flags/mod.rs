@@ -1,11 +1,11 @@
 //! Flags that every role has, with Thanos' names and defaults.
 
 mod content;
+mod servers;
 mod switches;
 mod values;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use thanos_bucket::Bucket;
@@ -14,6 +14,7 @@ use thanos_bucket::layers::BucketMetrics;
 use thanos_core::{Error, Result};
 
 pub use content::content;
+pub use servers::{GrpcFlags, HttpFlags, ServerFlags, TracingFlags};
 pub use switches::with_negations;
 pub use values::{bytes, duration, label};
 
@@ -60,41 +61,6 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
-}
-
-/// Flags of the HTTP server.
-#[derive(Debug, Clone, Args)]
-pub struct HttpFlags {
-    /// Listen host:port for HTTP endpoints.
-    #[arg(
-        id = "http-address",
-        long = "http-address",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:10902"
-    )]
-    pub address: String,
-    /// Time to wait after an interrupt received for HTTP server.
-    #[arg(id = "http-grace-period", long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
-    pub grace_period: Duration,
-}
-
-/// Flags of the gRPC server.
-#[derive(Debug, Clone, Args)]
-pub struct GrpcFlags {
-    /// Listen ip:port address for gRPC endpoints (StoreAPI).
-    #[arg(
-        id = "grpc-address",
-        long = "grpc-address",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:10901"
-    )]
-    pub address: String,
-    /// How long a connection lives before the client has to open a new one.
-    #[arg(id = "grpc-server-max-connection-age", long = "grpc-server-max-connection-age", value_name = "DURATION", default_value = "60m", value_parser = duration)]
-    pub connection_age_max: Duration,
-    /// Time to wait after an interrupt received for gRPC server.
-    #[arg(id = "grpc-grace-period", long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
-    pub grace_period: Duration,
 }
 
 /// Flags that say which bucket to use.

@@ -6,26 +6,31 @@ use clap::{Arg, ArgAction, Command};
 ///
 /// A switch that is on by default is declared as `--no-x`; its opposite is `--x`.
 pub fn with_negations(mut command: Command) -> Command {
-    let switches: Vec<(String, String)> = command
+    let switches: Vec<(String, String, bool)> = command
         .get_arguments()
         .filter(|argument| matches!(argument.get_action(), ArgAction::SetTrue))
         .filter_map(|argument| {
             let name = argument.get_long()?.to_owned();
-            Some((argument.get_id().to_string(), name))
+            Some((
+                argument.get_id().to_string(),
+                name,
+                argument.is_global_set(),
+            ))
         })
         .collect();
-    for (id, name) in &switches {
+    for (id, name, is_global) in &switches {
         let opposite = match name.strip_prefix("no-") {
             Some(name) => name.to_owned(),
             None => format!("no-{name}"),
         };
-        let is_declared = switches.iter().any(|(_, other)| *other == opposite);
+        let is_declared = switches.iter().any(|(_, other, _)| *other == opposite);
         if !is_declared {
             command = command.arg(
                 Arg::new(format!("opposite of {name}"))
                     .long(opposite)
                     .action(ArgAction::SetTrue)
                     .overrides_with(id)
+                    .global(*is_global)
                     .hide(true),
             );
         }

@@ -12,7 +12,7 @@ use thanos_storeapi::proxy::{Endpoint, EndpointInfo, EndpointSet, Proxy, ProxyOp
 
 use crate::about::About;
 use crate::api::{self, ApiFlags};
-use crate::flags::{GrpcFlags, HttpFlags, bytes, duration, label};
+use crate::flags::{ServerFlags, bytes, duration, label};
 use crate::process::Process;
 use crate::shutdown::Shutdown;
 
@@ -23,9 +23,7 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Args)]
 pub struct QueryFlags {
     #[command(flatten)]
-    http: HttpFlags,
-    #[command(flatten)]
-    grpc: GrpcFlags,
+    servers: ServerFlags,
     #[command(flatten)]
     api: ApiFlags,
     /// Addresses of statically configured Thanos API servers (repeatable): host:port.
@@ -67,12 +65,12 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     };
     let proxy = Proxy::new(endpoints.clone(), options);
     let router = api::router(&flags.api, proxy.clone(), about)?;
-    let mut process = Process::start("query", &flags.http, router, |_| {}).await?;
+    let mut process = Process::start("query", &flags.servers, router, |_| {}).await?;
 
     // Ready means that every store was asked once (row Q-37 of the specification).
     endpoints.refresh(Some(flags.info_timeout)).await;
     log_failures(&endpoints);
-    process.serve_store(&flags.grpc, Arc::new(proxy)).await?;
+    process.serve_store(&flags.servers, Arc::new(proxy)).await?;
     process.spawn(keep_fresh(
         endpoints,
         flags.info_timeout,

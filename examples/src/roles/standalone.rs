@@ -14,7 +14,7 @@ use thanos_storeapi::stores::{LocalStore, LocalStoreOptions};
 
 use crate::about::About;
 use crate::api::{self, ApiFlags};
-use crate::flags::{GrpcFlags, HttpFlags, bytes, duration, label};
+use crate::flags::{ServerFlags, bytes, duration, label};
 use crate::process::Process;
 use crate::shutdown::Shutdown;
 
@@ -22,9 +22,7 @@ use crate::shutdown::Shutdown;
 #[derive(Debug, Clone, Args)]
 pub struct StandaloneFlags {
     #[command(flatten)]
-    http: HttpFlags,
-    #[command(flatten)]
-    grpc: GrpcFlags,
+    servers: ServerFlags,
     #[command(flatten)]
     api: ApiFlags,
     /// Directory of blocks: a Prometheus data directory or the directory of a bucket.
@@ -64,9 +62,9 @@ pub async fn run(flags: StandaloneFlags, about: About) -> Result<()> {
     );
 
     let router = api::router(&flags.api, proxy, about)?;
-    let mut process = Process::start("standalone", &flags.http, router, |_| {}).await?;
+    let mut process = Process::start("standalone", &flags.servers, router, |_| {}).await?;
     process
-        .serve_store(&flags.grpc, Arc::clone(&store) as _)
+        .serve_store(&flags.servers, Arc::clone(&store) as _)
         .await?;
     process.spawn(keep_synced(
         store,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use thanos_bucket::Bucket;
 use thanos_bucket::compute::Compute;
-use thanos_bucket::fetch::filter::{RelabelFilter, StoreFilters};
-use thanos_bucket::fetch::{DiscoveryStrategy, FetchMetrics, FetchOptions};
+use thanos_bucket::config::BucketConfig;
+use thanos_bucket::fetch::filter::{ParquetConvertedFilter, RelabelFilter, StoreFilters};
+use thanos_bucket::fetch::{DiscoveryStrategy, FetchOptions};
 use thanos_bucket::gateway::{
-    GatewayMetrics, GatewayOptions, HeaderDownload, HeaderMetrics, HeaderOptions, LazyPostings,
-    RequestLimits, SparseHeaders,
+    GatewayOptions, HeaderDownload, HeaderMetrics, HeaderOptions, LazyPostings, RequestLimits,
+    SparseHeaders,
 };
 use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
 use thanos_bucket::manifest::{ManifestMode, ManifestOptions};
@@ -20,17 +21,19 @@ use thanos_core::time::{Clock, SystemClock, TimeBound, TimeWindow};
 use thanos_core::{Error, Result};
 
 use super::caches::{CacheFlags, Caches};
-use crate::flags::{BucketFlags, GrpcFlags, HttpFlags, bytes, content, duration};
+use super::fixed::FixedFlags;
+use super::metrics::StoreMetrics;
+use crate::flags::{BucketFlags, ServerFlags, bytes, content, duration};
 
 /// Flags of `thanos store`.
 #[derive(Debug, Clone, Args)]
 pub struct StoreFlags {
     #[command(flatten)]
-    pub(super) http: HttpFlags,
-    #[command(flatten)]
-    pub(super) grpc: GrpcFlags,
+    pub(super) servers: ServerFlags,
     #[command(flatten)]
     pub(super) bucket: BucketFlags,
+    #[command(flatten)]
+    parquet: ParquetFlags,
     #[command(flatten)]
     pub(super) sync: SyncFlags,
     #[command(flatten)]
@@ -40,6 +43,8 @@ pub struct StoreFlags {
     #[command(flatten)]
     pub(super) caches: CacheFlags,
     #[command(flatten)]
+    fixed: FixedFlags,
+    #[command(flatten)]
     web: WebFlags,
     /// Directory for what is kept between runs (index-headers and meta.json). It can be removed while the process is
     /// down: no data is lost, the next start takes longer. Blocks put here are not read.
@@ -48,6 +53,43 @@ pub struct StoreFlags {
     /// Keep index-headers in memory only and leave --data-dir alone; the default is --cache-index-header.
     #[arg(id = "no-cache-index-header", long = "no-cache-index-header", action = ArgAction::SetTrue)]
     no_cache_index_header: bool,
+}
+
+/// The bucket of a program that converts blocks to Parquet and serves them.
+#[derive(Debug, Clone, Args)]
+struct ParquetFlags {
+    /// Path to the YAML file of a bucket with blocks converted to Parquet: blocks whose days are all converted are not
+    /// served.
+    #[arg(
+        id = "objstore-parquet.config-file",
+        long = "objstore-parquet.config-file",
+        value_name = "FILE"
+    )]
+    config_file: Option<PathBuf>,
+    /// The same YAML itself, instead of 'objstore-parquet.config-file'.
+    #[arg(
+        id = "objstore-parquet.config",
+        long = "objstore-parquet.config",
+        value_name = "CONTENT"
+    )]
+    config: Option<String>,
+}
+
+impl ParquetFlags {
+    fn filter(
+        &self,
+        concurrency: usize,
+        metrics: &StoreMetrics,
+    ) -> Result<Option<ParquetConvertedFilter>> {
+        let flag = "objstore-parquet.config";
+        let Some(yaml) = content(flag, &self.config, &self.config_file)? else {
+            return Ok(None);
+        };
+        let bucket = BucketConfig::from_yaml(&yaml)
+            .and_then(|config| config.open_with(metrics.bucket.clone()))
+            .map_err(|error| error.context(format!("--{flag}")))?;
+        Ok(Some(ParquetConvertedFilter::new(bucket, concurrency)))
+    }
 }
 
 /// Which blocks are served, and how they are found.
@@ -148,6 +190,7 @@ struct LimitFlags {
     /// deprecated name.)
     #[arg(
         id = "store.limits.request-series",
+        overrides_with = "store.limits.request-series",
         long = "store.limits.request-series",
         alias = "store.grpc.touched-series-limit",
         value_name = "N",
@@ -158,6 +201,7 @@ struct LimitFlags {
     /// (--store.grpc.series-sample-limit is its deprecated name.)
     #[arg(
         id = "store.limits.request-samples",
+        overrides_with = "store.limits.request-samples",
         long = "store.limits.request-samples",
         alias = "store.grpc.series-sample-limit",
         value_name = "N",
@@ -303,12 +347,17 @@ impl SyncFlags {
         })
     }
 
-    fn filters(&self, window: TimeWindow) -> Result<StoreFilters> {
+    fn filters(
+        &self,
+        window: TimeWindow,
+        parquet: Option<ParquetConvertedFilter>,
+    ) -> Result<StoreFilters> {
         let flag = "selector.relabel-config";
         let rules = content(flag, &self.relabel_config, &self.relabel_config_file)?;
         let millis = |delay: Duration| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
         let defaults = StoreFilters::default();
         Ok(StoreFilters {
+            parquet,
             window,
             relabel: match rules {
                 Some(yaml) => RelabelFilter::from_yaml(&yaml)?,
@@ -322,7 +371,7 @@ impl SyncFlags {
 }
 
 impl StoreFlags {
-    /// Returns the settings of the gateway, which uses `caches` and counts into the metrics.
+    /// Returns the settings of the gateway, which uses `caches` and counts into `metrics`.
     ///
     /// # Errors
     ///
@@ -330,10 +379,9 @@ impl StoreFlags {
     pub(super) fn gateway(
         &self,
         caches: &Caches,
-        metrics: GatewayMetrics,
-        fetch_metrics: FetchMetrics,
-        header_metrics: HeaderMetrics,
+        metrics: &StoreMetrics,
     ) -> Result<GatewayOptions> {
+        self.fixed.validate()?;
         let sync = &self.sync;
         if sync.block_sync_concurrency < 1 {
             let message = "the block sync concurrency must be equal or greater than 1.";
@@ -351,10 +399,15 @@ impl StoreFlags {
             },
             listing_shards: self.bucket.config()?.listing_shards(),
             concurrency: sync.block_meta_fetch_concurrency,
-            metrics: fetch_metrics,
+            metrics: metrics.fetch.clone(),
             ..FetchOptions::default()
         };
-        let filters = sync.filters(time_window)?;
+        let parquet = self
+            .parquet
+            .filter(sync.block_meta_fetch_concurrency, metrics)?;
+        let filters = sync.filters(time_window, parquet)?;
+        let consistency_delay_secs = sync.consistency_delay.as_secs_f64();
+        metrics.consistency_delay_secs.set(consistency_delay_secs);
         let limits = &self.limits;
         Ok(GatewayOptions {
             fetch,
@@ -375,8 +428,8 @@ impl StoreFlags {
                 samples: limits.request_samples,
                 downloaded_bytes: limits.downloaded_bytes_limit,
             },
-            metrics,
-            headers: self.reading.headers(header_metrics),
+            metrics: metrics.gateway.clone(),
+            headers: self.reading.headers(metrics.headers.clone()),
             lazy_postings: self.reading.lazy_postings(),
             index_cache: Some(caches.index.clone()),
             ..GatewayOptions::default()

@@ -1,20 +1,21 @@
 //! `thanos store`: the StoreAPI over the blocks of a bucket.
 
 mod caches;
+mod fixed;
 mod flags;
+mod metrics;
 mod sync;
 
 use std::sync::Arc;
 
 use axum::Router;
-use thanos_bucket::fetch::FetchMetrics;
-use thanos_bucket::gateway::{Gateway, GatewayMetrics, HeaderMetrics};
+use thanos_bucket::gateway::Gateway;
 use thanos_bucket::http::BlockViewer;
-use thanos_bucket::layers::BucketMetrics;
 use thanos_bucket::manifest::ManifestMode;
 use thanos_core::Result;
 
 pub use self::flags::StoreFlags;
+use self::metrics::StoreMetrics;
 use self::sync::Syncer;
 use crate::process::Process;
 
@@ -24,17 +25,10 @@ use crate::process::Process;
 ///
 /// A wrong flag, an address in use, or a bucket that cannot be read at the start.
 pub async fn run(flags: StoreFlags) -> Result<()> {
-    let (gateway_metrics, fetch_metrics) = (GatewayMetrics::default(), FetchMetrics::default());
-    let bucket_metrics = BucketMetrics::default();
-    let bucket = flags.bucket.open(bucket_metrics.clone())?;
+    let metrics = StoreMetrics::default();
+    let bucket = flags.bucket.open(metrics.bucket.clone())?;
     let caches = flags.caches.open(bucket.clone()).await?;
-    let header_metrics = HeaderMetrics::default();
-    let options = flags.gateway(
-        &caches,
-        gateway_metrics.clone(),
-        fetch_metrics.clone(),
-        header_metrics.clone(),
-    )?;
+    let options = flags.gateway(&caches, &metrics)?;
     let viewer = flags.viewer(bucket, options.compute.clone());
     let publishes = options
         .manifest
@@ -44,12 +38,9 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
     let router = viewer
         .as_ref()
         .map_or_else(Router::new, BlockViewer::router);
-    let mut process = Process::start("store", &flags.http, router, |registry| {
-        bucket_metrics.register(registry);
-        gateway_metrics.register(registry);
+    let mut process = Process::start("store", &flags.servers, router, |registry| {
+        metrics.register(registry);
         caches.register(registry);
-        fetch_metrics.register(registry);
-        header_metrics.register(registry);
     })
     .await?;
     let syncer = Syncer {
@@ -63,7 +54,7 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
     };
     let matchers = Arc::clone(&caches.matchers);
     process
-        .serve_store_with(&flags.grpc, gateway, matchers)
+        .serve_store_with(&flags.servers, gateway, matchers)
         .await?;
     let interval = flags.sync.sync_block_duration;
     process.spawn(syncer.keep(first, interval, process.shutdown()));

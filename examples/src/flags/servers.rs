@@ -1,0 +1,212 @@
+//! Flags of the servers of a role, and those of Thanos that are known here and not supported.
+//!
+//! A flag that asks for what is not there is an error and not a silence, above all where it asks for encryption.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use thanos_core::{Error, Result};
+
+use super::{content, duration};
+use crate::requests::RequestLog;
+
+/// Flags of all servers of a role.
+#[derive(Debug, Clone, Args)]
+pub struct ServerFlags {
+    /// Those of the HTTP server.
+    #[command(flatten)]
+    pub http: HttpFlags,
+    /// Those of the gRPC server.
+    #[command(flatten)]
+    pub grpc: GrpcFlags,
+    /// Path to the YAML file that says which requests are logged.
+    #[arg(
+        id = "request.logging-config-file",
+        long = "request.logging-config-file",
+        value_name = "FILE"
+    )]
+    request_log_file: Option<PathBuf>,
+    /// The same YAML itself, instead of 'request.logging-config-file'.
+    #[arg(
+        id = "request.logging-config",
+        long = "request.logging-config",
+        value_name = "CONTENT"
+    )]
+    request_log: Option<String>,
+}
+
+/// Flags of the HTTP server.
+#[derive(Debug, Clone, Args)]
+pub struct HttpFlags {
+    /// Listen host:port for HTTP endpoints.
+    #[arg(
+        id = "http-address",
+        long = "http-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:10902"
+    )]
+    pub address: String,
+    /// Time to wait after an interrupt received for HTTP server.
+    #[arg(id = "http-grace-period", long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub grace_period: Duration,
+    /// Path to a configuration of TLS and authentication for HTTP: not supported.
+    #[arg(
+        id = "http.config",
+        long = "http.config",
+        value_name = "FILE",
+        default_value = ""
+    )]
+    config: String,
+}
+
+/// Flags of the gRPC server.
+#[derive(Debug, Clone, Args)]
+pub struct GrpcFlags {
+    /// Listen ip:port address for gRPC endpoints (StoreAPI).
+    #[arg(
+        id = "grpc-address",
+        long = "grpc-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:10901"
+    )]
+    pub address: String,
+    /// How long a connection lives before the client has to open a new one.
+    #[arg(id = "grpc-server-max-connection-age", long = "grpc-server-max-connection-age", value_name = "DURATION", default_value = "60m", value_parser = duration)]
+    pub connection_age_max: Duration,
+    /// Time to wait after an interrupt received for gRPC server.
+    #[arg(id = "grpc-grace-period", long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub grace_period: Duration,
+    #[command(flatten)]
+    tls: GrpcTlsFlags,
+}
+
+/// TLS of the gRPC server, which is not supported.
+#[derive(Debug, Clone, Args)]
+struct GrpcTlsFlags {
+    /// TLS certificate for the gRPC server: not supported, only blank.
+    #[arg(
+        id = "grpc-server-tls-cert",
+        long = "grpc-server-tls-cert",
+        value_name = "FILE",
+        default_value = ""
+    )]
+    cert: String,
+    /// TLS key for the gRPC server: not supported, only blank.
+    #[arg(
+        id = "grpc-server-tls-key",
+        long = "grpc-server-tls-key",
+        value_name = "FILE",
+        default_value = ""
+    )]
+    key: String,
+    /// TLS CA to verify clients against: not supported, only blank.
+    #[arg(
+        id = "grpc-server-tls-client-ca",
+        long = "grpc-server-tls-client-ca",
+        value_name = "FILE",
+        default_value = ""
+    )]
+    client_ca: String,
+    /// The lowest version of TLS; without a certificate there is none.
+    #[arg(
+        id = "grpc-server-tls-min-version",
+        long = "grpc-server-tls-min-version",
+        value_name = "VERSION",
+        default_value = "1.3",
+        value_parser = ["1.0", "1.1", "1.2", "1.3"]
+    )]
+    _min_version: String,
+    /// The cipher suites of TLS (repeatable): not supported.
+    #[arg(id = "grpc-server-tls-ciphers", long = "grpc-server-tls-ciphers", value_name = "NAME", action = ArgAction::Append)]
+    ciphers: Vec<String>,
+    /// The curves of TLS (repeatable): not supported.
+    #[arg(id = "grpc-server-tls-curves", long = "grpc-server-tls-curves", value_name = "NAME", action = ArgAction::Append)]
+    curves: Vec<String>,
+}
+
+/// Tracing, which is not supported, and what steers the garbage collector of Go, which there is none of.
+#[derive(Debug, Clone, Args)]
+pub struct TracingFlags {
+    /// Path to a configuration of tracing: not supported.
+    #[arg(
+        id = "tracing.config-file",
+        long = "tracing.config-file",
+        global = true,
+        value_name = "FILE"
+    )]
+    file: Option<PathBuf>,
+    /// The same YAML itself: not supported.
+    #[arg(
+        id = "tracing.config",
+        long = "tracing.config",
+        global = true,
+        value_name = "CONTENT"
+    )]
+    inline: Option<String>,
+    /// Taken and ignored: it steers Go's garbage collector. Memory is bounded by --store.memory-limit.
+    #[arg(id = "enable-auto-gomemlimit", long = "enable-auto-gomemlimit", global = true, action = ArgAction::SetTrue, hide = true)]
+    _auto_gomemlimit: bool,
+    /// Taken and ignored, like --enable-auto-gomemlimit.
+    #[arg(
+        id = "auto-gomemlimit.ratio",
+        long = "auto-gomemlimit.ratio",
+        global = true,
+        value_name = "RATIO",
+        default_value_t = 0.9,
+        hide = true
+    )]
+    _auto_gomemlimit_ratio: f64,
+}
+
+fn not_supported(flag: &str, what: &str) -> Error {
+    Error::invalid(format!("--{flag}: {what} is not supported"))
+}
+
+impl TracingFlags {
+    /// Checks that nothing is asked for that is not there.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when there is a configuration of tracing.
+    pub fn validate(&self) -> Result<()> {
+        match content("tracing.config", &self.inline, &self.file)? {
+            Some(_) => Err(not_supported("tracing.config", "tracing")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ServerFlags {
+    /// Returns which requests are logged, after a check that nothing is asked for that is not there.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for TLS and authentication, and for a wrong configuration of the log.
+    pub fn request_log(&self) -> Result<RequestLog> {
+        let tls = &self.grpc.tls;
+        let only_cert = [&tls.ciphers, &tls.curves].map(|names| names.join(","));
+        for (flag, value, what) in [
+            (
+                "http.config",
+                &self.http.config,
+                "TLS or authentication of HTTP",
+            ),
+            ("grpc-server-tls-cert", &tls.cert, "TLS of gRPC"),
+            ("grpc-server-tls-key", &tls.key, "TLS of gRPC"),
+            ("grpc-server-tls-client-ca", &tls.client_ca, "TLS of gRPC"),
+            ("grpc-server-tls-ciphers", &only_cert[0], "TLS of gRPC"),
+            ("grpc-server-tls-curves", &only_cert[1], "TLS of gRPC"),
+        ] {
+            if !value.is_empty() {
+                return Err(not_supported(flag, what));
+            }
+        }
+        let flag = "request.logging-config";
+        let yaml = content(flag, &self.request_log, &self.request_log_file)?;
+        match yaml {
+            Some(yaml) => RequestLog::from_yaml(&yaml),
+            None => Ok(RequestLog::default()),
+        }
+    }
+}

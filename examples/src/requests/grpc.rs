@@ -1,0 +1,322 @@
+//! Calls over gRPC, counted with the names of Go's gRPC middleware and logged as Thanos logs them (Go pkg/logging/grpc.go).
+//!
+//! Only the calls that a store has are counted: anybody can ask for methods that there are not, and their names would
+//! become labels.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use thanos_core::time::{Clock, SystemClock, UtcTime};
+use tonic::Code;
+
+use super::Watch;
+use super::grpc_body::{counted, until_end_of};
+use super::http::millis;
+
+const DURATION_SECS: [f64; 14] = [
+    0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0,
+];
+
+type CallLabels = [(&'static str, &'static str); 3];
+type EndLabels = [(&'static str, &'static str); 4];
+
+/// A method: its path and Go's name for its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Method {
+    service: &'static str,
+    name: &'static str,
+    kind: &'static str,
+}
+
+const fn unary(service: &'static str, name: &'static str) -> Method {
+    let kind = "unary";
+    Method {
+        service,
+        name,
+        kind,
+    }
+}
+
+/// The calls that a store has.
+const METHODS: [Method; 4] = [
+    Method {
+        service: "thanos.Store",
+        name: "Series",
+        kind: "server_stream",
+    },
+    unary("thanos.Store", "LabelNames"),
+    unary("thanos.Store", "LabelValues"),
+    unary("thanos.info.Info", "Info"),
+];
+
+/// All codes and Go's names of them.
+const CODES: [(Code, &str); 17] = [
+    (Code::Ok, "OK"),
+    (Code::Cancelled, "Canceled"),
+    (Code::Unknown, "Unknown"),
+    (Code::InvalidArgument, "InvalidArgument"),
+    (Code::DeadlineExceeded, "DeadlineExceeded"),
+    (Code::NotFound, "NotFound"),
+    (Code::AlreadyExists, "AlreadyExists"),
+    (Code::PermissionDenied, "PermissionDenied"),
+    (Code::ResourceExhausted, "ResourceExhausted"),
+    (Code::FailedPrecondition, "FailedPrecondition"),
+    (Code::Aborted, "Aborted"),
+    (Code::OutOfRange, "OutOfRange"),
+    (Code::Unimplemented, "Unimplemented"),
+    (Code::Internal, "Internal"),
+    (Code::Unavailable, "Unavailable"),
+    (Code::DataLoss, "DataLoss"),
+    (Code::Unauthenticated, "Unauthenticated"),
+];
+
+fn name_of(code: Code) -> &'static str {
+    let mut codes = CODES.into_iter();
+    let found = codes.find(|(known, _)| *known == code);
+    found.map_or("Unknown", |(_, name)| name)
+}
+
+impl Method {
+    fn at(path: &str) -> Option<Self> {
+        let (service, name) = path.strip_prefix('/')?.split_once('/')?;
+        let mut methods = METHODS.into_iter();
+        methods.find(|method| method.service == service && method.name == name)
+    }
+
+    fn labels(self) -> CallLabels {
+        [
+            ("grpc_method", self.name),
+            ("grpc_service", self.service),
+            ("grpc_type", self.kind),
+        ]
+    }
+
+    fn end_labels(self, code: &'static str) -> EndLabels {
+        let [method, service, kind] = self.labels();
+        [("grpc_code", code), method, service, kind]
+    }
+}
+
+/// Counts of calls.
+#[derive(Debug)]
+pub(super) struct GrpcMetrics {
+    started: Family<CallLabels, Counter>,
+    handled: Family<EndLabels, Counter>,
+    seconds: Family<CallLabels, Histogram, fn() -> Histogram>,
+    received: Family<CallLabels, Counter>,
+    sent: Family<CallLabels, Counter>,
+}
+
+impl Default for GrpcMetrics {
+    /// All of them are there from the start, so that the first failure is an increase.
+    fn default() -> Self {
+        let metrics = Self {
+            started: Family::default(),
+            handled: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(DURATION_SECS)),
+            received: Family::default(),
+            sent: Family::default(),
+        };
+        for method in METHODS {
+            let labels = method.labels();
+            for family in [&metrics.started, &metrics.received, &metrics.sent] {
+                drop(family.get_or_create(&labels));
+            }
+            drop(metrics.seconds.get_or_create(&labels));
+            for (_, code) in CODES {
+                drop(metrics.handled.get_or_create(&method.end_labels(code)));
+            }
+        }
+        metrics
+    }
+}
+
+impl GrpcMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Total number of RPCs started on the server";
+        registry.register("grpc_server_started", help, self.started.clone());
+        let help = "Total number of RPCs completed on the server, regardless of success or failure";
+        registry.register("grpc_server_handled", help, self.handled.clone());
+        let help = "Histogram of response latency (seconds) of gRPC that had been application-level handled by the \
+                    server";
+        registry.register("grpc_server_handling_seconds", help, self.seconds.clone());
+        let help = "Total number of RPC stream messages received on the server";
+        registry.register("grpc_server_msg_received", help, self.received.clone());
+        let help = "Total number of gRPC stream messages sent by the server";
+        registry.register("grpc_server_msg_sent", help, self.sent.clone());
+    }
+}
+
+/// Counts and logs a call.
+pub(super) async fn watch(
+    State(watch): State<Arc<Watch<GrpcMetrics>>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(method) = Method::at(request.uri().path()) else {
+        return next.run(request).await;
+    };
+    name_request(request.headers_mut());
+    let labels = method.labels();
+    let metrics = &watch.metrics;
+    metrics.started.get_or_create(&labels).inc();
+    let received = metrics.received.get_or_create(&labels).clone();
+    let sent = metrics.sent.get_or_create(&labels).clone();
+    let mut call = Call::start(Arc::clone(&watch), method, &request);
+    let request = request.map(|body| counted(body, received));
+
+    let response = next.run(request).await;
+
+    // A failure without an answer says so among the headers.
+    if let Some(code) = code_in(response.headers()) {
+        call.end(code);
+    }
+    response.map(|body| until_end_of(counted(body, sent), call))
+}
+
+/// The metadata in which callers name their request.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Gives a request without a name one that no other of this process has, and hardly one of another, so that all lines of
+/// the log about it have the same.
+fn name_request(headers: &mut HeaderMap) {
+    static PROCESS: OnceLock<RandomState> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    if headers.get(REQUEST_ID).is_some_and(|id| !id.is_empty()) {
+        return;
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let hash = PROCESS.get_or_init(RandomState::new).hash_one(count);
+    let id = format!("{hash:016x}{:08x}", count & 0xFFFF_FFFF);
+    let id = HeaderValue::try_from(id).expect("hexadecimal digits are allowed in a header");
+    headers.insert(REQUEST_ID, id);
+}
+
+/// Returns the code that headers or trailers tell.
+pub(super) fn code_in(headers: &HeaderMap) -> Option<Code> {
+    let value = headers.get("grpc-status")?;
+    Some(Code::from_bytes(value.as_bytes()))
+}
+
+/// A call under way, which ends once: with a code, or as cancelled when it is dropped.
+pub(super) struct Call {
+    watch: Arc<Watch<GrpcMetrics>>,
+    method: Method,
+    started: Instant,
+    /// For the log; `None` when the call is not logged.
+    told: Option<Told>,
+    has_ended: bool,
+}
+
+impl Call {
+    fn start(watch: Arc<Watch<GrpcMetrics>>, method: Method, request: &Request) -> Self {
+        let rule = watch.log.as_ref();
+        let rule = rule.filter(|rule| rule.covers(request.uri().path(), None));
+        let told = rule.map(|_| Told::of(request));
+        if let (Some(told), true) = (&told, rule.is_some_and(|rule| rule.start)) {
+            told.started(method);
+        }
+        Self {
+            watch,
+            method,
+            started: Instant::now(),
+            told,
+            has_ended: false,
+        }
+    }
+
+    /// Counts and logs the end.
+    pub(super) fn end(&mut self, code: Code) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        let took = self.started.elapsed();
+        let metrics = &self.watch.metrics;
+        let labels = self.method.end_labels(name_of(code));
+        metrics.handled.get_or_create(&labels).inc();
+        let seconds = metrics.seconds.get_or_create(&self.method.labels()).clone();
+        seconds.observe(took.as_secs_f64());
+        if let Some(told) = &self.told {
+            told.finished(self.method, code, took);
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
+
+/// What the log tells of a call.
+struct Told {
+    started: UtcTime,
+    request_id: String,
+    peer: String,
+}
+
+impl Told {
+    fn of(request: &Request) -> Self {
+        let id = request.headers().get(REQUEST_ID);
+        let id = id.and_then(|value| value.to_str().ok());
+        let extensions = request.extensions();
+        let tcp = extensions.get::<tonic::transport::server::TcpConnectInfo>();
+        let peer = tcp.and_then(tonic::transport::server::TcpConnectInfo::remote_addr);
+        let peer = peer.or_else(|| Some(extensions.get::<ConnectInfo<SocketAddr>>()?.0));
+        Self {
+            started: UtcTime::from_timestamp(SystemClock.now()),
+            request_id: id.unwrap_or_default().to_owned(),
+            peer: peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        }
+    }
+
+    fn started(&self, method: Method) {
+        tracing::debug!(
+            protocol = "grpc",
+            grpc.component = "server",
+            grpc.service = method.service,
+            grpc.method = method.name,
+            grpc.method_type = method.kind,
+            peer.address = %self.peer,
+            grpc.start_time = %self.started,
+            requestID = %self.request_id,
+            "started call"
+        );
+    }
+
+    fn finished(&self, method: Method, code: Code, took: Duration) {
+        // An event has one level, which is fixed where it is written.
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    protocol = "grpc",
+                    grpc.component = "server",
+                    grpc.service = method.service,
+                    grpc.method = method.name,
+                    grpc.method_type = method.kind,
+                    peer.address = %self.peer,
+                    grpc.start_time = %self.started,
+                    grpc.code = name_of(code),
+                    grpc.time_ms = %millis(took),
+                    requestID = %self.request_id,
+                    "finished call"
+                )
+            };
+        }
+        match code {
+            Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => tell!(error),
+            _ => tell!(debug),
+        }
+    }
+}
