@@ -354,6 +354,18 @@ impl GatewayMetrics {
         self.blocks.last_loaded.set(now.as_millis() as f64 / 1000.0);
     }
 
+    /// Makes the counters of the default tenant, so that the first failure is an increase.
+    fn start_counting(&self) {
+        let tenant = self.tenant_label(&TenantId::default());
+        drop(self.series.empty_postings.get_or_create(&tenant));
+        for reason in [Limited::Series, Limited::Chunks, Limited::Bytes] {
+            drop(self.series.dropped.get_or_create(&DropLabels {
+                reason: reason.as_str(),
+                tenant: Arc::clone(&tenant.tenant),
+            }));
+        }
+    }
+
     /// Notes a request that was refused because of a limit.
     pub(super) fn dropped(&self, reason: Limited, tenant: &TenantLabel) {
         self.dropped_for(reason.as_str(), tenant);

@@ -10,6 +10,7 @@ impl GatewayMetrics {
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
         self.gate.register(registry);
+        self.start_counting();
         let store = registry.sub_registry_with_prefix("thanos_bucket_store");
         self.blocks.register(store);
         self.series.register(store);

@@ -30,7 +30,7 @@ async fn answer(gateway: &Gateway, matchers: Vec<Matcher>) -> Vec<(Labels, usize
         .unwrap()
 }
 
-/// ST-18: whatever postings are not fetched, the answer is the same.
+/// ST-18, E-92: whatever postings are not fetched, the answer is the same.
 #[tokio::test]
 async fn lazy_postings_do_not_change_an_answer() {
     let (bucket, eager) = gateway_over(&fixture("block-1k-2h")).await;
