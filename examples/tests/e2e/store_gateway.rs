@@ -199,7 +199,7 @@ impl Scenario {
     }
 }
 
-/// E-84 over an S3 server.
+/// E-84, ST-02, ST-12 over an S3 server: what is uploaded is served after the next sync, what is too fresh is not.
 #[test]
 fn blocks_come_and_go_in_an_s3_bucket() {
     let server = ObjectServer::s3();

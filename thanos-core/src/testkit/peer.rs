@@ -187,12 +187,27 @@ impl Peer {
     ///
     /// When there is no answer.
     pub fn query(&self, path: &str, parameters: &[(&str, &str)]) -> HttpAnswer {
+        self.query_with(path, parameters, &[])
+    }
+
+    /// Answers a GET of `path` with `parameters` in the query string and `headers` (`name: value`).
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub fn query_with(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+        headers: &[&str],
+    ) -> HttpAnswer {
         let mut url = path.to_owned();
         for (i, (name, value)) in parameters.iter().enumerate() {
             let separator = if i == 0 { '?' } else { '&' };
             let _ = write!(url, "{separator}{}={}", escape(name), escape(value));
         }
-        self.get(&url)
+        self.send("GET", &url, headers, b"")
+            .unwrap_or_else(|error| panic!("GET {url}: {error}\n{}", self.log()))
     }
 
     /// Answers a POST of `body` to `path`.
@@ -201,24 +216,34 @@ impl Peer {
     ///
     /// When there is no answer.
     pub fn post(&self, path: &str, body: &[u8]) -> HttpAnswer {
-        self.send("POST", path, body)
+        self.send("POST", path, &[], body)
             .unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", self.log()))
     }
 
     fn try_get(&self, path: &str) -> std::io::Result<HttpAnswer> {
-        self.send("GET", path, b"")
+        self.send("GET", path, &[], b"")
     }
 
-    fn send(&self, method: &str, path: &str, body: &[u8]) -> std::io::Result<HttpAnswer> {
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> std::io::Result<HttpAnswer> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         // HTTP/1.0: the body is not chunked and ends with the connection.
         write!(
             stream,
-            "{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n",
             self.address,
             body.len()
         )?;
+        for header in headers {
+            write!(stream, "{header}\r\n")?;
+        }
+        write!(stream, "\r\n")?;
         stream.write_all(body)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -239,6 +264,15 @@ impl Peer {
             asked.is_ok_and(|status| status.success()),
             "kill -TERM {pid} failed"
         );
+        self.wait(timeout)
+    }
+
+    /// Waits for the end of the server and returns how it ended.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs after `timeout`.
+    pub fn wait(&mut self, timeout: Duration) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -246,7 +280,7 @@ impl Peer {
             }
             assert!(
                 started.elapsed() < timeout,
-                "still running {timeout:?} after SIGTERM:\n{}",
+                "still running after {timeout:?}:\n{}",
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(20));
