@@ -4,7 +4,7 @@
 //!
 //! 1. as long as all gaps together stay within an eighth of the wanted bytes (and 4 KiB, which are never worth a
 //!    request): what is read is not much more than what is needed;
-//! 2. beyond that, only while there would be more than 128 requests, and within 8 MiB;
+//! 2. beyond that, only while there would be more requests than this read may make, and within 8 MiB;
 //! 3. never over a gap of more than the limit (512 KiB in Thanos, which joins over every smaller one).
 
 use std::ops::Range;
@@ -13,8 +13,6 @@ use std::ops::Range;
 const WASTE_SHARE: u64 = 8;
 /// Gaps may take so many bytes however few are wanted.
 const WASTE_BYTES_FREE: u64 = 4 << 10;
-/// More requests than this are avoided by reading more.
-const PARTS_MAX: usize = 128;
 /// How many bytes of gaps are read for that.
 const WASTE_BYTES_MAX: u64 = 8 << 20;
 
@@ -34,6 +32,8 @@ pub(crate) struct PartitionOptions {
     pub(crate) gap_bytes_max: u64,
     /// A request is not made longer than this by joining; a single longer range stays whole.
     pub(crate) part_bytes_max: u64,
+    /// More requests than this are avoided by reading more.
+    pub(crate) parts_max: usize,
 }
 
 /// Joins `ranges`, which are sorted by start and may overlap.
@@ -42,7 +42,7 @@ pub(crate) fn partition(ranges: &[Range<u64>], options: PartitionOptions) -> Vec
         ranges.is_sorted_by_key(|range| range.start),
         "ranges are sorted by start"
     );
-    let gap_bytes_max = joined_gap(ranges, options.gap_bytes_max);
+    let gap_bytes_max = joined_gap(ranges, options);
     let mut parts: Vec<Part> = Vec::new();
     for (index, range) in ranges.iter().enumerate() {
         if let Some(last) = parts.last_mut() {
@@ -63,7 +63,7 @@ pub(crate) fn partition(ranges: &[Range<u64>], options: PartitionOptions) -> Vec
 }
 
 /// Returns the largest gap that is read over.
-fn joined_gap(ranges: &[Range<u64>], gap_bytes_max: u64) -> u64 {
+fn joined_gap(ranges: &[Range<u64>], options: PartitionOptions) -> u64 {
     let (mut gaps, mut wanted, mut end) = (Vec::new(), 0, 0);
     for (index, range) in ranges.iter().enumerate() {
         if index > 0 && range.start > end {
@@ -80,8 +80,8 @@ fn joined_gap(ranges: &[Range<u64>], gap_bytes_max: u64) -> u64 {
         let gap = same[0];
         waste = waste.saturating_add(gap.saturating_mul(same.len() as u64));
         let is_cheap = waste <= waste_max;
-        let is_crowded = left > PARTS_MAX && waste <= WASTE_BYTES_MAX;
-        if gap > gap_bytes_max || !(is_cheap || is_crowded) {
+        let is_crowded = left > options.parts_max && waste <= WASTE_BYTES_MAX;
+        if gap > options.gap_bytes_max || !(is_cheap || is_crowded) {
             break;
         }
         left -= same.len();
@@ -99,6 +99,7 @@ mod tests {
     const OPTIONS: PartitionOptions = PartitionOptions {
         gap_bytes_max: 10,
         part_bytes_max: 100,
+        parts_max: 128,
     };
 
     /// ST-19.
@@ -124,6 +125,7 @@ mod tests {
     const THANOS: PartitionOptions = PartitionOptions {
         gap_bytes_max: 512 << 10,
         part_bytes_max: 16 << 20,
+        parts_max: 128,
     };
 
     fn scattered(count: u64, len: u64, gap: u64) -> Vec<Range<u64>> {

@@ -22,6 +22,8 @@ use super::metrics::{GatewayMetrics, TenantLabel};
 
 /// How many requests to the bucket a request may have under way at once, over all of its blocks.
 const FETCHES_AT_ONCE: usize = 128;
+/// One read of a block may make so many requests before it reads more to make fewer, however many blocks are asked.
+const PARTS_MAX_LEAST: usize = 8;
 
 /// What a part of a block is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -351,6 +353,13 @@ impl QueryContext {
         asked.extend(blocks);
         let count = asked.len() as u64;
         self.stats.blocks_queried.store(count, Ordering::Relaxed);
+    }
+
+    /// Returns how many requests one read of a block may make before it reads more to make fewer: all blocks together
+    /// make few more than can be under way at once, because those above wait for each other.
+    pub(super) fn parts_max(&self) -> usize {
+        let blocks = usize::try_from(get(&self.stats.blocks_queried)).unwrap_or(usize::MAX);
+        (FETCHES_AT_ONCE / blocks.max(1)).max(PARTS_MAX_LEAST)
     }
 
     /// Returns the blocks that are asked.

@@ -174,6 +174,7 @@ impl RangeSource<'_> {
         let options = PartitionOptions {
             gap_bytes_max: limits.gap_bytes_max,
             part_bytes_max: self.part_bytes_max,
+            parts_max: self.query.parts_max(),
         };
         let parts = partition(ranges, options);
         let wanted = parts.iter().map(|part| part.range.end - part.range.start);

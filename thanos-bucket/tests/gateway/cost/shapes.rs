@@ -255,6 +255,26 @@ async fn a_hundred_blocks_take_no_more_round_trips_than_one() {
     }
 }
 
+/// ST-19: what lies scattered in many blocks is read with few requests for each: thousands would wait for each other.
+#[tokio::test(start_paused = true)]
+async fn scattered_series_of_many_blocks_take_few_requests() {
+    let data = BlockData::wide(&small(500)).unwrap();
+    let blocks: Vec<_> = (0..100).map(|number| (&data, spec(number))).collect();
+    let (store, gateway) = gateway_over(&blocks, Caches::None).await;
+    let request = SeriesRequest {
+        matchers: vec![middle_value(&data, "pod")],
+        ..SeriesRequest::default()
+    };
+    let needed = 100 * needed_of(&data, &request);
+    let (series, first) = ask_for(&store, &gateway, request).await;
+    assert_eq!(series, 10_000);
+    let trace = store.take_trace();
+    let cost = report("one pod in 100 blocks", first, &trace, needed);
+    println!("  {:?} on the clock", trace.elapsed());
+    assert!(trace.requests.len() <= 1700, "{}", trace.requests.len());
+    assert!(is_within(cost, (14, 15, 510)), "{cost:?}");
+}
+
 async fn names(gateway: &Gateway, matchers: Vec<Matcher>) -> LabelsResponse {
     let request = LabelNamesRequest {
         matchers,
