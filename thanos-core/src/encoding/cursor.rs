@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
     /// `Corrupt` when it is cut short or does not fit 64 bits.
     #[inline]
     pub fn uvarint(&mut self, what: &str) -> Result<u64> {
-        // References and lengths take one or two bytes nearly always.
+        // References and lengths take one to three bytes nearly always.
         match self.rest {
             [byte @ ..0x80, rest @ ..] => {
                 self.rest = rest;
@@ -161,6 +161,12 @@ impl<'a> Cursor<'a> {
                 self.rest = rest;
                 self.offset += 2;
                 return Ok(u64::from(low & 0x7F) | u64::from(*high) << 7);
+            }
+            [low, middle, high @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                self.offset += 3;
+                let low = u64::from(low & 0x7F) | u64::from(middle & 0x7F) << 7;
+                return Ok(low | u64::from(*high) << 14);
             }
             _ => {}
         }

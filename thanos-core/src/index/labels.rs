@@ -1,6 +1,9 @@
 //! Turns symbol references into label keys, with a cache of the symbols it met.
 
+use std::sync::Arc;
+
 use super::format::SymbolRef;
+use super::symbol_places::{Found, SymbolPlaces};
 use super::symbols::{SymbolPlace, Symbols};
 use crate::error::{Error, Result};
 use crate::labels::append_escaped;
@@ -11,36 +14,31 @@ const CACHE_SLOTS: usize = 1024;
 /// A decoder of label sets, to be reused for many series.
 ///
 /// The cache is direct-mapped and belongs to the decoder, so that readers share no lock. It holds symbols of one
-/// table and starts anew when another table is used. Only symbols that are proven to be UTF-8 enter it.
-#[derive(Debug, Clone)]
+/// table and starts anew when another table is used. Only symbols that are proven to be UTF-8 enter it. Decoders that
+/// read very many series of one index share [`SymbolPlaces`] instead.
+#[derive(Debug, Clone, Default)]
 pub struct LabelDecoder {
     table_id: u64,
+    /// Empty before the first use.
     slots: Box<[Slot]>,
+    /// Places in the table that is used.
+    shared: Option<Arc<SymbolPlaces>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     /// The reference plus one; 0 is an empty slot.
     key: u64,
-    place: SymbolPlace,
-    /// Whether the text has a NUL, which the key of a label set escapes.
-    has_nul: bool,
+    found: Found,
 }
 
 const EMPTY: Slot = Slot {
     key: 0,
-    place: SymbolPlace { start: 0, len: 0 },
-    has_nul: false,
+    found: Found {
+        place: SymbolPlace { start: 0, len: 0 },
+        has_nul: false,
+    },
 };
-
-impl Default for LabelDecoder {
-    fn default() -> Self {
-        Self {
-            table_id: 0,
-            slots: vec![EMPTY; CACHE_SLOTS].into_boxed_slice(),
-        }
-    }
-}
 
 impl LabelDecoder {
     /// Returns a decoder with an empty cache.
@@ -62,79 +60,77 @@ impl LabelDecoder {
         labels: &[(SymbolRef, SymbolRef)],
         key: &mut Vec<u8>,
     ) -> Result<()> {
-        self.append_pairs(symbols, labels, key, |_| ())
-    }
-
-    /// Appends like [`LabelDecoder::append_key`] and tells `ended` the length of `key` behind each label.
-    pub(super) fn append_pairs(
-        &mut self,
-        symbols: &Symbols,
-        labels: &[(SymbolRef, SymbolRef)],
-        key: &mut Vec<u8>,
-        mut ended: impl FnMut(usize),
-    ) -> Result<()> {
-        if self.table_id != symbols.id() {
-            self.slots.fill(EMPTY);
-            self.table_id = symbols.id();
-        }
+        self.use_table(symbols);
         let mut previous: Option<&[u8]> = None;
         for (name, value) in labels {
-            let name = self.text(symbols, *name)?;
-            let value = self.text(symbols, *value)?;
-            if previous.is_some_and(|previous| previous >= name.bytes) {
-                return Err(out_of_order(name.bytes));
+            let name = self.find(symbols, *name)?;
+            let value = self.find(symbols, *value)?;
+            let name_bytes = symbols.bytes_at(name.place);
+            if previous.is_some_and(|previous| previous >= name_bytes) {
+                return Err(out_of_order(name_bytes));
             }
-            previous = Some(name.bytes);
-            if !value.bytes.is_empty() {
-                name.append_to(key);
-                value.append_to(key);
+            previous = Some(name_bytes);
+            if value.place.len > 0 {
+                append(symbols, name, key);
+                append(symbols, value, key);
             }
-            ended(key.len());
         }
         Ok(())
     }
 
+    /// Finds symbols by what others met who share `places`, and notes there what it meets.
+    pub(super) fn share(&mut self, places: Arc<SymbolPlaces>) {
+        self.shared = Some(places);
+    }
+
+    /// Forgets what is known of other tables than `symbols`; to be called before [`Self::find`].
     #[inline]
-    fn text<'s>(&mut self, symbols: &'s Symbols, symbol: SymbolRef) -> Result<Text<'s>> {
+    pub(super) fn use_table(&mut self, symbols: &Symbols) {
+        if self.table_id != symbols.id() {
+            self.slots.fill(EMPTY);
+            self.shared.take_if(|shared| !shared.is_of(symbols));
+            self.table_id = symbols.id();
+        }
+    }
+
+    /// Returns the text of `symbol`, checked.
+    #[inline]
+    pub(super) fn find(&mut self, symbols: &Symbols, symbol: SymbolRef) -> Result<Found> {
+        match &self.shared {
+            Some(shared) if shared.covers(symbol) => shared.find(symbols, symbol),
+            _ => self.find_cached(symbols, symbol),
+        }
+    }
+
+    #[inline]
+    fn find_cached(&mut self, symbols: &Symbols, symbol: SymbolRef) -> Result<Found> {
+        if self.slots.is_empty() {
+            self.slots = vec![EMPTY; CACHE_SLOTS].into_boxed_slice();
+        }
         let key = u64::from(symbol.0) + 1;
         let slot = &mut self.slots[symbol.0 as usize % CACHE_SLOTS];
         if slot.key != key {
-            let place = symbols.place(symbol)?;
-            let has_nul = symbols.text(place)?.contains('\0');
-            *slot = Slot {
-                key,
-                place,
-                has_nul,
-            };
+            let found = Found::look_up(symbols, symbol)?;
+            *slot = Slot { key, found };
         }
-        Ok(Text {
-            bytes: symbols.bytes_at(slot.place),
-            has_nul: slot.has_nul,
-        })
+        Ok(slot.found)
     }
 }
 
-/// The text of a symbol, known to be UTF-8.
-#[derive(Clone, Copy)]
-struct Text<'s> {
-    bytes: &'s [u8],
-    has_nul: bool,
-}
-
-impl Text<'_> {
-    #[inline]
-    fn append_to(self, key: &mut Vec<u8>) {
-        if self.has_nul {
-            append_escaped(key, self.bytes);
-        } else {
-            key.extend_from_slice(self.bytes);
-            key.push(0);
-        }
+#[inline]
+fn append(symbols: &Symbols, text: Found, key: &mut Vec<u8>) {
+    let bytes = symbols.bytes_at(text.place);
+    if text.has_nul {
+        append_escaped(key, bytes);
+    } else {
+        key.extend_from_slice(bytes);
+        key.push(0);
     }
 }
 
+/// Returns the error for a label set in which `name` is not greater than the name before.
 #[cold]
-fn out_of_order(name: &[u8]) -> Error {
+pub(super) fn out_of_order(name: &[u8]) -> Error {
     let name = String::from_utf8_lossy(name);
     Error::corrupt(format!(
         "label names are not in strictly ascending order at {name:?}"

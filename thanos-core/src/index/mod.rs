@@ -7,6 +7,7 @@
 
 mod entry;
 mod format;
+mod key_buffer;
 mod labels;
 pub(crate) mod pages;
 mod plan;
@@ -17,6 +18,7 @@ mod series;
 mod series_keys;
 mod sink;
 mod symbol_ids;
+mod symbol_places;
 mod symbols;
 mod writer;
 
@@ -32,6 +34,7 @@ pub(crate) use postings_table::{SparseLabel, SparseTable};
 pub use reader::{IndexReader, SeriesScratch};
 pub use series::{RawSeries, decode_series, decode_series_within, series_entry_len, split_series};
 pub use series_keys::SeriesKeys;
+pub use symbol_places::SymbolPlaces;
 pub(crate) use symbols::{SparseSymbols, SymbolFinder};
 pub use symbols::{SymbolIter, Symbols};
 pub use writer::{IndexSummary, IndexWriter, LabelIndices};

@@ -3,12 +3,17 @@
 //! The series of an index are sorted, so neighbours share their first labels: those are neither decoded nor looked up
 //! again. An entry without a chunk in the wanted time costs its checksum and its chunk list only.
 
+use std::sync::Arc;
+
 use super::format::{ChunkMeta, SymbolRef};
-use super::labels::LabelDecoder;
+use super::key_buffer::KeyBuffer;
+use super::labels::{LabelDecoder, out_of_order};
 use super::series::decode_chunks;
+use super::symbol_places::SymbolPlaces;
 use super::symbols::Symbols;
 use crate::encoding::{Cursor, Section, varint};
 use crate::error::Result;
+use crate::labels::LabelsRef;
 use crate::time::TimeRange;
 
 /// A decoder of the series of one index, to be reused for many of them, best in their order.
@@ -17,14 +22,14 @@ use crate::time::TimeRange;
 ///
 /// ```
 /// use thanos_core::index::{SeriesKeys, Symbols, split_series};
-/// use thanos_core::labels::LabelsRef;
 /// use thanos_core::time::TimeRange;
 ///
 /// # fn show(symbols: &Symbols, entry: &[u8]) -> thanos_core::Result<()> {
 /// let mut decoder = SeriesKeys::new();
-/// let (mut key, mut chunks) = (Vec::new(), Vec::new());
-/// if decoder.decode(symbols, split_series(entry, 160)?, TimeRange::ALL, &mut key, &mut chunks)? {
-///     println!("{} has {} chunks", LabelsRef::from_trusted_key(&key), chunks.len());
+/// let mut chunks = Vec::new();
+/// let entry = split_series(entry, 160)?;
+/// if let Some(labels) = decoder.decode(symbols, entry, TimeRange::ALL, &mut chunks)? {
+///     println!("{labels} has {} chunks", chunks.len());
 /// }
 /// # Ok(())
 /// # }
@@ -32,15 +37,24 @@ use crate::time::TimeRange;
 #[derive(Debug, Clone, Default)]
 pub struct SeriesKeys {
     labels: LabelDecoder,
-    /// The table of the series before.
+    /// The table of the series before; `None` when there is none, or it was damaged.
     table_id: Option<u64>,
     /// The references of the labels of the series before, as its entry has them.
     encoded: Vec<u8>,
     /// Its key.
-    key: Vec<u8>,
-    /// Where each of its labels ends in `encoded` and in `key`.
-    ends: Vec<(usize, usize)>,
-    pairs: Vec<(SymbolRef, SymbolRef)>,
+    key: KeyBuffer,
+    /// Its labels.
+    ends: Vec<LabelEnd>,
+    /// The names of two neighbouring labels that are known to be in order, by the position of the first.
+    in_order: Vec<(SymbolRef, SymbolRef)>,
+}
+
+/// A label, and where it ends in the encoded references and in the key.
+#[derive(Debug, Clone, Copy)]
+struct LabelEnd {
+    encoded: usize,
+    key: usize,
+    name: SymbolRef,
 }
 
 impl SeriesKeys {
@@ -49,8 +63,15 @@ impl SeriesKeys {
         Self::default()
     }
 
-    /// Appends the key of the series in `entry` to `key` and puts its chunks that share a time with `range` into
-    /// `chunks`, which is cleared first. Without such a chunk the answer is false and `key` is unchanged.
+    /// Returns a decoder that finds symbols by what others met who share `places`.
+    pub fn sharing(places: Arc<SymbolPlaces>) -> Self {
+        let mut keys = Self::default();
+        keys.labels.share(places);
+        keys
+    }
+
+    /// Returns the labels of the series in `entry` and puts its chunks that share a time with `range` into `chunks`,
+    /// which is cleared first; `None` without such a chunk.
     ///
     /// # Errors
     ///
@@ -60,9 +81,8 @@ impl SeriesKeys {
         symbols: &Symbols,
         entry: Section<'_>,
         range: TimeRange,
-        key: &mut Vec<u8>,
         chunks: &mut Vec<ChunkMeta>,
-    ) -> Result<bool> {
+    ) -> Result<Option<LabelsRef<'_>>> {
         let mut cursor = entry.cursor();
         let count = cursor.uvarint_count(2, "number of labels")?;
         let Some(len) = varint::skip_uvarints(cursor.rest(), 2 * count) else {
@@ -72,50 +92,90 @@ impl SeriesKeys {
         let encoded = cursor.bytes(len, "labels")?;
         decode_chunks(cursor, range, chunks)?;
         if chunks.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let decoded = self.decode_labels(symbols, encoded, start);
         if decoded.is_err() {
             self.table_id = None;
         }
         decoded?;
-        key.extend_from_slice(&self.key);
-        Ok(true)
+        Ok(Some(LabelsRef::from_trusted_key(self.key.key())))
     }
 
     /// Makes `self` describe the series whose labels are `encoded`, at `offset` of the index.
     fn decode_labels(&mut self, symbols: &Symbols, encoded: &[u8], offset: u64) -> Result<()> {
+        self.use_table(symbols);
+        let last = self.keep_common(encoded);
+        let start = last.map_or(0, |label| label.encoded);
+        let mut before = last.map(|label| label.name);
+        let rest = encoded.get(start..).unwrap_or_default();
+        let mut cursor = Cursor::at_offset(rest, offset + start as u64);
+        while !cursor.is_empty() {
+            let name = SymbolRef(cursor.uvarint32("label name reference")?);
+            let value = SymbolRef(cursor.uvarint32("label value reference")?);
+            let name_text = self.labels.find(symbols, name)?;
+            let value_text = self.labels.find(symbols, value)?;
+            if let Some(before) = before {
+                self.check_order(symbols, before, name)?;
+            }
+            // A label with an empty value says the same as no label.
+            if value_text.place.len > 0 {
+                self.key.push(symbols, name_text);
+                self.key.push(symbols, value_text);
+            }
+            self.ends.push(LabelEnd {
+                encoded: encoded.len() - cursor.remaining(),
+                key: self.key.len(),
+                name,
+            });
+            before = Some(name);
+        }
+        self.encoded.truncate(start);
+        self.encoded.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Forgets the series before when it is of another table.
+    fn use_table(&mut self, symbols: &Symbols) {
         if self.table_id != Some(symbols.id()) {
             self.table_id = Some(symbols.id());
             self.encoded.clear();
             self.ends.clear();
+            self.in_order.clear();
+            self.labels.use_table(symbols);
         }
+    }
+
+    /// Keeps the labels of the series before that `encoded` starts with, and returns the last of them.
+    fn keep_common(&mut self, encoded: &[u8]) -> Option<LabelEnd> {
         let same = common_prefix(&self.encoded, encoded);
-        let kept = self.ends.iter().take_while(|end| end.0 <= same).count();
-        // The last shared label is decoded again: the order of names is checked from one to the next.
-        self.ends.truncate(kept.saturating_sub(1));
-        let (encoded_start, key_start) = self.ends.last().copied().unwrap_or((0, 0));
-        self.key.truncate(key_start);
-        self.pairs.clear();
-        let first = self.ends.len();
-        let rest = encoded.get(encoded_start..).unwrap_or_default();
-        let mut cursor = Cursor::at_offset(rest, offset + encoded_start as u64);
-        while !cursor.is_empty() {
-            let name = cursor.uvarint32("label name reference")?;
-            let value = cursor.uvarint32("label value reference")?;
-            self.pairs.push((SymbolRef(name), SymbolRef(value)));
-            self.ends.push((encoded.len() - cursor.remaining(), 0));
+        let kept = self.ends.iter().take_while(|end| end.encoded <= same);
+        self.ends.truncate(kept.count());
+        let last = self.ends.last().copied();
+        self.key.truncate(last.map_or(0, |label| label.key));
+        last
+    }
+
+    /// Checks that the next label, `name`, may follow the last one, whose name is `before`. Neighbouring series mostly have the same
+    /// names: then it has been checked.
+    #[inline]
+    fn check_order(&mut self, symbols: &Symbols, before: SymbolRef, name: SymbolRef) -> Result<()> {
+        let known = self.in_order.get_mut(self.ends.len() - 1);
+        if known.as_deref() == Some(&(before, name)) {
+            return Ok(());
         }
-        self.encoded.truncate(encoded_start);
-        self.encoded.extend_from_slice(rest);
-        let mut ends = self.ends[first..].iter_mut();
-        let ended = |len| {
-            if let Some(end) = ends.next() {
-                end.1 = len;
-            }
-        };
-        self.labels
-            .append_pairs(symbols, &self.pairs, &mut self.key, ended)
+        let before_text = self.labels.find(symbols, before)?;
+        let name_text = self.labels.find(symbols, name)?;
+        let name_bytes = symbols.bytes_at(name_text.place);
+        if symbols.bytes_at(before_text.place) >= name_bytes {
+            return Err(out_of_order(name_bytes));
+        }
+        match known {
+            Some(known) => *known = (before, name),
+            // Every position before it has been passed.
+            None => self.in_order.push((before, name)),
+        }
+        Ok(())
     }
 }
 
@@ -129,11 +189,17 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
     use super::super::IndexReader;
     use super::super::series::{RawSeries, decode_series_within, split_series};
+    use super::super::tests::{dump, v1_index};
     use super::*;
+    use crate::encoding::varint::put_uvarint;
     use crate::testkit::{K8sSpec, k8s_index};
-    use proptest::prelude::*;
 
     /// Returns the key and the chunks of a series as the plain decoder has them.
     fn plainly(
@@ -149,56 +215,140 @@ mod tests {
         Ok((key, raw.chunks))
     }
 
+    /// Checks that `decoder` says of `entry` what the plain decoder says.
+    fn check(
+        decoder: &mut SeriesKeys,
+        index: &IndexReader,
+        entry: Section<'_>,
+        range: TimeRange,
+    ) -> std::result::Result<(), TestCaseError> {
+        let mut chunks = Vec::new();
+        let found = decoder.decode(index.symbols(), entry, range, &mut chunks);
+        let found = found.map(|labels| labels.map(LabelsRef::to_labels));
+        match (plainly(index, entry, range), found) {
+            (Ok((key, expected)), Ok(found)) => {
+                prop_assert_eq!(found.is_some(), !expected.is_empty());
+                prop_assert_eq!(
+                    found.map_or(Vec::new(), |labels| labels.key().to_vec()),
+                    key
+                );
+                prop_assert_eq!(chunks, expected);
+            }
+            (Err(_), Err(_)) => {}
+            // Labels of a series without chunks are not looked at.
+            (Err(_), Ok(found)) => prop_assert_eq!(found, None),
+            (Ok(_), Err(error)) => prop_assert!(false, "{error}"),
+        }
+        Ok(())
+    }
+
+    const SERIES: usize = 400;
+
+    /// The same series in both versions of the format.
+    static INDEXES: LazyLock<[(Bytes, IndexReader); 2]> = LazyLock::new(|| {
+        let spec = K8sSpec {
+            series: SERIES,
+            ..K8sSpec::default()
+        };
+        let second = k8s_index(&spec);
+        let first = v1_index(&dump(&IndexReader::open("index", second.clone()).unwrap()).unwrap());
+        [first, second].map(|bytes| {
+            let index = IndexReader::open("index", bytes.clone()).unwrap();
+            (bytes, index)
+        })
+    });
+
+    /// Returns the entries of all series, in their order.
+    fn entries<'a>(bytes: &'a Bytes, index: &IndexReader) -> Vec<Section<'a>> {
+        let all = index.postings_for_matchers(&[]).unwrap();
+        let entry = |reference: u32| {
+            let start = index.version().series_offset(reference.into()).unwrap();
+            split_series(&bytes[usize::try_from(start).unwrap()..], start).unwrap()
+        };
+        all.into_vec().into_iter().map(entry).collect()
+    }
+
     proptest! {
-        /// Whatever was decoded before, and whether it was damaged: the answer is that of the plain decoder.
+        /// Whatever was decoded before, of which index, and whether it was damaged: the answer is that of the plain
+        /// decoder. So it is when others share what is known of symbols.
         #[test]
         fn neighbours_do_not_change_the_answer(
-            picks in proptest::collection::vec((0_usize..400, 0_usize..300, any::<u8>()), 1..60)
+            picks in proptest::collection::vec(
+                (0..SERIES, 0_usize..300, any::<u8>(), 0_usize..3, 0_usize..2), 1..60),
+            ascend in any::<bool>(),
         ) {
-            let spec = K8sSpec { series: 400, ..K8sSpec::default() };
-            let bytes = k8s_index(&spec);
-            let index = IndexReader::open("index", bytes.clone()).unwrap();
-            let all: Vec<u32> = index.postings_for_matchers(&[]).unwrap().into_vec();
-            let mut decoder = SeriesKeys::new();
-            for (series, flip, mask) in picks {
-                let start = all[series] as usize * 16;
-                let section = split_series(&bytes[start..], start as u64).unwrap();
-                let mut content = section.content.to_vec();
+            let indexes = &*INDEXES;
+            let entries = [0, 1].map(|at: usize| entries(&indexes[at].0, &indexes[at].1));
+            let places = indexes.each_ref().map(|(_, index)| Arc::new(SymbolPlaces::new(index.symbols())));
+            let mut decoders = [
+                SeriesKeys::new(),
+                SeriesKeys::sharing(Arc::clone(&places[0])),
+                SeriesKeys::sharing(Arc::clone(&places[1])),
+                SeriesKeys::sharing(Arc::clone(&places[1])),
+            ];
+            let mut picks = picks;
+            if ascend {
+                picks.sort_unstable();
+            }
+            for (series, flip, mask, decoder, version) in picks {
+                let entry = entries[version][series];
+                let mut content = entry.content.to_vec();
                 if let Some(byte) = content.get_mut(flip) {
                     *byte ^= mask;
                 }
-                let entry = Section { content: &content, offset: section.offset };
-                let (mut key, mut chunks) = (Vec::new(), Vec::new());
-                let found = decoder.decode(index.symbols(), entry, TimeRange::ALL, &mut key, &mut chunks);
-                match (plainly(&index, entry, TimeRange::ALL), found) {
-                    (Ok(expected), Ok(found)) => {
-                        prop_assert_eq!(found, !expected.1.is_empty());
-                        prop_assert_eq!((key, chunks), expected);
+                let damaged = Section { content: &content, ..entry };
+                let index = &indexes[version].1;
+                // The last one keeps to one table; the others may be used for any.
+                check(&mut decoders[decoder], index, damaged, TimeRange::ALL)?;
+                if version == 1 {
+                    check(&mut decoders[3], index, damaged, TimeRange::ALL)?;
+                }
+            }
+        }
+
+        /// Labels in any number and order, names that repeat, symbols that there are not, references that are longer
+        /// than they need be.
+        #[test]
+        fn any_references_are_labels_or_an_error(
+            all in proptest::collection::vec(
+                proptest::collection::vec((0_u8..80, 0_u8..80, any::<bool>()), 0..5), 1..30),
+        ) {
+            for (_, index) in &*INDEXES {
+                let references: Vec<u32> =
+                    index.symbols().iter().map(|symbol| symbol.unwrap().0.0).collect();
+                let reference = |pick: u8| references.get(usize::from(pick)).copied().unwrap_or(u32::MAX);
+                let mut decoders = [
+                    SeriesKeys::new(),
+                    SeriesKeys::sharing(Arc::new(SymbolPlaces::new(index.symbols()))),
+                ];
+                for labels in &all {
+                    let mut content = vec![u8::try_from(labels.len()).unwrap()];
+                    for (name, value, is_long) in labels {
+                        put_uvarint(&mut content, u64::from(reference(*name)));
+                        put_uvarint(&mut content, u64::from(reference(*value)));
+                        if *is_long && let Some(last) = content.last_mut() {
+                            *last |= 0x80;
+                            content.push(0);
+                        }
                     }
-                    (Err(_), Err(_)) => {}
-                    // Labels of a series without chunks are not looked at.
-                    (Err(_), Ok(found)) => prop_assert!(!found),
-                    (Ok(_), Err(error)) => prop_assert!(false, "{error}"),
+                    // One chunk.
+                    content.extend_from_slice(&[1, 2, 2, 8]);
+                    let entry = Section { content: &content, offset: 160 };
+                    for decoder in &mut decoders {
+                        check(decoder, index, entry, TimeRange::ALL)?;
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn a_series_outside_the_range_leaves_the_key_alone() {
-        let spec = K8sSpec {
-            series: 10,
-            ..K8sSpec::default()
-        };
-        let bytes = k8s_index(&spec);
-        let index = IndexReader::open("index", bytes.clone()).unwrap();
-        let start = index.postings_for_matchers(&[]).unwrap().into_vec()[0] as usize * 16;
-        let entry = split_series(&bytes[start..], start as u64).unwrap();
-        let (mut key, mut chunks) = (b"kept".to_vec(), Vec::new());
+    fn a_series_outside_the_range_has_no_labels() {
+        let [_, (bytes, index)] = &*INDEXES;
+        let entry = entries(bytes, index)[0];
+        let (mut keys, mut chunks) = (SeriesKeys::new(), Vec::new());
         let nowhere = TimeRange::from_millis(1, 2);
-        let found =
-            SeriesKeys::new().decode(index.symbols(), entry, nowhere, &mut key, &mut chunks);
-        assert!(!found.unwrap());
-        assert_eq!((key.as_slice(), chunks.len()), (b"kept".as_slice(), 0));
+        let found = keys.decode(index.symbols(), entry, nowhere, &mut chunks);
+        assert_eq!((found.unwrap(), chunks.len()), (None, 0));
     }
 }
