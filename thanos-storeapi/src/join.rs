@@ -87,9 +87,9 @@ impl Join {
                     labels: held.get(last).labels.to_labels(),
                     chunks: chunks_of(&held, from..held.len()),
                 });
-                self.make_ready(&slice(&held, 0..from));
+                self.make_ready(held.slice(0..from));
             } else {
-                self.make_ready(&held);
+                self.make_ready(held);
             }
         }
         let Some(open) = &mut self.open else {
@@ -103,7 +103,7 @@ impl Join {
         open.chunks.extend(chunks_of(&batch, 0..more));
         if more < batch.len() {
             self.flush();
-            self.held = Some(slice(&batch, more..batch.len()));
+            self.held = Some(batch.slice(more..batch.len()));
         }
     }
 
@@ -115,11 +115,11 @@ impl Join {
             self.ready.push_back(whole.finish());
         }
         if let Some(held) = self.held.take() {
-            self.make_ready(&held);
+            self.make_ready(held);
         }
     }
 
-    fn make_ready(&mut self, batch: &SeriesBatch) {
+    fn make_ready(&mut self, batch: SeriesBatch) {
         if !batch.is_empty() {
             self.ready.push_back(joined(batch));
         }
@@ -129,7 +129,7 @@ impl Join {
     fn within_limit(&mut self, batch: SeriesBatch) -> Option<SeriesBatch> {
         let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         let batch = match usize::try_from(self.left) {
-            Ok(left) if left < batch.len() => slice(&batch, 0..left),
+            Ok(left) if left < batch.len() => batch.slice(0..left),
             _ => batch,
         };
         self.left = self.left.saturating_sub(count);
@@ -142,10 +142,10 @@ impl Join {
 }
 
 /// Returns the batch with equal neighbours joined.
-fn joined(batch: &SeriesBatch) -> SeriesBatch {
+fn joined(batch: SeriesBatch) -> SeriesBatch {
     let is_part = |index: usize| batch.get(index).labels == batch.get(index - 1).labels;
     if !(1..batch.len()).any(is_part) {
-        return batch.clone();
+        return batch;
     }
     let mut whole = SeriesBatchBuilder::new();
     let mut from = 0;
@@ -157,20 +157,11 @@ fn joined(batch: &SeriesBatch) -> SeriesBatch {
         if to - from == 1 {
             whole.push(labels, batch.get(from).chunks.iter().cloned());
         } else {
-            whole.push(labels, in_order(chunks_of(batch, from..to)));
+            whole.push(labels, in_order(chunks_of(&batch, from..to)));
         }
         from = to;
     }
     whole.finish()
-}
-
-fn slice(batch: &SeriesBatch, range: std::ops::Range<usize>) -> SeriesBatch {
-    let mut part = SeriesBatchBuilder::new();
-    for index in range {
-        let series = batch.get(index);
-        part.push(series.labels, series.chunks.iter().cloned());
-    }
-    part.finish()
 }
 
 fn chunks_of(batch: &SeriesBatch, range: std::ops::Range<usize>) -> Vec<SeriesChunk> {

@@ -1,5 +1,7 @@
 //! Batches of series: one arena of label keys and one table of chunks for 64 to 256 series.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::chunk::{Chunk, Encoding, SeriesChunk};
@@ -88,11 +90,56 @@ impl SeriesBatch {
         })
     }
 
-    fn bounds(&self, index: usize) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
-        let from = index
-            .checked_sub(1)
-            .map_or(Ends { key: 0, chunk: 0 }, |before| self.series[before]);
-        let to = self.series[index];
+    /// Returns the series at `range` as a batch of their own, which shares the arena.
+    ///
+    /// # Panics
+    ///
+    /// When the range ends beyond [`SeriesBatch::len`] or before it starts.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let (from, to) = (self.start(range.start), self.start(range.end));
+        let shifted = |ends: &Ends| Ends {
+            key: ends.key - from.key,
+            chunk: ends.chunk - from.chunk,
+        };
+        Self {
+            keys: self.keys.slice(from.key as usize..to.key as usize),
+            series: self.series[range].iter().map(shifted).collect(),
+            chunks: self.chunks[from.chunk as usize..to.chunk as usize].to_vec(),
+        }
+    }
+
+    /// Returns the series with `chunks`, which are one behind the other, in place of those they have; `counts` says how
+    /// many each gets.
+    ///
+    /// # Panics
+    ///
+    /// When there is not a count for each series, or their sum is not the number of chunks.
+    #[must_use]
+    pub fn with_chunks(
+        mut self,
+        chunks: Vec<SeriesChunk>,
+        counts: impl ExactSizeIterator<Item = usize>,
+    ) -> Self {
+        assert_eq!(counts.len(), self.len(), "a count for each series");
+        let mut end = 0;
+        for (ends, count) in self.series.iter_mut().zip(counts) {
+            end += count;
+            ends.chunk = u32::try_from(end).expect("a batch has less than 2^32 chunks");
+        }
+        assert_eq!(end, chunks.len(), "a series for each chunk");
+        self.chunks = chunks;
+        self
+    }
+
+    /// Returns where the series at `index` starts.
+    fn start(&self, index: usize) -> Ends {
+        let before = index.checked_sub(1);
+        before.map_or(Ends { key: 0, chunk: 0 }, |before| self.series[before])
+    }
+
+    fn bounds(&self, index: usize) -> (Range<usize>, Range<usize>) {
+        let (from, to) = (self.start(index), self.series[index]);
         (
             from.key as usize..to.key as usize,
             from.chunk as usize..to.chunk as usize,
@@ -190,7 +237,9 @@ impl SeriesBatchBuilder {
 
     /// Returns the batch and leaves the builder empty.
     pub fn finish(&mut self) -> SeriesBatch {
-        self.expected = (self.keys.len(), self.series.len(), self.chunks.len());
+        // With some more for keys, which are copied when they outgrow their arena.
+        let key_bytes = self.keys.len() + self.keys.len() / 16;
+        self.expected = (key_bytes, self.series.len(), self.chunks.len());
         SeriesBatch {
             keys: self.keys.split().freeze(),
             series: std::mem::take(&mut self.series),
@@ -204,21 +253,54 @@ mod tests {
     use super::*;
     use crate::time::Timestamp;
 
+    fn chunk(byte: u8) -> SeriesChunk {
+        let chunk = Chunk {
+            encoding: Encoding::XOR,
+            data: Bytes::copy_from_slice(&[byte]),
+        };
+        SeriesChunk::raw(Timestamp::from_millis(0), Timestamp::from_millis(1), chunk)
+    }
+
+    fn batch_of(series: &[(&str, &[u8])]) -> SeriesBatch {
+        let mut builder = SeriesBatchBuilder::new();
+        for (name, chunks) in series {
+            let labels = Labels::from_pairs([("name", name)]);
+            builder.push(labels.as_ref(), chunks.iter().copied().map(chunk));
+        }
+        builder.finish()
+    }
+
+    fn content(batch: &SeriesBatch) -> Vec<(Labels, Vec<SeriesChunk>)> {
+        let owned = |series: SeriesView<'_>| (series.labels.to_labels(), series.chunks.to_vec());
+        batch.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn a_slice_has_the_series_of_its_range() {
+        let series: [(&str, &[u8]); 4] = [("a", &[1]), ("bcd", &[]), ("e", &[2, 3]), ("f", &[4])];
+        let batch = batch_of(&series);
+        for from in 0..=series.len() {
+            for to in from..=series.len() {
+                let expected = batch_of(&series[from..to]);
+                let slice = batch.slice(from..to);
+                assert_eq!(content(&slice), content(&expected));
+                assert_eq!(slice.memory_bytes(), expected.memory_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn series_can_be_given_chunks_later() {
+        let bare = batch_of(&[("a", &[9]), ("b", &[]), ("c", &[])]);
+        let chunks = [1, 2, 3].map(chunk).to_vec();
+        let batch = bare.with_chunks(chunks, [2, 0, 1].into_iter());
+        let expected = batch_of(&[("a", &[1, 2]), ("b", &[]), ("c", &[3])]);
+        assert_eq!(content(&batch), content(&expected));
+    }
+
     #[test]
     fn chunks_that_are_taken_out_leave_the_others_in_place() {
-        let chunk = |byte: u8| {
-            let chunk = Chunk {
-                encoding: Encoding::XOR,
-                data: Bytes::copy_from_slice(&[byte]),
-            };
-            SeriesChunk::raw(Timestamp::from_millis(0), Timestamp::from_millis(1), chunk)
-        };
-        let mut builder = SeriesBatchBuilder::new();
-        for (name, chunks) in [("a", vec![chunk(1), chunk(2)]), ("b", vec![chunk(3)])] {
-            let labels = Labels::from_pairs([("name", name)]);
-            builder.push(labels.as_ref(), chunks);
-        }
-        let mut batch = builder.finish();
+        let mut batch = batch_of(&[("a", &[1, 2]), ("b", &[3])]);
         let taken: Vec<SeriesChunk> = batch.take_chunks(0).collect();
         assert_eq!(taken, [chunk(1), chunk(2)]);
         assert!(
