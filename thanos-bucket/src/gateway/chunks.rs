@@ -4,7 +4,7 @@
 //! its predecessors of the same series, or of the usual length of the block; what turns out longer is fetched again,
 //! exactly. Every chunk's checksum is verified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,13 +14,11 @@ use thanos_core::block::segment::{chunk_entry_len, decode_chunk};
 use thanos_core::budget::Lease;
 use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
 use thanos_core::index::{ChunkMeta, ChunkRef};
-use thanos_core::labels::LabelsRef;
 use thanos_core::query::{SeriesBatch, SeriesBatchBuilder};
 use thanos_core::{Error, Result};
 use thanos_storeapi::aggregates::keep_aggregates;
 
 use super::block::GatewayBlock;
-use super::entries::DecodedSeries;
 use super::query::{ChunkLease, Item, QueryContext};
 use super::ranges::{Fetched, RangeSource, Trust, look_twice, read_ranges};
 use super::refetch::refetch;
@@ -38,24 +36,24 @@ const LONGER_BYTES: u64 = 64;
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) block: Arc<GatewayBlock>,
-    /// Their keys, one behind the other.
-    pub(super) keys: Vec<u8>,
-    /// Where the key and the chunks of each end.
-    pub(super) series: Vec<DecodedSeries>,
+    /// The series, without their chunks.
+    pub(super) batches: Vec<SeriesBatch>,
+    /// Where the chunks of each series end; they start where those before end.
+    pub(super) chunk_ends: Vec<usize>,
     pub(super) chunks: Vec<ChunkMeta>,
     pub(super) aggregates: Arc<[Aggregate]>,
-    /// Whether series without chunks are wanted.
-    pub(super) skip_chunks: bool,
     pub(super) query: Arc<QueryContext>,
-    /// Of keys and places.
-    pub(super) _lease: Option<Arc<Lease>>,
+    /// Of labels and places.
+    pub(super) lease: Option<Arc<Lease>>,
 }
 
-/// Batches that are ready to be taken, and the lease of their bytes.
+/// Batches that are ready to be taken, and the leases of their bytes.
 #[derive(Debug)]
 pub(super) struct Ready {
-    pub(super) batches: Vec<SeriesBatch>,
-    pub(super) lease: ChunkLease,
+    pub(super) batches: VecDeque<SeriesBatch>,
+    /// Of the labels.
+    pub(super) _labels: Option<Arc<Lease>>,
+    pub(super) _chunks: Option<ChunkLease>,
 }
 
 /// What is read of one file.
@@ -87,7 +85,7 @@ struct Found {
 
 /// What became of the chunks of a step.
 enum Cut {
-    Batches(Vec<SeriesBatch>),
+    Batches(VecDeque<SeriesBatch>),
     /// These are longer than assumed.
     Longer(Vec<(ChunkRef, u64)>),
 }
@@ -108,6 +106,11 @@ impl Step {
         trust: Trust,
     ) -> Result<Ready> {
         let step = self;
+        // What all chunks may hold is asked first, so that nothing is fetched that has no room there; the request's own
+        // memory is asked by the reads.
+        let planned = plans.iter().flat_map(|plan| &plan.ranges);
+        let planned: u64 = planned.map(|range| range.end - range.start).sum();
+        let pool = step.query.lease_of_chunk_pool(planned)?;
         let reads = plans.iter().map(|plan| step.fetch(plan, trust));
         let fetched: Vec<Fetched> = try_join_all(reads).await?;
         let mut found = Found {
@@ -135,9 +138,15 @@ impl Step {
         };
         // The batches hold what is theirs, under a lease of what chunks may hold.
         drop((fetched, leases, found));
-        let bytes: usize = batches.iter().map(SeriesBatch::memory_bytes).sum();
-        let lease = step.query.lease_chunks(bytes as u64)?;
-        Ok(Ready { batches, lease })
+        let chunks = batches.iter().flat_map(SeriesBatch::iter);
+        let chunks = chunks.flat_map(|series| series.chunks);
+        let bytes = chunks.map(|chunk| size_of::<SeriesChunk>() + chunk.data_len());
+        let bytes: usize = bytes.sum();
+        Ok(Ready {
+            batches,
+            _labels: step.lease.clone(),
+            _chunks: Some(step.query.lease_chunks(pool, bytes as u64)?),
+        })
     }
 
     async fn cut_elsewhere(step: &Arc<Self>, found: Found) -> Result<(Cut, Found)> {
@@ -243,9 +252,9 @@ impl Step {
         let usual = self.block.chunk_bytes_assumed();
         let mut assumed = Vec::with_capacity(self.chunks.len());
         let mut first = 0;
-        for series in &self.series {
+        for end in &self.chunk_ends {
             let mut longest = None;
-            for at in first..series.chunk_end {
+            for at in first..*end {
                 assumed.push(longest.map_or(usual, |longest: u64| {
                     (longest + longest / 4 + LONGER_BYTES).min(usual)
                 }));
@@ -253,7 +262,7 @@ impl Step {
                 let step = next.and_then(|next| next.reference.0.checked_sub(this.reference.0));
                 longest = longest.max(step.filter(|step| *step <= usual));
             }
-            first = series.chunk_end;
+            first = *end;
         }
         assumed
     }
@@ -262,32 +271,28 @@ impl Step {
     fn cut(&self, found: &Found) -> Result<Cut> {
         let mut touched_bytes = 0;
         let mut longer = Vec::new();
-        let mut batches = Vec::new();
-        let mut batch = SeriesBatchBuilder::new();
-        let (mut key_start, mut first) = (0, 0);
-        for series in &self.series {
-            let mut chunks = Vec::with_capacity(series.chunk_end - first);
-            for at in first..series.chunk_end {
-                match self.cut_one(found, at, &mut touched_bytes)? {
-                    Ok(chunk) => chunks.extend(chunk),
-                    Err(len) => longer.push((self.chunks[at].reference, len)),
+        let mut batches = VecDeque::with_capacity(self.batches.len());
+        let (mut at, mut ends) = (0, self.chunk_ends.iter());
+        for batch in &self.batches {
+            let mut chunks = Vec::with_capacity(batch.len());
+            let mut counts = Vec::with_capacity(batch.len());
+            for end in ends.by_ref().take(batch.len()) {
+                let before = chunks.len();
+                while at < *end {
+                    match self.cut_one(found, at, &mut touched_bytes)? {
+                        Ok(chunk) => chunks.extend(chunk),
+                        Err(len) => longer.push((self.chunks[at].reference, len)),
+                    }
+                    at += 1;
                 }
+                counts.push(chunks.len() - before);
             }
-            let key = &self.keys[key_start..series.key_end];
-            (key_start, first) = (series.key_end, series.chunk_end);
-            // A series none of whose chunks has a wanted aggregate is as good as absent.
-            if longer.is_empty() && (!chunks.is_empty() || self.skip_chunks) {
-                batch.push(LabelsRef::from_trusted_key(key), chunks);
-            }
-            if batch.is_full() {
-                batches.push(batch.finish());
+            if longer.is_empty() {
+                batches.extend(with_chunks(batch, chunks, &counts));
             }
         }
         if !longer.is_empty() {
             return Ok(Cut::Longer(longer));
-        }
-        if !batch.is_empty() {
-            batches.push(batch.finish());
         }
         let count = self.chunks.len() as u64;
         self.query.touched(Item::Chunks, count, touched_bytes);
@@ -346,6 +351,24 @@ impl Step {
         };
         Ok(keep_aggregates(chunk, &self.aggregates))
     }
+}
+
+/// Returns the series of `batch` that have any of `chunks`, of which `counts` says how many belong to each: a series none
+/// of whose chunks has a wanted aggregate is as good as absent.
+fn with_chunks(
+    batch: &SeriesBatch,
+    chunks: Vec<SeriesChunk>,
+    counts: &[usize],
+) -> Option<SeriesBatch> {
+    if !counts.contains(&0) {
+        return Some(batch.clone().with_chunks(chunks, counts.iter().copied()));
+    }
+    let (mut kept, mut chunks) = (SeriesBatchBuilder::new(), chunks.into_iter());
+    let with_some = batch.iter().zip(counts).filter(|(_, count)| **count > 0);
+    for (series, count) in with_some {
+        kept.push(series.labels, chunks.by_ref().take(*count));
+    }
+    (!kept.is_empty()).then(|| kept.finish())
 }
 
 impl SegmentPlan {

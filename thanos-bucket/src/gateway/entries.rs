@@ -4,16 +4,19 @@
 //! the section starts; else a length is assumed, and what turns out longer is fetched again, exactly. Entries that
 //! touch are one run, so that an entry that is read with its neighbours costs no buffer of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use thanos_core::budget::Lease;
-use thanos_core::index::{ChunkMeta, SeriesKeys, SeriesRef, series_entry_len, split_series};
+use thanos_core::index::{
+    ChunkMeta, SeriesKeys, SeriesRef, SymbolPlaces, series_entry_len, split_series,
+};
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::{LabelsRef, Matcher};
+use thanos_core::query::{SeriesBatch, SeriesBatchBuilder};
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 use thanos_storeapi::label_edit::LabelEdit;
@@ -30,6 +33,12 @@ const ENTRY_BYTES_MAX: u64 = 64 << 20;
 pub(super) const WINDOW_BYTES_MAX: u64 = 4 << 20;
 /// A run of entries is cut when it is so long: what a cache knows of a part of it would not be used.
 const RUN_BYTES_MAX: u64 = 64 << 10;
+/// For fewer series, what the decoder remembers of symbols is enough.
+const SHARED_SERIES_MIN: usize = 1024;
+/// What is known of symbols is shared when there are at most so many symbols for each series.
+const SHARED_SYMBOLS_PER_SERIES: usize = 8;
+/// So many times as much room must there be as it takes.
+const SHARED_ROOM: u64 = 16;
 
 /// Entries that touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,16 +184,34 @@ pub(super) struct EntryReader {
     pub(super) series: Vec<u32>,
     pub(super) filter: EntryFilter,
     pub(super) query: Arc<QueryContext>,
-    /// Decoders that no window uses at the moment.
-    pub(super) decoders: Mutex<Vec<SeriesKeys>>,
+    /// What decoding needs and no window uses at the moment.
+    pub(super) scratch: Mutex<Vec<Scratch>>,
+    /// Where symbols lie, when there are so many series that it is worth the memory.
+    pub(super) places: OnceLock<Option<SharedPlaces>>,
+}
+
+/// Where symbols lie, on lease.
+#[derive(Debug)]
+pub(super) struct SharedPlaces {
+    places: Arc<SymbolPlaces>,
+    _lease: Lease,
+}
+
+/// What is used again from window to window.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    keys: SeriesKeys,
+    chunks: Vec<ChunkMeta>,
+    batch: SeriesBatchBuilder,
 }
 
 /// The wanted series of a window.
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
-    /// The keys of all, one behind the other.
-    pub(super) keys: Vec<u8>,
-    pub(super) series: Vec<DecodedSeries>,
+    /// The series in order, without their chunks.
+    pub(super) batches: VecDeque<SeriesBatch>,
+    /// Where the chunks of each series end; they start where those before end. None when chunks are not wanted.
+    pub(super) chunk_ends: Vec<usize>,
     /// The chunks of all, one behind the other.
     pub(super) chunks: Vec<ChunkMeta>,
     entry_bytes: u64,
@@ -194,17 +221,11 @@ pub(super) struct Decoded {
     pub(super) lease: Option<Arc<Lease>>,
 }
 
-/// Where the key and the chunks of a series end; they start where those before end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DecodedSeries {
-    pub(super) key_end: usize,
-    pub(super) chunk_end: usize,
-}
-
 impl Decoded {
     fn memory_bytes(&self) -> usize {
-        self.keys.capacity()
-            + self.series.capacity() * size_of::<DecodedSeries>()
+        let batches = self.batches.iter().map(SeriesBatch::memory_bytes);
+        batches.sum::<usize>()
+            + self.chunk_ends.capacity() * size_of::<usize>()
             + self.chunks.capacity() * size_of::<ChunkMeta>()
     }
 }
@@ -301,28 +322,57 @@ impl EntryReader {
     ) -> Result<Outcome> {
         let (reader, runs, series) = (Arc::clone(self), Arc::clone(runs), window.series.clone());
         let work = move || {
-            let mut keys = reader.decoders.lock().pop().unwrap_or_default();
-            let outcome = reader.decode_now(&mut keys, series, &runs, &whole);
-            reader.decoders.lock().push(keys);
+            let scratch = reader.scratch.lock().pop();
+            let mut scratch = scratch.unwrap_or_else(|| reader.new_scratch());
+            let outcome = reader.decode_now(&mut scratch, series, &runs, &whole);
+            // After an error there may be something left in it.
+            if outcome.is_ok() {
+                reader.scratch.lock().push(scratch);
+            }
             outcome
         };
         let outcome = self.block.compute().run(work).await?;
         outcome.map_err(|error| error.in_file(self.block.index_object()))
     }
 
+    fn new_scratch(&self) -> Scratch {
+        let shared = self.places.get_or_init(|| self.shared_places()).as_ref();
+        let keys = shared.map(|shared| SeriesKeys::sharing(Arc::clone(&shared.places)));
+        Scratch {
+            keys: keys.unwrap_or_default(),
+            ..Scratch::default()
+        }
+    }
+
+    /// Returns places for all symbols, unless few series are wanted or memory is scarce: without it, decoding is slower.
+    fn shared_places(&self) -> Option<SharedPlaces> {
+        let symbols = self.layout.header.symbols();
+        let series = self.series.len();
+        if series < SHARED_SERIES_MIN || symbols.len() / SHARED_SYMBOLS_PER_SERIES > series {
+            return None;
+        }
+        let bytes = SymbolPlaces::memory_bytes_of(symbols);
+        let budget = &self.query.budget;
+        if bytes > budget.room_bytes() / SHARED_ROOM {
+            return None;
+        }
+        Some(SharedPlaces {
+            _lease: budget.lease(bytes).ok()?,
+            places: Arc::new(SymbolPlaces::new(symbols)),
+        })
+    }
+
     fn decode_now(
         &self,
-        decoder: &mut SeriesKeys,
+        scratch: &mut Scratch,
         series: Range<usize>,
         runs: &[RunBytes],
         whole: &Whole,
     ) -> Result<Outcome> {
         let mut references = self.series[series].iter();
         let mut decoded = Decoded::default();
-        decoded.series.reserve(references.len());
         let mut longer = Vec::new();
         let mut shard = self.filter.shard.as_ref().map(|(shard, _)| shard.clone());
-        let mut chunks = Vec::new();
         for run in runs {
             for reference in references.by_ref().take(run.entries as usize) {
                 let start = self.layout.start(*reference)?;
@@ -340,53 +390,51 @@ impl EntryReader {
                 }
                 decoded.entry_bytes += len;
                 if longer.is_empty() {
-                    self.push_entry(
-                        decoder,
-                        (bytes, start, len),
-                        &mut shard,
-                        &mut chunks,
-                        &mut decoded,
-                    )
-                    .map_err(|error| error.at(start))?;
+                    self.push_entry(scratch, (bytes, start, len), &mut shard, &mut decoded)
+                        .map_err(|error| error.at(start))?;
                 }
             }
         }
-        if longer.is_empty() {
-            Ok(Outcome::Decoded(decoded))
-        } else {
-            Ok(Outcome::Longer(longer))
+        let last = scratch.batch.finish();
+        if !longer.is_empty() {
+            return Ok(Outcome::Longer(longer));
         }
+        if !last.is_empty() {
+            decoded.batches.push_back(last);
+        }
+        Ok(Outcome::Decoded(decoded))
     }
 
     /// Decodes the entry of `len` bytes at the front of `bytes`, which lie at `start`.
     fn push_entry(
         &self,
-        decoder: &mut SeriesKeys,
+        scratch: &mut Scratch,
         (bytes, start, len): (&[u8], u64, u64),
         shard: &mut Option<ShardFilter>,
-        chunks: &mut Vec<ChunkMeta>,
         decoded: &mut Decoded,
     ) -> Result<()> {
+        let Scratch {
+            keys,
+            chunks,
+            batch,
+        } = scratch;
         let symbols = self.layout.header.symbols();
-        let key_start = decoded.keys.len();
-        chunks.clear();
         let entry = split_series(bytes, start)?;
-        if !decoder.decode(symbols, entry, self.filter.range, &mut decoded.keys, chunks)? {
+        let Some(labels) = keys.decode(symbols, entry, self.filter.range, chunks)? else {
             return Ok(());
-        }
-        let labels = LabelsRef::from_trusted_key(&decoded.keys[key_start..]);
+        };
         if !self.filter.wants(shard, labels) {
-            decoded.keys.truncate(key_start);
             decoded.refused_bytes += len;
             return Ok(());
         }
+        batch.push(labels, []);
         if !self.filter.skip_chunks {
             decoded.chunks.extend_from_slice(chunks);
+            decoded.chunk_ends.push(decoded.chunks.len());
         }
-        decoded.series.push(DecodedSeries {
-            key_end: decoded.keys.len(),
-            chunk_end: decoded.chunks.len(),
-        });
+        if batch.is_full() {
+            decoded.batches.push_back(batch.finish());
+        }
         Ok(())
     }
 }

@@ -317,15 +317,24 @@ impl QueryContext {
         })
     }
 
-    /// Leases `bytes` for chunks.
+    /// Leases `bytes` of what the chunks of all requests may hold.
     ///
     /// # Errors
     ///
-    /// `LimitExceeded` that names the limit: of the chunks of all requests (`--chunk-pool-size`), or of this request's
-    /// memory.
-    pub(super) fn lease_chunks(&self, bytes: u64) -> Result<ChunkLease> {
+    /// `LimitExceeded` that names the limit (`--chunk-pool-size`).
+    pub(super) fn lease_of_chunk_pool(&self, bytes: u64) -> Result<Lease> {
+        self.chunk_pool.lease(bytes)
+    }
+
+    /// Leases `bytes` for chunks: as much of `pool`, and of this request's memory.
+    ///
+    /// # Errors
+    ///
+    /// `LimitExceeded` that names the limit.
+    pub(super) fn lease_chunks(&self, mut pool: Lease, bytes: u64) -> Result<ChunkLease> {
+        pool.resize(bytes)?;
         Ok(ChunkLease {
-            _pool: self.chunk_pool.lease(bytes)?,
+            _pool: pool,
             _request: self.budget.lease(bytes)?,
         })
     }

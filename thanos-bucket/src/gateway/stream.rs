@@ -11,13 +11,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use futures::{Stream, TryStreamExt};
 use thanos_core::Result;
 use thanos_core::budget::Lease;
 use thanos_core::chunk::Aggregate;
+use thanos_core::index::ChunkMeta;
 use thanos_core::indexheader::IndexHeader;
 use thanos_core::labels::Matcher;
 use thanos_core::query::{BATCH_SERIES_TARGET, SeriesBatch, SeriesEvent, SeriesStream};
@@ -28,9 +29,9 @@ use thanos_storeapi::shard::ShardFilter;
 use super::ahead::{AheadTask, ReadAhead};
 use super::block::GatewayBlock;
 use super::chunks::{Ready, Step};
-use super::entries::{Decoded, DecodedSeries, EntryFilter, EntryReader, Layout};
+use super::entries::{Decoded, EntryFilter, EntryReader, Layout};
 use super::postings::{Selection, matching_series};
-use super::query::{ChunkLease, QueryContext};
+use super::query::QueryContext;
 
 /// The most series of the first window.
 const FIRST_WINDOW_SERIES: usize = 2 * BATCH_SERIES_TARGET;
@@ -89,8 +90,7 @@ struct Walk {
     window: Option<Rest>,
     /// In the order of their series.
     steps: VecDeque<AheadTask<Ready>>,
-    ready: VecDeque<SeriesBatch>,
-    ready_lease: Option<ChunkLease>,
+    ready: Option<Ready>,
     _postings_lease: Lease,
     is_over: bool,
 }
@@ -100,6 +100,13 @@ struct Rest {
     decoded: Decoded,
     /// How many series are dealt with.
     done: usize,
+}
+
+/// Series of a window, and the chunks of each as a [`Step`] has them.
+struct Taken {
+    batches: Vec<SeriesBatch>,
+    chunk_ends: Vec<usize>,
+    chunks: Vec<ChunkMeta>,
 }
 
 impl Walk {
@@ -133,7 +140,8 @@ impl Walk {
             series,
             filter,
             query,
-            decoders: parking_lot::Mutex::default(),
+            scratch: parking_lot::Mutex::default(),
+            places: OnceLock::new(),
         };
         let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
         let first = if limit == 0 { usize::MAX } else { limit };
@@ -147,8 +155,7 @@ impl Walk {
             windows: VecDeque::new(),
             window: None,
             steps: VecDeque::new(),
-            ready: VecDeque::new(),
-            ready_lease: None,
+            ready: None,
             _postings_lease: lease,
             is_over: false,
         })
@@ -156,10 +163,11 @@ impl Walk {
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<SeriesBatch>>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
+            let next = self.ready.as_mut();
+            if let Some(batch) = next.and_then(|ready| ready.batches.pop_front()) {
                 return Poll::Ready(Ok(Some(batch)));
             }
-            self.ready_lease = None;
+            self.ready = None;
             self.start_steps()?;
             self.start_windows()?;
             if self.window.is_none()
@@ -167,8 +175,7 @@ impl Walk {
                 && let Poll::Ready(decoded) = front.poll_outcome(context)
             {
                 self.windows.pop_front();
-                let decoded = decoded?;
-                self.window = Some(Rest { decoded, done: 0 });
+                self.take_window(decoded?);
                 continue;
             }
             let Some(front) = self.steps.front_mut() else {
@@ -179,9 +186,20 @@ impl Walk {
             };
             let done = ready!(front.poll_outcome(context));
             self.steps.pop_front();
-            let Ready { batches, lease } = done?;
-            self.ready = batches.into();
-            self.ready_lease = Some(lease);
+            self.ready = Some(done?);
+        }
+    }
+
+    /// Goes on with a window: its series are what is wanted, or their chunks are to be read.
+    fn take_window(&mut self, decoded: Decoded) {
+        if self.reader.filter.skip_chunks {
+            self.ready = Some(Ready {
+                batches: decoded.batches,
+                _labels: decoded.lease,
+                _chunks: None,
+            });
+        } else {
+            self.window = Some(Rest { decoded, done: 0 });
         }
     }
 
@@ -228,16 +246,15 @@ impl Walk {
             let Some(rest) = &mut self.window else {
                 break;
             };
-            let (keys, series, chunks) = rest.take(end);
+            let taken = rest.take(end);
             let step = Step {
                 block: Arc::clone(&self.reader.block),
-                keys,
-                series,
-                chunks,
+                batches: taken.batches,
+                chunk_ends: taken.chunk_ends,
+                chunks: taken.chunks,
                 aggregates: Arc::clone(&self.aggregates),
-                skip_chunks: self.reader.filter.skip_chunks,
                 query: Arc::clone(&self.reader.query),
-                _lease: rest.decoded.lease.clone(),
+                lease: rest.decoded.lease.clone(),
             };
             self.steps
                 .push_back(self.ahead.start(step.read(), allowance));
@@ -256,63 +273,47 @@ impl Walk {
 impl Rest {
     /// Returns where the next step ends, and how many chunks it has.
     fn step_end(&self, chunk_bytes_mean: u64) -> (usize, usize) {
-        let series = &self.decoded.series;
+        let ends = &self.decoded.chunk_ends;
         let first_chunk = self.first_chunk();
         let by_bytes = usize::try_from(STEP_BYTES_MAX / chunk_bytes_mean.max(1));
         let chunks_max = by_bytes.unwrap_or(usize::MAX).clamp(1, STEP_CHUNKS_MAX);
-        let rest = series.get(self.done..).unwrap_or_default();
-        let fits = rest.partition_point(|one| one.chunk_end - first_chunk <= chunks_max);
+        let rest = ends.get(self.done..).unwrap_or_default();
+        let fits = rest.partition_point(|end| end - first_chunk <= chunks_max);
         // One series is always read, however many chunks it has.
         let end = self.done + fits.max(1).min(rest.len());
-        let last_chunk = end
-            .checked_sub(1)
-            .map_or(first_chunk, |last| series[last].chunk_end);
-        (end, last_chunk.saturating_sub(first_chunk))
-    }
-
-    fn before(&self) -> DecodedSeries {
-        let none = DecodedSeries {
-            key_end: 0,
-            chunk_end: 0,
-        };
-        let last = self.done.checked_sub(1);
-        last.map_or(none, |last| self.decoded.series[last])
+        let last = end.checked_sub(1).map_or(first_chunk, |last| ends[last]);
+        (end, last.saturating_sub(first_chunk))
     }
 
     fn first_chunk(&self) -> usize {
-        self.before().chunk_end
+        let before = self.done.checked_sub(1);
+        before.map_or(0, |before| self.decoded.chunk_ends[before])
     }
 
     /// Takes the series up to `end`.
-    fn take(
-        &mut self,
-        end: usize,
-    ) -> (
-        Vec<u8>,
-        Vec<DecodedSeries>,
-        Vec<thanos_core::index::ChunkMeta>,
-    ) {
-        let before = self.before();
+    fn take(&mut self, end: usize) -> Taken {
+        let first_chunk = self.first_chunk();
         let decoded = &mut self.decoded;
-        if self.done == 0 && end == decoded.series.len() {
-            self.done = 0;
-            let series = std::mem::take(&mut decoded.series);
-            return (
-                std::mem::take(&mut decoded.keys),
-                series,
-                std::mem::take(&mut decoded.chunks),
-            );
+        let (mut batches, mut left) = (Vec::new(), end - self.done);
+        while left > 0
+            && let Some(batch) = decoded.batches.pop_front()
+        {
+            if batch.len() > left {
+                decoded.batches.push_front(batch.slice(left..batch.len()));
+                batches.push(batch.slice(0..left));
+                break;
+            }
+            left -= batch.len();
+            batches.push(batch);
         }
-        let last = decoded.series[end - 1];
-        let shifted = |one: &DecodedSeries| DecodedSeries {
-            key_end: one.key_end - before.key_end,
-            chunk_end: one.chunk_end - before.chunk_end,
-        };
-        let series = decoded.series[self.done..end].iter().map(shifted).collect();
-        let keys = decoded.keys[before.key_end..last.key_end].to_vec();
-        let chunks = decoded.chunks[before.chunk_end..last.chunk_end].to_vec();
+        let ends = &decoded.chunk_ends[self.done..end];
+        let last_chunk = ends.last().copied().unwrap_or(first_chunk);
         self.done = end;
-        (keys, series, chunks)
+        Taken {
+            batches,
+            chunk_ends: ends.iter().map(|end| end - first_chunk).collect(),
+            chunks: decoded.chunks[first_chunk..last_chunk].to_vec(),
+        }
     }
 }
 

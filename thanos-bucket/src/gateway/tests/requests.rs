@@ -297,13 +297,17 @@ fn chunk_memory_is_taken_from_the_pool_and_the_request() {
         let query = QueryContext::new(Call::Series, tenant, 0, Vec::new(), &limits, &metrics);
         (query, limits)
     };
+    let lease_chunks = |query: &QueryContext, bytes| {
+        let pool = query.lease_of_chunk_pool(bytes)?;
+        query.lease_chunks(pool, bytes)
+    };
     let (of_pool, limits) = query(500, 100);
-    let lease = of_pool.lease_chunks(60).unwrap();
+    let lease = lease_chunks(&of_pool, 60).unwrap();
     assert_eq!(
         (limits.chunk_pool.used_bytes(), limits.budget.used_bytes()),
         (60, 60)
     );
-    let error = of_pool.lease_chunks(41).unwrap_err();
+    let error = lease_chunks(&of_pool, 41).unwrap_err();
     assert!(error.to_string().contains("--chunk-pool-size"), "{error}");
     drop(lease);
     assert_eq!(
@@ -312,8 +316,8 @@ fn chunk_memory_is_taken_from_the_pool_and_the_request() {
     );
 
     let (of_request, limits) = query(50, 100);
-    let _lease = of_request.lease_chunks(40).unwrap();
-    let error = of_request.lease_chunks(20).unwrap_err();
+    let _lease = lease_chunks(&of_request, 40).unwrap();
+    let error = lease_chunks(&of_request, 20).unwrap_err();
     assert!(
         error.to_string().contains("memory of one request"),
         "{error}"
