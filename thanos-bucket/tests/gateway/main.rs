@@ -7,6 +7,7 @@
 )]
 
 mod cancel;
+mod chunk_memory;
 mod conformance;
 mod cost;
 mod differential;
