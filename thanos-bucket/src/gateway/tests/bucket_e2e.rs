@@ -228,7 +228,7 @@ async fn refused(limits: RequestLimits, request: SeriesRequest) -> Option<String
             }
         });
     }
-    let dropped = requests::exposed(&metrics, "thanos_bucket_store_queries_dropped_total");
+    let dropped = requests::counted(&metrics, "thanos_bucket_store_queries_dropped_total");
     let refusals = texts.iter().flatten().count();
     let wanted = (refusals > 0).then(|| {
         let text = texts[0].as_ref().unwrap();
