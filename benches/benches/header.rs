@@ -115,7 +115,7 @@ fn benches(c: &mut Criterion<CpuTime>) {
     let index = index();
     let thanos = Bytes::from(build_header(&index).expect("a good index"));
     let sparse = Bytes::from(build_sparse_header(&open(&thanos)).expect("a good header"));
-    println!(
+    eprintln!(
         "index {} bytes, Thanos' header {}, sparse header {}",
         index.len(),
         thanos.len(),

@@ -41,11 +41,13 @@ struct Target {
     gateway: Gateway,
 }
 
+type Ranges = Vec<Range<u64>>;
+
 /// What one block needs of the bucket, by phase.
 struct Phases {
     lists: Vec<Range<u64>>,
     /// For each batch of series the entries, and then the chunks.
-    batches: Vec<(Vec<Range<u64>>, Vec<Range<u64>>)>,
+    batches: Vec<(Ranges, Ranges)>,
 }
 
 impl Target {
