@@ -15,7 +15,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
 };
 use thanos_core::{Error, ErrorKind, Result};
 
@@ -160,7 +160,7 @@ impl Bucket {
     async fn collect_answer(
         &self,
         object: &str,
-        answer: object_store::GetResult,
+        answer: GetResult,
         bytes_max: u64,
     ) -> Result<Bytes> {
         if answer.meta.size > bytes_max {
@@ -224,7 +224,7 @@ impl Bucket {
             );
             return Err(Error::unavailable(message).in_file(object));
         }
-        collect(answer.into_stream(), wanted)
+        body(answer, wanted)
             .await
             .map_err(|error| from_store(object, error))
     }
@@ -411,6 +411,16 @@ impl Bucket {
     pub fn requests(&self) -> RequestCounts {
         self.counter.counts()
     }
+}
+
+/// Returns the body of an answer for at most `wanted` bytes.
+async fn body(answer: GetResult, wanted: u64) -> object_store::Result<Bytes> {
+    // As a stream a file comes in pieces of 8 KiB, for each of which a thread is woken.
+    #[cfg(feature = "filesystem")]
+    if matches!(answer.payload, object_store::GetResultPayload::File(..)) {
+        return answer.bytes().await;
+    }
+    collect(answer.into_stream(), wanted).await
 }
 
 /// Joins the pieces of a body; stops at the first byte over `wanted`, so that a store that sends too much costs nothing.
