@@ -6,7 +6,6 @@
 pub mod block;
 pub mod budget;
 pub mod chunk;
-pub mod compact;
 pub mod dedup;
 pub mod downsample;
 pub mod encoding;
@@ -15,6 +14,7 @@ pub mod histogram;
 pub mod index;
 pub mod indexheader;
 pub mod labels;
+pub mod merge;
 pub mod mmap;
 pub mod postings;
 pub mod query;

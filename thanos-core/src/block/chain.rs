@@ -2,8 +2,8 @@
 //!
 //! COMPAT: when several blocks hold a sample at the same time, Prometheus keeps "a random one", which is not random
 //! but falls out of the order of its heap (`storage.chainSampleIterator` over Go's `container/heap`). To give the
-//! same answers over overlapping blocks, the heap is the same here, down to the order of equals. Compaction chooses
-//! asks the blocks in another order.
+//! same answers over overlapping blocks, the heap is the same here, down to the order of equals. A merge
+//! of blocks makes the same choice, over its chunks in another order.
 
 use crate::chunk::{SampleRef, Samples};
 use crate::error::Result;

@@ -25,7 +25,7 @@ fn compacted(from: &str, of_prometheus: &str, dir: &TempDir) -> (Blocks, Block, 
     let mut options = BlockWriterOptions::new(theirs.id());
     options.label_indices = LabelIndices::Write;
     let chain = MergeOverlaps::Chain;
-    compact(sources.blocks(), dir.path(), options, chain)
+    merge_blocks(sources.blocks(), dir.path(), options, chain)
         .unwrap()
         .unwrap();
     let ours = Blocks::open_dir(dir.path()).unwrap().blocks()[0].clone();
@@ -51,7 +51,7 @@ fn assert_same_files(ours: &Block, theirs: &Block) {
 /// What Prometheus' own compactor made of six blocks, file by file.
 #[test]
 fn blocks_that_follow_each_other_become_the_block_of_prometheus() {
-    let dir = TempDir::new("compact-horizontal");
+    let dir = TempDir::new("merge-horizontal");
     let (_, ours, theirs) = compacted("horizontal-in", "horizontal-out", &dir);
     assert_same_files(&ours, &theirs);
 }
@@ -75,7 +75,7 @@ fn raw(chunk: &SeriesChunk) -> &[u8] {
 /// keeps.
 #[test]
 fn blocks_that_overlap_become_the_block_of_prometheus() {
-    let dir = TempDir::new("compact-vertical");
+    let dir = TempDir::new("merge-vertical");
     let (_, ours, theirs) = compacted("vertical-in", "vertical-out", &dir);
     assert_eq!(ours.meta().compaction, theirs.meta().compaction);
     let (ours, theirs) = (series_of(&ours), series_of(&theirs));
@@ -140,7 +140,7 @@ fn options(number: u8) -> BlockWriterOptions {
 
 #[test]
 fn replicas_become_one_of_them() {
-    let dir = TempDir::new("compact-replicas");
+    let dir = TempDir::new("merge-replicas");
     let replica = |phase: i64, lost: std::ops::Range<i64>| -> Vec<(i64, f64)> {
         let scrapes = (0..400).filter(|scrape| !lost.contains(scrape));
         scrapes
@@ -149,8 +149,8 @@ fn replicas_become_one_of_them() {
     };
     let (a, b) = (replica(0, 100..150), replica(3_000, 300..400));
     let sources = [block(&dir, 1, &[&a]), block(&dir, 2, &[&b])];
-    let out = TempDir::new("compact-replicas-out");
-    compact(&sources, out.path(), options(3), MergeOverlaps::Penalty).unwrap();
+    let out = TempDir::new("merge-replicas-out");
+    merge_blocks(&sources, out.path(), options(3), MergeOverlaps::Penalty).unwrap();
     let made = Blocks::open_dir(out.path()).unwrap();
     let merged = samples(&series_of(&made.blocks()[0])[0].1);
     // Neither the gap of one nor the end of the other shows, and nothing is there twice.
@@ -161,20 +161,20 @@ fn replicas_become_one_of_them() {
             .windows(2)
             .all(|two| (12_000..=45_000).contains(&step(two)))
     );
-    let chain = compact(&sources, out.path(), options(4), MergeOverlaps::Chain).unwrap();
+    let chain = merge_blocks(&sources, out.path(), options(4), MergeOverlaps::Chain).unwrap();
     assert_eq!(chain.unwrap().stats.num_samples, (a.len() + b.len()) as u64);
 }
 
 #[test]
 fn what_can_not_be_compacted_leaves_nothing() {
-    let dir = TempDir::new("compact-refused");
-    let out = TempDir::new("compact-refused-out");
+    let dir = TempDir::new("merge-refused");
+    let out = TempDir::new("merge-refused-out");
     let chain = MergeOverlaps::Chain;
-    let error = compact(&[], out.path(), options(1), chain).unwrap_err();
+    let error = merge_blocks(&[], out.path(), options(1), chain).unwrap_err();
     assert!(error.to_string().contains("no block"), "{error}");
     let empty = block(&dir, 1, &[]);
     assert_eq!(
-        compact(&[empty], out.path(), options(1), chain).unwrap(),
+        merge_blocks(&[empty], out.path(), options(1), chain).unwrap(),
         None
     );
     let raw = block(&dir, 2, &[&[(0, 1.0)]]);
@@ -186,9 +186,9 @@ fn what_can_not_be_compacted_leaves_nothing() {
         ..ThanosMeta::default()
     });
     let id = downsampled.id;
-    compact(std::slice::from_ref(&raw), dir.path(), downsampled, chain).unwrap();
+    merge_blocks(std::slice::from_ref(&raw), dir.path(), downsampled, chain).unwrap();
     let coarse = Block::open(&dir.path().join(id.to_string())).unwrap();
-    let error = compact(&[raw, coarse], out.path(), options(4), chain).unwrap_err();
+    let error = merge_blocks(&[raw, coarse], out.path(), options(4), chain).unwrap_err();
     assert!(
         error.to_string().contains("different resolutions"),
         "{error}"
@@ -198,7 +198,7 @@ fn what_can_not_be_compacted_leaves_nothing() {
 
 #[test]
 fn deleted_samples_are_left_out() {
-    let dir = TempDir::new("compact-deleted");
+    let dir = TempDir::new("merge-deleted");
     let source = block(&dir, 1, &[&[(1, 1.0), (2, 2.0), (3, 3.0)], &[(1, 1.0)]]);
     let mut deleted = Tombstones::default();
     let postings = source.index().all_postings().unwrap().into_vec();
@@ -207,9 +207,9 @@ fn deleted_samples_are_left_out() {
     }
     deleted.write_dir(source.dir()).unwrap();
     let source = Block::open(source.dir()).unwrap();
-    let out = TempDir::new("compact-deleted-out");
+    let out = TempDir::new("merge-deleted-out");
     let chain = MergeOverlaps::Chain;
-    let meta = compact(&[source], out.path(), options(2), chain)
+    let meta = merge_blocks(&[source], out.path(), options(2), chain)
         .unwrap()
         .unwrap();
     assert_eq!((meta.stats.num_series, meta.stats.num_samples), (1, 1));

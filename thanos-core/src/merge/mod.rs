@@ -1,4 +1,4 @@
-//! Compaction: several blocks made into one, one series at a time.
+//! Merging blocks, the heart of compaction: several blocks made into one, one series at a time.
 //!
 //! ```text
 //! blocks -> series in label order -> chunks of the same series -> one after another: copied as they are
@@ -42,18 +42,18 @@ use crate::error::{Error, Result};
 ///
 /// ```
 /// use thanos_core::block::{BlockWriterOptions, Blocks};
-/// use thanos_core::compact::{MergeOverlaps, compact};
+/// use thanos_core::merge::{MergeOverlaps, merge_blocks};
 /// # use thanos_core::testkit::TempDir;
 /// # let data = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/compaction/horizontal-in");
-/// # let out = TempDir::new("compact-example");
+/// # let out = TempDir::new("merge-example");
 ///
 /// let sources = Blocks::open_dir(data.as_ref())?;
 /// let options = BlockWriterOptions::new("01M81M50C1GHABPQN27M3727VX".parse()?);
-/// let meta = compact(sources.blocks(), out.path(), options, MergeOverlaps::Chain)?;
+/// let meta = merge_blocks(sources.blocks(), out.path(), options, MergeOverlaps::Chain)?;
 /// assert_eq!(meta.map(|meta| meta.compaction.parents.len()), Some(6));
 /// # Ok::<(), thanos_core::Error>(())
 /// ```
-pub fn compact(
+pub fn merge_blocks(
     sources: &[Block],
     parent: &Path,
     mut options: BlockWriterOptions,
@@ -63,7 +63,7 @@ pub fn compact(
     sources.sort_by_key(|block| (block.meta().min_time, block.id()));
     check_resolutions(&sources)?;
     let [first, ..] = &sources[..] else {
-        return Err(Error::invalid("there is no block to compact"));
+        return Err(Error::invalid("there is no block to merge"));
     };
     let metas = || sources.iter().map(Block::meta);
     let max_time = metas().map(|meta| meta.max_time).max();
@@ -97,7 +97,7 @@ fn check_resolutions(sources: &[Block]) -> Result<()> {
         return Ok(());
     };
     Err(Error::invalid(format!(
-        "cannot compact blocks of different resolutions: {} has {} ms, {} has {} ms",
+        "cannot merge blocks of different resolutions: {} has {} ms, {} has {} ms",
         a.id(),
         resolution(a),
         b.id(),
