@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::floats::count;
 use super::windows::{Windows, batches};
-use super::{RAW_MS, aggregates, chunk_count, column, in_order, xor_chunk};
+use super::{CHUNK_WINDOWS_MAX, RAW_MS, aggregates, chunk_count, column, in_order, xor_chunk};
 use crate::chunk::{
     Aggregate, AggregateSet, Chunk, FloatHistogramEncoder, SampleRef, Samples, SeriesChunk,
 };
@@ -222,7 +222,7 @@ struct Window {
     total: FloatHistogram,
 }
 
-/// Puts windows into a chunk, and into more where a histogram can not join those before.
+/// Puts windows into a chunk, and into more where a histogram can not join those before or the chunk is full.
 fn put_windows(windows: impl Iterator<Item = Window>, out: &mut Vec<SeriesChunk>) -> Result<()> {
     let mut open: Option<OpenAggregates> = None;
     for window in windows {
@@ -230,11 +230,15 @@ fn put_windows(windows: impl Iterator<Item = Window>, out: &mut Vec<SeriesChunk>
             open = Some(OpenAggregates::of(&window));
             continue;
         };
-        let Some(counters) = aggregates.push(&window) else {
+        let ended = match aggregates.times.len() < CHUNK_WINDOWS_MAX {
+            true => aggregates.push(&window).map(Some),
+            false => Some(None),
+        };
+        let Some(totals) = ended else {
             continue;
         };
         let next = OpenAggregates::of(&window);
-        out.push(std::mem::replace(aggregates, next).finish(Some(counters))?);
+        out.push(std::mem::replace(aggregates, next).finish(totals)?);
     }
     if let Some(aggregates) = open {
         out.push(aggregates.finish(None)?);

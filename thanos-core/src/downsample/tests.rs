@@ -285,6 +285,29 @@ fn custom_bounds_are_downsampled_and_cut_where_they_change() {
     assert_eq!(observations(&again, Aggregate::Counter), counters);
 }
 
+/// However many windows the chunks of a damaged block promise, no chunk is overfilled.
+#[test]
+fn chunks_of_histograms_end_when_they_are_full() {
+    let one = histogram(0, 0.0, &[1.0]);
+    let hours = |first: i64| {
+        let mut columns = Samples::new();
+        for hour in first..first + 40_000 {
+            columns.push_float_histogram(Timestamp::from_millis(hour * ONE_HOUR_MS), &one);
+        }
+        let mut made = Vec::new();
+        histograms::raw(&columns, ONE_HOUR_MS, &mut made).unwrap();
+        made
+    };
+    let batch = [hours(0), hours(40_000)].concat();
+    let mut made = Vec::new();
+    histograms::aggregated(&batch, ONE_HOUR_MS, &mut made).unwrap();
+    let windows: Vec<usize> = made
+        .iter()
+        .map(|chunk| windows_of(chunk).unwrap())
+        .collect();
+    assert_eq!(windows, [CHUNK_WINDOWS_MAX, 80_000 - CHUNK_WINDOWS_MAX]);
+}
+
 /// C-19: real native histograms, and floats that become histograms.
 #[test]
 fn blocks_with_native_histograms_keep_every_sample() {
