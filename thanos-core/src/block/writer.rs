@@ -32,7 +32,7 @@ pub struct BlockWriterOptions {
     pub time: Option<(Timestamp, Timestamp)>,
     /// What it was made from; by default it is its own only source, at level 1.
     pub compaction: Option<Compaction>,
-    /// The Thanos section of meta.json.
+    /// The Thanos section of meta.json; the writer adds the names of the chunk files.
     pub thanos: Option<ThanosMeta>,
     /// Whether the index gets the sections that nobody reads any more.
     pub label_indices: LabelIndices,
@@ -191,14 +191,17 @@ impl BlockWriter {
     pub fn finish(self) -> Result<Meta> {
         let (min_time, max_time) = block_time(self.options.time, self.covered)?;
         let Self {
-            options,
+            mut options,
             directory,
             index,
             segments,
             stats,
             ..
         } = self;
-        segments.finish()?;
+        let segments = segments.finish()?;
+        if let Some(thanos) = &mut options.thanos {
+            thanos.segment_files = segments.into_iter().map(|file| file.name).collect();
+        }
         let index_path = directory.path.join(INDEX_FILE);
         let (file, _summary) = index.finish()?;
         let synced = file.get_ref().sync_all();

@@ -9,7 +9,7 @@
 //! resets taken out. Native histograms have no minimum and maximum. A window's time is its last millisecond, or the last
 //! sample of the batch where that comes earlier, so that the windows of two batches never overlap.
 //!
-//! One series is in memory at a time, decoded. Sources: Thanos' block format (`pkg/compact/downsample`), whose chunks
+//! One series is in memory at a time, decoded; [`downsample_block`] writes a whole block so. Sources: Thanos' block format (`pkg/compact/downsample`), whose chunks
 //! of floats these are byte for byte.
 //!
 //! # Example
@@ -30,6 +30,7 @@
 //! # Ok::<(), thanos_core::Error>(())
 //! ```
 
+mod block;
 mod counter;
 mod floats;
 mod histograms;
@@ -44,6 +45,7 @@ use crate::error::{Error, Result};
 use crate::histogram::is_stale_nan;
 use crate::time::{TimeRange, Timestamp};
 
+pub use block::{DownsampleBlockOptions, downsample_block};
 pub use counter::CounterTotal;
 
 /// The resolution of samples as they were scraped, in milliseconds.
@@ -71,9 +73,7 @@ const CHUNK_WINDOWS_MAX: usize = 65_000;
 /// [`Corrupt`](crate::ErrorKind::Corrupt) when chunks overlap or can not be decoded.
 pub fn downsample(chunks: &[SeriesChunk], from_ms: i64, to_ms: i64) -> Result<Vec<SeriesChunk>> {
     if to_ms <= from_ms {
-        return Err(Error::invalid(format!(
-            "cannot downsample from a resolution of {from_ms} ms to {to_ms} ms: it is not lower"
-        )));
+        return Err(not_lower(from_ms, to_ms));
     }
     check_order(chunks)?;
     let mut out = Vec::new();
@@ -83,6 +83,12 @@ pub fn downsample(chunks: &[SeriesChunk], from_ms: i64, to_ms: i64) -> Result<Ve
         aggregated(chunks, from_ms, to_ms, &mut out)?;
     }
     Ok(out)
+}
+
+fn not_lower(from_ms: i64, to_ms: i64) -> Error {
+    Error::invalid(format!(
+        "cannot downsample from a resolution of {from_ms} ms to {to_ms} ms: it is not lower"
+    ))
 }
 
 fn check_order(chunks: &[SeriesChunk]) -> Result<()> {
