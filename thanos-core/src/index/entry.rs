@@ -5,14 +5,14 @@ use crate::encoding::crc;
 use crate::encoding::varint::{put_uvarint, put_varint};
 
 /// Appends the entry of a series in its frame of length and checksum; alignment is the caller's part.
-pub(super) fn append_framed(out: &mut Vec<u8>, entry: &[u8]) {
+pub(crate) fn append_framed(out: &mut Vec<u8>, entry: &[u8]) {
     put_uvarint(out, entry.len() as u64);
     out.extend_from_slice(entry);
     out.extend_from_slice(&crc::checksum(entry).to_be_bytes());
 }
 
 /// Appends labels and chunks as the entry stores them.
-pub(super) fn append_entry(
+pub(crate) fn append_entry(
     entry: &mut Vec<u8>,
     labels: &[(SymbolRef, SymbolRef)],
     chunks: &[ChunkMeta],

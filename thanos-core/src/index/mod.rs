@@ -22,6 +22,8 @@ mod symbol_places;
 mod symbols;
 mod writer;
 
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use entry::{append_entry, append_framed};
 pub use format::{
     ChunkMeta, ChunkRef, INDEX_HEADER_LEN, INDEX_LEN_MAX, INDEX_MAGIC, IndexVersion,
     POSTINGS_ALIGN, SAMPLING, SERIES_ALIGN, SeriesRef, SymbolRef, TOC_LEN, Toc,

@@ -12,7 +12,7 @@ use super::format::{
 use super::labels::LabelDecoder;
 use super::plan::{ListGroup, PlannedList, PostingsPlan};
 use super::postings_table::{ListLocation, PostingsTable};
-use super::series::{RawSeries, decode_labels, decode_series_within, split_series};
+use super::series::{RawSeries, decode_labels, decode_series, decode_series_within, split_series};
 use super::symbols::Symbols;
 use crate::budget::MemoryBudget;
 use crate::encoding::Section;
@@ -253,6 +253,16 @@ impl IndexReader {
     ) -> Result<()> {
         let entry = self.series_entry(series);
         self.named(entry.and_then(|entry| scratch.decode(&self.symbols, entry, range)))
+    }
+
+    /// Reads a series as its entry has it: labels as symbols, which may be in any order, and all chunks.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when there is no such series or its entry is damaged.
+    pub fn raw_series(&self, series: SeriesRef, raw: &mut RawSeries) -> Result<()> {
+        let entry = self.series_entry(series);
+        self.named(entry.and_then(|entry| decode_series(entry, raw)))
     }
 
     fn series_entry(&self, series: SeriesRef) -> Result<Section<'_>> {
