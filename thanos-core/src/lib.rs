@@ -19,6 +19,8 @@ pub mod mmap;
 pub mod postings;
 pub mod query;
 pub mod re2;
+#[cfg(feature = "relabel")]
+pub mod rewrite;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod text;

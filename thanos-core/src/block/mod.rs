@@ -19,8 +19,10 @@ mod intervals;
 mod json;
 mod marker;
 mod meta;
+mod order;
 mod parts;
 mod reader;
+mod repair;
 pub mod segment;
 pub mod tombstones;
 mod upload_time;
@@ -39,7 +41,9 @@ pub use meta::{
     BlockFile, Compaction, Downsample, FileHash, IndexStats, META_FILE, Meta, ParentBlock, Rewrite,
     Stats, ThanosMeta,
 };
+pub(crate) use order::{OrderedSeries, SeriesOrder};
 pub(crate) use parts::SeriesOfBlocks;
 pub use reader::{Block, BlockSeries, INDEX_FILE};
+pub use repair::{RepairOptions, Repaired, RepairedFaults, repair_block};
 pub use upload_time::UploadTime;
 pub use writer::{BlockWriter, BlockWriterOptions};

@@ -138,6 +138,18 @@ impl Block {
         })
     }
 
+    /// Reads the chunks at `places` into `chunks`, sorted by time and without what `deleted` covers; nothing else is
+    /// left out.
+    pub(crate) fn chunks_left(
+        &self,
+        places: &[ChunkMeta],
+        deleted: Option<&Intervals>,
+        chunks: &mut Vec<SeriesChunk>,
+    ) -> Result<()> {
+        let left = places.iter().filter(|chunk| is_left(chunk, deleted));
+        populate(self.chunks(), left, deleted, chunks)
+    }
+
     /// Returns the names of the labels of the series that match, sorted.
     ///
     /// # Errors
