@@ -13,6 +13,7 @@
 
 pub mod bucket;
 pub mod cache;
+pub mod compact;
 pub mod compute;
 pub mod config;
 #[cfg(feature = "filesystem")]
