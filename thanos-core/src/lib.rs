@@ -21,6 +21,7 @@ pub mod query;
 pub mod re2;
 #[cfg(feature = "relabel")]
 pub mod rewrite;
+mod spool;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod text;

@@ -42,8 +42,8 @@ pub use meta::{
     Stats, ThanosMeta,
 };
 pub(crate) use order::{OrderedSeries, SeriesOrder};
-pub(crate) use parts::SeriesOfBlocks;
 pub use reader::{Block, BlockSeries, INDEX_FILE};
 pub use repair::{RepairOptions, Repaired, RepairedFaults, repair_block};
 pub use upload_time::UploadTime;
+pub(crate) use writer::UnfinishedBlock;
 pub use writer::{BlockWriter, BlockWriterOptions};

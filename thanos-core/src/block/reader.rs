@@ -150,6 +150,12 @@ impl Block {
         populate(self.chunks(), left, deleted, chunks)
     }
 
+    /// Reports whether anything of the chunks at `places`, which are of `series`, may not be deleted.
+    pub(crate) fn is_left(&self, series: SeriesRef, places: &[ChunkMeta]) -> bool {
+        let deleted = self.inner.tombstones.get(series);
+        places.iter().any(|chunk| is_left(chunk, deleted))
+    }
+
     /// Returns the names of the labels of the series that match, sorted.
     ///
     /// # Errors

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use super::files::sync_dir;
 use super::segment::{CHUNKS_DIR, ChunkWriter, SEGMENT_LEN_MAX};
 use super::tombstones::Tombstones;
-use super::{BlockId, Compaction, INDEX_FILE, Meta, Stats, ThanosMeta};
+use super::{BlockId, Compaction, INDEX_FILE, IndexStats, Meta, Stats, ThanosMeta};
+use crate::budget::MemoryBudget;
 use crate::chunk::{self, Chunk, ChunkPayload, Encoding, SeriesChunk};
 use crate::error::{Error, Result};
-use crate::index::{ChunkMeta, ChunkRef, IndexWriter, LabelIndices};
+use crate::index::{ChunkMeta, ChunkRef, IndexWriter, LabelIndices, SymbolRef, SymbolTable};
 use crate::labels::LabelsRef;
+use crate::spool::SpoolPlace;
 use crate::time::{TimeRange, Timestamp};
 
 /// What Prometheus appends to the name of a block that is not ready; its start removes such directories.
@@ -32,12 +34,15 @@ pub struct BlockWriterOptions {
     pub time: Option<(Timestamp, Timestamp)>,
     /// What it was made from; by default it is its own only source, at level 1.
     pub compaction: Option<Compaction>,
-    /// The Thanos section of meta.json; the writer adds the names of the chunk files.
+    /// The Thanos section of meta.json; the writer adds the names of the chunk files and the largest entries.
     pub thanos: Option<ThanosMeta>,
     /// Whether the index gets the sections that nobody reads any more.
     pub label_indices: LabelIndices,
     /// The size at which the next chunk segment begins.
     pub segment_len_max: u64,
+    /// What the memory for symbols and postings is leased from. What does not fit goes to files in the directory of the
+    /// block while it is written, but for symbols that are given one by one and about 40 bytes for each label value.
+    pub budget: MemoryBudget,
 }
 
 impl BlockWriterOptions {
@@ -50,14 +55,15 @@ impl BlockWriterOptions {
             thanos: None,
             label_indices: LabelIndices::default(),
             segment_len_max: SEGMENT_LEN_MAX,
+            budget: MemoryBudget::unlimited(),
         }
     }
 }
 
 /// Writes one block from its series in label order.
 ///
-/// In memory it holds the symbols and what [`IndexWriter`] needs. A writer that is dropped unfinished removes what
-/// it wrote.
+/// In memory it holds the symbols and about 40 bytes for each label value, leased from the budget of the options. A
+/// writer that is dropped unfinished removes what it wrote.
 ///
 /// # Example
 ///
@@ -117,21 +123,9 @@ impl BlockWriter {
         options: BlockWriterOptions,
         symbols: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
-        let directory = UnfinishedDir::create(parent, options.id)?;
-        let index = directory.path.join(INDEX_FILE);
-        let index = File::create_new(&index).map_err(|error| in_file(error, &index))?;
-        let index = BufWriter::with_capacity(INDEX_BUFFER_BYTES, index);
-        let chunks_dir = directory.path.join(CHUNKS_DIR);
-        Ok(Self {
-            index: IndexWriter::new(index, symbols, options.label_indices)?,
-            segments: ChunkWriter::with_segment_len_max(&chunks_dir, options.segment_len_max)?,
-            options,
-            directory,
-            stats: Stats::default(),
-            covered: None,
-            chunks: Vec::new(),
-            references: Vec::new(),
-            metas: Vec::new(),
+        let unfinished = UnfinishedBlock::create(parent, options)?;
+        unfinished.start(|out, options, place| {
+            IndexWriter::within(out, symbols, options.label_indices, place)
         })
     }
 
@@ -142,6 +136,26 @@ impl BlockWriter {
     /// `Invalid` when series, chunks or symbols are out of order, `Corrupt` when a chunk is damaged, or
     /// what the file system reports. The writer is of no use then.
     pub fn add_series(&mut self, labels: LabelsRef<'_>, chunks: &[SeriesChunk]) -> Result<()> {
+        self.write_chunks(chunks)?;
+        self.index.add_series(labels, &self.metas)?;
+        self.stats.num_series += 1;
+        Ok(())
+    }
+
+    /// Writes like [`BlockWriter::add_series`] a series whose labels are known as symbols.
+    pub(crate) fn add_series_by_symbols(
+        &mut self,
+        labels: &[(SymbolRef, SymbolRef)],
+        chunks: &[SeriesChunk],
+    ) -> Result<()> {
+        self.write_chunks(chunks)?;
+        self.index.add_series_by_symbols(labels, &self.metas)?;
+        self.stats.num_series += 1;
+        Ok(())
+    }
+
+    /// Writes the chunks of a series and notes where they lie.
+    fn write_chunks(&mut self, chunks: &[SeriesChunk]) -> Result<()> {
         self.chunks.clear();
         self.references.clear();
         for part in chunks {
@@ -157,8 +171,6 @@ impl BlockWriter {
             min_time: part.min_time,
             max_time: part.max_time,
         }));
-        self.index.add_series(labels, &self.metas)?;
-        self.stats.num_series += 1;
         Ok(())
     }
 
@@ -183,6 +195,11 @@ impl BlockWriter {
         Ok(())
     }
 
+    /// Returns the number of series so far.
+    pub(crate) fn num_series(&self) -> u64 {
+        self.stats.num_series
+    }
+
     /// Writes what is left, gives the block its name and returns its meta.json.
     ///
     /// # Errors
@@ -198,12 +215,17 @@ impl BlockWriter {
             stats,
             ..
         } = self;
+        let chunk_max_size = segments.chunk_len_max();
         let segments = segments.finish()?;
+        let index_path = directory.path.join(INDEX_FILE);
+        let (file, summary) = index.finish()?;
         if let Some(thanos) = &mut options.thanos {
             thanos.segment_files = segments.into_iter().map(|file| file.name).collect();
+            thanos.index_stats = IndexStats {
+                series_max_size: summary.series_len_max,
+                chunk_max_size,
+            };
         }
-        let index_path = directory.path.join(INDEX_FILE);
-        let (file, _summary) = index.finish()?;
         let synced = file.get_ref().sync_all();
         synced.map_err(|error| in_file(error, &index_path))?;
         Tombstones::default().write_dir(&directory.path)?;
@@ -225,6 +247,60 @@ impl BlockWriter {
         meta.write_dir(&directory.path)?;
         directory.finish()?;
         Ok(meta)
+    }
+}
+
+/// A block of which nothing is written.
+#[derive(Debug)]
+pub(crate) struct UnfinishedBlock {
+    options: BlockWriterOptions,
+    directory: UnfinishedDir,
+}
+
+impl UnfinishedBlock {
+    /// Makes the directory in which the block called `options.id` is written.
+    pub(crate) fn create(parent: &Path, options: BlockWriterOptions) -> Result<Self> {
+        let directory = UnfinishedDir::create(parent, options.id)?;
+        Ok(Self { options, directory })
+    }
+
+    /// Returns where bytes can be kept until the block is finished.
+    pub(crate) fn spool_place(&self) -> SpoolPlace {
+        SpoolPlace::in_dir(self.options.budget.clone(), &self.directory.path)
+    }
+
+    /// Starts the block with the symbols of `table`, to which the labels of its series refer.
+    pub(crate) fn start_with_table(self, table: SymbolTable) -> Result<BlockWriter> {
+        self.start(|out, options, place| {
+            IndexWriter::with_table(out, table, options.label_indices, place)
+        })
+    }
+
+    fn start(
+        self,
+        index: impl FnOnce(
+            BufWriter<File>,
+            &BlockWriterOptions,
+            SpoolPlace,
+        ) -> Result<IndexWriter<BufWriter<File>>>,
+    ) -> Result<BlockWriter> {
+        let place = self.spool_place();
+        let Self { options, directory } = self;
+        let path = directory.path.join(INDEX_FILE);
+        let file = File::create_new(&path).map_err(|error| in_file(error, &path))?;
+        let file = BufWriter::with_capacity(INDEX_BUFFER_BYTES, file);
+        let chunks_dir = directory.path.join(CHUNKS_DIR);
+        Ok(BlockWriter {
+            index: index(file, &options, place)?,
+            segments: ChunkWriter::with_segment_len_max(&chunks_dir, options.segment_len_max)?,
+            options,
+            directory,
+            stats: Stats::default(),
+            covered: None,
+            chunks: Vec::new(),
+            references: Vec::new(),
+            metas: Vec::new(),
+        })
     }
 }
 

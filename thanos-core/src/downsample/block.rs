@@ -253,7 +253,10 @@ mod tests {
         thanos.source = "compactor".to_owned();
         thanos.segment_files.truncate(1);
         thanos.downsample.resolution_ms = FIVE_MINUTES_MS;
-        assert_eq!(made.thanos, Some(thanos));
+        let mut made_thanos = made.thanos.unwrap();
+        let stats = std::mem::take(&mut made_thanos.index_stats);
+        assert!(stats.series_max_size > 0 && stats.chunk_max_size > 0);
+        assert_eq!(made_thanos, thanos);
         // It is not made finer again.
         let five = Block::open(&dir.path().join(id.to_string())).unwrap();
         for resolution_ms in [RAW_MS, FIVE_MINUTES_MS] {

@@ -5,6 +5,7 @@
 //! The parts work on slices, so that a gateway which fetches ranges of a remote index shares them:
 //! [`decode_series`], [`decode_postings`](crate::postings::decode_postings), [`Symbols`], [`PostingsTable`], [`PostingsPlan`].
 
+mod ending;
 mod entry;
 mod format;
 mod key_buffer;
@@ -36,6 +37,7 @@ pub(crate) use postings_table::{SparseLabel, SparseTable};
 pub use reader::{IndexReader, SeriesScratch};
 pub use series::{RawSeries, decode_series, decode_series_within, series_entry_len, split_series};
 pub use series_keys::SeriesKeys;
+pub(crate) use symbol_ids::{SymbolTable, UsedSymbols};
 pub use symbol_places::SymbolPlaces;
 pub(crate) use symbols::{SparseSymbols, SymbolFinder};
 pub use symbols::{SymbolIter, Symbols};

@@ -1,16 +1,29 @@
 //! Collects which series have which label while series are written, and hands the lists out in order.
 //!
-//! Takes 4 bytes for each label of each series and for each symbol; handing out takes about as much again, but for many series only
-//! some label values at a time, each time with one pass over what was collected.
+//! The series go to a [`Spool`]: 4 bytes for each series, each of its labels and their number. In memory are 4 bytes for
+//! each symbol and about 40 for each label value, leased from the budget of the spool. Handing out sorts some label values
+//! at a time, as many as there is memory for, each time with one pass over what was collected.
 
 use std::ops::Range;
 
 use hashbrown::HashMap;
 
 use super::format::SymbolRef;
+use crate::budget::{Lease, MemoryBudget};
+use crate::error::Result;
+use crate::spool::{Spool, SpoolPlace, Spooled};
 
-/// The postings that are sorted at a time, unless there are more series: 64 MiB.
+/// The postings that are sorted at a time at most, unless there are more series: 64 MiB.
 const BATCH_POSTINGS: usize = 16 << 20;
+/// Of the room that is left in the budget, the part that sorting takes.
+const BATCH_ROOM_PART: u64 = 4;
+const POSTING_BYTES: u64 = 4;
+/// What a pair takes while all are sorted: itself, its sorted copy, its place in the order and its rank.
+const PAIR_BYTES: u64 = 2 * size_of::<LabelPair>() as u64 + 8;
+/// A pair outside of the table by values.
+const OTHER_BYTES: u64 = 32;
+/// How many pairs are leased at once.
+const PAIRS_LEASED: usize = 1024;
 
 /// A label value with the number of its series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +37,7 @@ pub(super) struct LabelPair {
 const NONE: u32 = u32::MAX;
 
 /// The labels of the series so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PostingsBuilder {
     /// The pair met first with each symbol as its value: nearly every value has one name only.
     by_value: Vec<u32>,
@@ -32,36 +45,73 @@ pub(super) struct PostingsBuilder {
     others: HashMap<(SymbolRef, SymbolRef), u32>,
     /// Numbered in the order in which they are met.
     pairs: Vec<LabelPair>,
-    /// The pairs of all series, one series after another.
-    labels: Vec<u32>,
-    /// Reference of each series, and where its labels end in `labels`.
-    series: Vec<(u32, usize)>,
+    /// For each series its reference, the number of its labels and the pairs of them.
+    series: Spool,
+    series_count: u32,
+    record: Vec<u8>,
+    budget: MemoryBudget,
+    lease: Lease,
+    pairs_leased: usize,
 }
 
 impl PostingsBuilder {
     /// Returns a builder for labels among this many symbols.
-    pub(super) fn new(symbol_count: u32) -> Self {
-        Self {
+    pub(super) fn new(symbol_count: u32, place: SpoolPlace) -> Result<Self> {
+        let budget = place.budget.clone();
+        let lease = budget.lease(u64::from(symbol_count) * 4)?;
+        Ok(Self {
             by_value: vec![NONE; symbol_count as usize],
-            ..Self::default()
-        }
+            others: HashMap::new(),
+            pairs: Vec::new(),
+            series: Spool::new(place, "postings.spool")?,
+            series_count: 0,
+            record: Vec::new(),
+            budget,
+            lease,
+            pairs_leased: 0,
+        })
     }
 
     /// Adds a series whose labels are among the symbols.
-    pub(super) fn add(&mut self, reference: u32, labels: &[(SymbolRef, SymbolRef)]) {
+    pub(super) fn add(&mut self, reference: u32, labels: &[(SymbolRef, SymbolRef)]) -> Result<()> {
+        if self.pairs.len() + labels.len() > self.pairs_leased {
+            self.lease_pairs(labels.len())?;
+        }
+        self.record.clear();
+        self.record.extend_from_slice(&reference.to_le_bytes());
+        let count = u32::try_from(labels.len()).unwrap_or(u32::MAX);
+        self.record.extend_from_slice(&count.to_le_bytes());
         for (name, value) in labels {
             let id = self.pair(*name, *value);
             self.pairs[id as usize].series_count += 1;
-            self.labels.push(id);
+            self.record.extend_from_slice(&id.to_le_bytes());
         }
-        self.series.push((reference, self.labels.len()));
+        self.series_count += 1;
+        self.series.append(&self.record)
     }
 
+    /// Leases what as many more pairs may take, and those that are likely to follow.
+    #[cold]
+    fn lease_pairs(&mut self, more: usize) -> Result<()> {
+        let pairs = (self.pairs.len() + more).max(self.pairs_leased + PAIRS_LEASED);
+        let others = self.others.len() as u64;
+        let symbols = self.by_value.len() as u64 * 4;
+        let bytes = symbols + pairs as u64 * PAIR_BYTES + others * OTHER_BYTES;
+        self.lease.resize(bytes)?;
+        self.pairs_leased = pairs;
+        Ok(())
+    }
+
+    #[inline]
     fn pair(&mut self, name: SymbolRef, value: SymbolRef) -> u32 {
         let first = self.by_value[value.0 as usize];
         if first != NONE && self.pairs[first as usize].name == name {
             return first;
         }
+        self.other_pair(name, value, first)
+    }
+
+    fn other_pair(&mut self, name: SymbolRef, value: SymbolRef, first: u32) -> u32 {
         // The labels of 2^32 series references run out of memory long before the numbers run out.
         let next = u32::try_from(self.pairs.len()).unwrap_or(NONE);
         let new = LabelPair {
@@ -80,13 +130,8 @@ impl PostingsBuilder {
         })
     }
 
-    /// Returns the references of all series.
-    pub(super) fn all_series(&self) -> impl ExactSizeIterator<Item = u32> {
-        self.series.iter().map(|(reference, _)| *reference)
-    }
-
     /// Ends collecting: puts the pairs in the order of names and values.
-    pub(super) fn finish(self) -> SortedPostings {
+    pub(super) fn finish(self) -> Result<SortedPostings> {
         let mut order: Vec<u32> = (0..).take(self.pairs.len()).collect();
         order.sort_unstable_by_key(|id| self.pairs.get(*id as usize));
         let mut rank_of = vec![0; order.len()];
@@ -96,12 +141,14 @@ impl PostingsBuilder {
             }
         }
         let pairs = order.iter().filter_map(|id| self.pairs.get(*id as usize));
-        SortedPostings {
+        Ok(SortedPostings {
             pairs: pairs.copied().collect(),
             rank_of,
-            labels: self.labels,
-            series: self.series,
-        }
+            series: self.series.finish()?,
+            series_count: self.series_count,
+            budget: self.budget,
+            _lease: self.lease,
+        })
     }
 }
 
@@ -109,10 +156,12 @@ impl PostingsBuilder {
 #[derive(Debug)]
 pub(super) struct SortedPostings {
     pairs: Vec<LabelPair>,
-    /// The position in `pairs` of each number in `labels`.
+    /// The position in `pairs` of each number in `series`.
     rank_of: Vec<u32>,
-    labels: Vec<u32>,
-    series: Vec<(u32, usize)>,
+    series: Spooled,
+    series_count: u32,
+    budget: MemoryBudget,
+    _lease: Lease,
 }
 
 impl SortedPostings {
@@ -121,23 +170,53 @@ impl SortedPostings {
         &self.pairs
     }
 
-    /// Calls `visit` with the list of every pair, in order.
-    pub(super) fn for_each_list<E>(
-        &self,
-        visit: impl FnMut(&[u32]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.for_each_list_batched(BATCH_POSTINGS.max(self.series.len()), visit)
+    /// Returns the number of series.
+    pub(super) fn series_count(&self) -> u32 {
+        self.series_count
     }
 
-    fn for_each_list_batched<E>(
+    /// Returns the references of all series.
+    pub(super) fn all_series(&self) -> impl Iterator<Item = u32> {
+        self.records().map(|(reference, _)| reference)
+    }
+
+    /// Yields the reference of each series and the numbers of its pairs.
+    fn records(&self) -> impl Iterator<Item = (u32, &[[u8; 4]])> {
+        let (mut rest, _) = self.series.bytes().as_chunks::<4>();
+        std::iter::from_fn(move || {
+            let ([reference, count], labels) = rest.split_first_chunk::<2>()?;
+            let count = u32::from_le_bytes(*count) as usize;
+            let (labels, others) = labels.split_at_checked(count)?;
+            rest = others;
+            Some((u32::from_le_bytes(*reference), labels))
+        })
+    }
+
+    /// Calls `visit` with the list of every pair, in order.
+    ///
+    /// # Errors
+    ///
+    /// The first one of `visit`; `LimitExceeded` when not even one list fits the budget.
+    pub(super) fn for_each_list(&self, visit: impl FnMut(&[u32]) -> Result<()>) -> Result<()> {
+        let room = self.budget.room_bytes() / BATCH_ROOM_PART / POSTING_BYTES;
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        self.for_each_list_batched(
+            BATCH_POSTINGS.max(self.series_count as usize).min(room),
+            visit,
+        )
+    }
+
+    fn for_each_list_batched(
         &self,
         postings_max: usize,
-        mut visit: impl FnMut(&[u32]) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut visit: impl FnMut(&[u32]) -> Result<()>,
+    ) -> Result<()> {
         let mut start = 0;
         while start < self.pairs.len() {
-            let batch = self.batch(start, postings_max);
+            let (batch, total) = self.batch(start, postings_max);
             let pairs = self.pairs.get(batch.clone()).unwrap_or_default();
+            let memory = total as u64 * POSTING_BYTES + pairs.len() as u64 * 8;
+            let _lease = self.budget.lease(memory)?;
             let sorted = self.sort(&batch, pairs);
             let mut rest = sorted.as_slice();
             for pair in pairs {
@@ -150,18 +229,19 @@ impl SortedPostings {
         Ok(())
     }
 
-    /// Returns the pairs from `start` on that are sorted together: as many as fit, but at least one.
-    fn batch(&self, start: usize, postings_max: usize) -> Range<usize> {
+    /// Returns the pairs from `start` on that are sorted together, as many as fit, but at least one; and their postings.
+    fn batch(&self, start: usize, postings_max: usize) -> (Range<usize>, usize) {
         let mut end = start;
-        let mut postings = 0;
+        let mut total = 0;
         for pair in self.pairs.get(start..).unwrap_or_default() {
-            postings += pair.series_count as usize;
-            if end > start && postings > postings_max {
+            let postings = pair.series_count as usize;
+            if end > start && total + postings > postings_max {
                 break;
             }
+            total += postings;
             end += 1;
         }
-        start..end
+        (start..end, total)
     }
 
     /// Counting sort: the references of each pair of `batch`, one pair after another.
@@ -173,19 +253,17 @@ impl SortedPostings {
             total += pair.series_count as usize;
         }
         let mut sorted = vec![0; total];
-        let mut start = 0;
-        for (reference, end) in &self.series {
-            for id in &self.labels[start..*end] {
-                let rank = self.rank_of[*id as usize] as usize;
+        for (reference, labels) in self.records() {
+            for id in labels {
+                let rank = self.rank_of[u32::from_le_bytes(*id) as usize] as usize;
                 let Some(place) = rank.checked_sub(batch.start) else {
                     continue;
                 };
                 if let Some(next) = next.get_mut(place) {
-                    sorted[*next] = *reference;
+                    sorted[*next] = reference;
                     *next += 1;
                 }
             }
-            start = *end;
         }
         sorted
     }
@@ -194,24 +272,31 @@ impl SortedPostings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
-    #[test]
-    fn lists_do_not_depend_on_the_size_of_a_batch() {
-        let mut builder = PostingsBuilder::new(50);
+    fn builder(budget: &MemoryBudget) -> PostingsBuilder {
+        let place = SpoolPlace::in_memory(budget.clone());
+        let mut builder = PostingsBuilder::new(50, place).unwrap();
         for series in 0..50 {
             // Values are shared by names, as `0` by all three.
             let labels = [(9, series % 3), (2, series), (5, series / 10)];
             let labels = labels.map(|(name, value)| (SymbolRef(name), SymbolRef(value)));
-            builder.add(100 + series, &labels);
+            builder.add(100 + series, &labels).unwrap();
         }
-        assert_eq!(builder.all_series().len(), 50);
-        let sorted = builder.finish();
+        builder
+    }
+
+    #[test]
+    fn lists_do_not_depend_on_the_size_of_a_batch() {
+        let sorted = builder(&MemoryBudget::unlimited()).finish().unwrap();
+        assert_eq!(sorted.series_count(), 50);
+        assert!(sorted.all_series().eq(100..150));
         assert!(sorted.pairs().is_sorted());
         let lists_of = |postings_max| {
             let mut lists = Vec::new();
             let visit = |list: &[u32]| {
                 lists.push(list.to_vec());
-                Ok::<(), ()>(())
+                Ok(())
             };
             sorted.for_each_list_batched(postings_max, visit).unwrap();
             lists
@@ -224,5 +309,20 @@ mod tests {
         for postings_max in [0, 1, 7, 49, 50, 51, 149] {
             assert_eq!(lists_of(postings_max), expected);
         }
+    }
+
+    #[test]
+    fn what_is_held_is_leased() {
+        let budget = MemoryBudget::new("index", 1 << 20);
+        let sorted = builder(&budget).finish().unwrap();
+        assert!(budget.used_bytes() >= 58 * PAIR_BYTES + 50 * 4 + 50 * 5 * 4);
+        let _others = budget.lease(budget.room_bytes() - 8).unwrap();
+        let error = sorted.for_each_list(|_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+        drop((sorted, _others));
+        assert_eq!(budget.used_bytes(), 0);
+        let place = SpoolPlace::in_memory(budget);
+        let error = PostingsBuilder::new(1 << 20, place).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     }
 }

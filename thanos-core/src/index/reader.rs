@@ -265,6 +265,27 @@ impl IndexReader {
         self.named(entry.and_then(|entry| decode_series(entry, raw)))
     }
 
+    /// Returns the list of all series as the index has it: references of 4 bytes, big-endian, after a check of the
+    /// checksum. That they ascend is not checked.
+    pub(crate) fn all_series_encoded(&self) -> Result<Bytes> {
+        let Some(location) = self.named(self.postings.find("", ""))? else {
+            return Ok(Bytes::new());
+        };
+        let bytes = self.bytes_at(location.offset, "postings list");
+        let list = bytes.and_then(|bytes| split_postings(bytes, location.offset));
+        let entries = list.and_then(|list| {
+            let mut cursor = list.cursor();
+            let count = cursor.be32("number of postings")?;
+            match cursor.remaining() as u64 == 4 * u64::from(count) {
+                true => Ok(self.bytes.slice_ref(cursor.rest())),
+                false => {
+                    Err(cursor.corrupt("number of postings disagrees with the length of the list"))
+                }
+            }
+        });
+        self.named(entries)
+    }
+
     fn series_entry(&self, series: SeriesRef) -> Result<Section<'_>> {
         let unknown = || Error::corrupt(format!("reference to unknown {series:?}"));
         let offset = self.version.series_offset(series).ok_or_else(unknown)?;

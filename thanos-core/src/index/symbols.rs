@@ -128,6 +128,36 @@ impl Symbols {
         Ok(symbols)
     }
 
+    /// Returns the table of `count` symbols in strictly ascending order, of which `entries` are the content of a section
+    /// of version 2 behind the number of symbols.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when there are not so many symbols, or they are out of order.
+    pub(crate) fn of_entries(entries: Bytes, count: u32) -> Result<Self> {
+        let mut symbols = Self {
+            table: entries.clone(),
+            table_offset: 0,
+            version: IndexVersion::V2,
+            count,
+            id: NEXT_ID.fetch_add(1, atomic::Ordering::Relaxed),
+            layout: Layout::Section {
+                samples: Vec::new(),
+                first_v1_ref: 0,
+            },
+        };
+        let sampled = symbols.sample(Cursor::new(&entries))?;
+        if let Layout::Section { samples, .. } = &mut symbols.layout {
+            *samples = sampled;
+        }
+        Ok(symbols)
+    }
+
+    /// Returns the content of the section behind the number of symbols.
+    pub(super) fn entries(&self) -> &[u8] {
+        &self.table
+    }
+
     /// Returns the symbols of the sparse header `file`. Nothing is read yet.
     pub(crate) fn sparse(file: &Bytes, symbols: SparseSymbols) -> Self {
         Self {

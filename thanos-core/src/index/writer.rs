@@ -6,17 +6,18 @@
 
 use std::io::Write;
 
+use super::ending::Ending;
 use super::entry::{append_entry, append_framed};
 use super::format::{
-    ChunkMeta, ChunkRef, INDEX_MAGIC, IndexVersion, POSTINGS_ALIGN, SERIES_ALIGN, SeriesRef,
-    SymbolRef, Toc,
+    ChunkMeta, ChunkRef, INDEX_MAGIC, IndexVersion, SERIES_ALIGN, SeriesRef, SymbolRef, Toc,
 };
-use super::postings_builder::{LabelPair, PostingsBuilder, SortedPostings};
+use super::postings_builder::PostingsBuilder;
 use super::sink::Sink;
-use super::symbol_ids::SymbolIds;
-use crate::encoding::varint::{put_uvarint, uvarint_len};
+use super::symbol_ids::{OwnSymbols, SymbolIds, SymbolTable};
+use crate::budget::{Lease, MemoryBudget};
 use crate::error::{Error, Result};
 use crate::labels::LabelsRef;
+use crate::spool::SpoolPlace;
 use crate::time::Timestamp;
 
 /// Whether to write the label indices, which no reader has used since Prometheus 2.
@@ -40,11 +41,13 @@ pub struct IndexSummary {
     pub series: u64,
     /// The number of chunks.
     pub chunks: u64,
+    /// The most bytes from the start of a series to where the next one could start.
+    pub series_len_max: u64,
 }
 
 /// A writer of an index of version 2.
 ///
-/// In memory it holds the symbols and about 8 bytes for each label of each series.
+/// In memory it holds the symbols, about 40 bytes for each label value and 4 for each label of each series.
 ///
 /// # Example
 ///
@@ -73,6 +76,12 @@ pub struct IndexWriter<W: Write> {
     last_chunk: ChunkRef,
     /// The labels of the series at hand.
     labels: Vec<(SymbolRef, SymbolRef)>,
+    /// The same as the file numbers them.
+    numbered: Vec<(SymbolRef, SymbolRef)>,
+    /// The first symbol that is not the empty text.
+    first_text: SymbolRef,
+    series_len_max: u64,
+    _symbols_lease: Lease,
     entry: Vec<u8>,
     framed: Vec<u8>,
 }
@@ -88,7 +97,40 @@ impl<W: Write> IndexWriter<W> {
         symbols: impl IntoIterator<Item = S>,
         label_indices: LabelIndices,
     ) -> Result<Self> {
-        let symbols = SymbolIds::new(symbols)?;
+        let place = SpoolPlace::in_memory(MemoryBudget::unlimited());
+        Self::within(out, symbols, label_indices, place)
+    }
+
+    /// Like [`IndexWriter::new`], with what is held leased, or in files.
+    pub(crate) fn within<S: AsRef<str>>(
+        out: W,
+        symbols: impl IntoIterator<Item = S>,
+        label_indices: LabelIndices,
+        place: SpoolPlace,
+    ) -> Result<Self> {
+        let own = OwnSymbols::new(symbols)?;
+        let lease = place.budget.lease(own.memory_bytes())?;
+        Self::over(out, SymbolIds::Own(own), lease, label_indices, place)
+    }
+
+    /// Writes the header and the symbols of `table`, to which labels refer.
+    pub(crate) fn with_table(
+        out: W,
+        table: SymbolTable,
+        label_indices: LabelIndices,
+        place: SpoolPlace,
+    ) -> Result<Self> {
+        let lease = place.budget.lease(0)?;
+        Self::over(out, SymbolIds::Table(table), lease, label_indices, place)
+    }
+
+    fn over(
+        out: W,
+        symbols: SymbolIds,
+        lease: Lease,
+        label_indices: LabelIndices,
+        place: SpoolPlace,
+    ) -> Result<Self> {
         let mut sink = Sink::new(out);
         sink.write(&INDEX_MAGIC.to_be_bytes())?;
         sink.write(&[IndexVersion::V2.number()])?;
@@ -96,15 +138,17 @@ impl<W: Write> IndexWriter<W> {
             symbols: sink.position(),
             ..Toc::default()
         };
-        sink.start_section(4 + symbols.encoded().len() as u64, "symbol table")?;
-        sink.write_content(&symbols.len().to_be_bytes())?;
-        sink.write_content(symbols.encoded())?;
+        sink.start_section(4 + symbols.encoded_len()?, "symbol table")?;
+        sink.write_content(&symbols.count().to_be_bytes())?;
+        symbols.write_encoded(|entries| sink.write_content(entries))?;
         sink.end_section()?;
         toc.series = sink.position();
         Ok(Self {
             sink,
             toc,
-            postings: PostingsBuilder::new(symbols.len()),
+            postings: PostingsBuilder::new(symbols.len(), place)?,
+            // Only the first of the sorted symbols can be the empty text.
+            first_text: SymbolRef(u32::from(symbols.text(SymbolRef(0)) == Some(&[]))),
             symbols,
             label_indices,
             series: 0,
@@ -112,6 +156,9 @@ impl<W: Write> IndexWriter<W> {
             last_labels: Vec::new(),
             last_chunk: ChunkRef::default(),
             labels: Vec::new(),
+            numbered: Vec::new(),
+            series_len_max: 0,
+            _symbols_lease: lease,
             entry: Vec::new(),
             framed: Vec::new(),
         })
@@ -138,7 +185,10 @@ impl<W: Write> IndexWriter<W> {
     /// Finds the symbol with `text`; `hint` is what the last series has in this place, often the same.
     fn find(&mut self, text: &[u8], hint: Option<SymbolRef>) -> Result<SymbolRef> {
         let unchanged = hint.filter(|hint| self.symbols.text(*hint) == Some(text));
-        let found = unchanged.or_else(|| self.symbols.find(text));
+        let found = match unchanged {
+            Some(hint) => Some(hint),
+            None => self.symbols.find(text)?,
+        };
         found.ok_or_else(|| {
             let text = String::from_utf8_lossy(text);
             Error::invalid(format!("label text {text:?} is not among the symbols"))
@@ -163,10 +213,12 @@ impl<W: Write> IndexWriter<W> {
             .map_err(|_| Error::limit_exceeded("series do not fit 64 GiB"))?;
         self.entry.clear();
         self.framed.clear();
-        append_entry(&mut self.entry, labels, chunks);
+        append_entry(&mut self.entry, &self.numbered, chunks);
         append_framed(&mut self.framed, &self.entry);
         self.sink.write(&self.framed)?;
-        self.postings.add(posting, labels);
+        self.postings.add(posting, labels)?;
+        let len = (self.framed.len() as u64).next_multiple_of(SERIES_ALIGN);
+        self.series_len_max = self.series_len_max.max(len);
         self.series += 1;
         self.chunks += chunks.len() as u64;
         self.last_labels.clear();
@@ -178,17 +230,21 @@ impl<W: Write> IndexWriter<W> {
     }
 
     /// Symbols are numbered in their order, so that numbers compare as the texts do.
-    fn check_labels(&self, labels: &[(SymbolRef, SymbolRef)]) -> Result<()> {
-        let show = || self.show(labels);
-        // Only the first of the sorted symbols can be the empty text.
-        let first = SymbolRef(u32::from(self.symbols.text(SymbolRef(0)) == Some(&[])));
-        let usable = first..SymbolRef(self.symbols.len());
+    fn check_labels(&mut self, labels: &[(SymbolRef, SymbolRef)]) -> Result<()> {
+        self.numbered.clear();
         for (name, value) in labels {
-            if !usable.contains(name) || !usable.contains(value) {
+            let usable = *name >= self.first_text && *value >= self.first_text;
+            let numbers = self.symbols.number(*name).zip(self.symbols.number(*value));
+            let Some(numbers) = numbers.filter(|_| usable) else {
                 let message = "label is unknown to the symbols or empty";
-                return Err(Error::invalid(format!("{message} in {}", show())));
-            }
+                return Err(Error::invalid(format!(
+                    "{message} in {}",
+                    self.show(labels)
+                )));
+            };
+            self.numbered.push(numbers);
         }
+        let show = || self.show(labels);
         if !labels.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(Error::invalid(format!(
                 "label names out of order in {}",
@@ -220,139 +276,30 @@ impl<W: Write> IndexWriter<W> {
     /// What the output reports, or `LimitExceeded` when a section outgrows the format.
     pub fn finish(mut self) -> Result<(W, IndexSummary)> {
         self.toc.label_indices = self.sink.position();
-        let all: Vec<u32> = self.postings.all_series().collect();
-        let postings = std::mem::take(&mut self.postings).finish();
-        let index_places = match self.label_indices {
-            LabelIndices::Omit => Vec::new(),
-            LabelIndices::Write => self.write_label_indices(postings.pairs())?,
-        };
-        self.toc.postings = self.sink.position();
-        self.sink.pad(POSTINGS_ALIGN)?;
-        let lists_start = self.sink.position();
-        self.write_lists(&all, &postings)?;
-        self.toc.label_index_table = self.sink.position();
-        if self.label_indices == LabelIndices::Write {
-            self.write_label_index_table(&index_places)?;
-        }
-        self.toc.postings_table = self.sink.position();
-        self.write_postings_table(lists_start, all.len(), postings.pairs())?;
-        let mut toc = Vec::new();
-        self.toc.encode(&mut toc);
-        self.sink.write(&toc)?;
         let summary = IndexSummary {
             toc: self.toc,
-            len: self.sink.position(),
+            len: 0,
             series: self.series,
             chunks: self.chunks,
+            series_len_max: self.series_len_max,
         };
-        Ok((self.sink.into_inner()?, summary))
-    }
-
-    /// Writes one section for each label name, and returns where.
-    fn write_label_indices(&mut self, pairs: &[LabelPair]) -> Result<Vec<(SymbolRef, u64)>> {
-        let mut places = Vec::new();
-        for values in pairs.chunk_by(|a, b| a.name == b.name) {
-            let (Some(first), count) = (values.first(), values.len()) else {
-                continue;
-            };
-            self.sink.pad(POSTINGS_ALIGN)?;
-            places.push((first.name, self.sink.position()));
-            self.sink
-                .start_section(8 + 4 * count as u64, "label index")?;
-            self.sink.write_content(&1_u32.to_be_bytes())?;
-            self.sink.write_content(&count_u32(count)?.to_be_bytes())?;
-            for value in values {
-                self.sink.write_content(&value.value.0.to_be_bytes())?;
-            }
-            self.sink.end_section()?;
-        }
-        Ok(places)
-    }
-
-    fn write_label_index_table(&mut self, places: &[(SymbolRef, u64)]) -> Result<()> {
-        let mut content = count_u32(places.len())?.to_be_bytes().to_vec();
-        for (name, offset) in places {
-            content.push(1);
-            append_text(&mut content, self.symbols.text(*name).unwrap_or_default());
-            put_uvarint(&mut content, *offset);
-        }
-        self.sink
-            .start_section(content.len() as u64, "label index table")?;
-        self.sink.write_content(&content)?;
-        self.sink.end_section()
-    }
-
-    /// Writes the list of all series and those of the label values. Every list is a multiple of 4 bytes long, so
-    /// that none needs padding.
-    fn write_lists(&mut self, all: &[u32], postings: &SortedPostings) -> Result<()> {
-        let mut content = Vec::new();
-        write_list(&mut self.sink, all, &mut content)?;
-        let sink = &mut self.sink;
-        postings.for_each_list(|list| write_list(sink, list, &mut content))
-    }
-
-    /// Writes the table; where the lists lie follows from their lengths.
-    fn write_postings_table(
-        &mut self,
-        lists_start: u64,
-        all_count: usize,
-        pairs: &[LabelPair],
-    ) -> Result<()> {
-        let symbols = &self.symbols;
-        let text = |symbol| symbols.text(symbol).unwrap_or_default();
-        let entries = || {
-            let first = (&[][..], &[][..], lists_start);
-            let mut next = lists_start + list_len(all_count as u64);
-            let others = pairs.iter().map(move |pair| {
-                let offset = next;
-                next += list_len(u64::from(pair.series_count));
-                (text(pair.name), text(pair.value), offset)
-            });
-            std::iter::once(first).chain(others)
+        let ending = Ending {
+            sink: self.sink,
+            toc: self.toc,
+            symbols: self.symbols,
+            label_indices: self.label_indices,
+            postings: self.postings.finish()?,
         };
-        let text_len = |text: &[u8]| uvarint_len(text.len() as u64) + text.len();
-        let lens = entries().map(|(name, value, offset)| {
-            (1 + text_len(name) + text_len(value) + uvarint_len(offset)) as u64
-        });
-        self.sink
-            .start_section(4 + lens.sum::<u64>(), "postings offset table")?;
-        self.sink
-            .write_content(&count_u32(pairs.len() + 1)?.to_be_bytes())?;
-        let mut entry = Vec::new();
-        for (name, value, offset) in entries() {
-            entry.clear();
-            entry.push(2);
-            append_text(&mut entry, name);
-            append_text(&mut entry, value);
-            put_uvarint(&mut entry, offset);
-            self.sink.write_content(&entry)?;
-        }
-        self.sink.end_section()
+        let (out, toc, len) = ending.write()?;
+        Ok((
+            out,
+            IndexSummary {
+                toc,
+                len,
+                ..summary
+            },
+        ))
     }
-}
-
-fn write_list<W: Write>(sink: &mut Sink<W>, list: &[u32], content: &mut Vec<u8>) -> Result<()> {
-    content.clear();
-    content.extend_from_slice(&count_u32(list.len())?.to_be_bytes());
-    content.extend(list.iter().flat_map(|reference| reference.to_be_bytes()));
-    sink.start_section(content.len() as u64, "postings list")?;
-    sink.write_content(content)?;
-    sink.end_section()
-}
-
-/// Returns the bytes of a list: length, number of entries, entries, checksum.
-fn list_len(entries: u64) -> u64 {
-    4 + 4 + 4 * entries + 4
-}
-
-fn append_text(out: &mut Vec<u8>, text: &[u8]) {
-    put_uvarint(out, text.len() as u64);
-    out.extend_from_slice(text);
-}
-
-fn count_u32(count: usize) -> Result<u32> {
-    u32::try_from(count)
-        .map_err(|_| Error::limit_exceeded(format!("{count} entries do not fit a section")))
 }
 
 /// Checks what Prometheus' `Writer.AddSeries` checks: references do not fall, times rise.

@@ -1,17 +1,25 @@
 //! Merging blocks, the heart of compaction: several blocks made into one, one series at a time.
 //!
 //! ```text
-//! blocks -> series in label order -> chunks of the same series -> one after another: copied as they are
-//!                                       (chunks)                  overlapping: decoded, merged, encoded anew
-//!                                                              -> BlockWriter
+//! blocks -> symbols, each once (symbols) -> series in label order, as symbols (sources)
+//!        -> chunks of the same series -> one after another: copied as they are
+//!              (chunks)                  overlapping: decoded, merged, encoded anew
+//!        -> BlockWriter, or one for each part of the series (parts)
 //! ```
 //!
-//! Deleted samples are left out on the way. Memory does not grow with the blocks but for their symbols, what
-//! [`BlockWriter`] needs, and the chunks of one series that overlap.
+//! Deleted samples are left out on the way. Memory is leased from the budget of [`BlockWriterOptions`]; what grows with
+//! the blocks goes to files in the directory of the unfinished block when it does not fit, but for what [`BlockWriter`]
+//! holds of each label value and the samples of one series that overlap.
+//!
+//! Blocks whose index would grow too large are merged into several, each with the series of some hashes:
+//! [`merge_blocks_into_parts`].
 //!
 //! Sources: Prometheus `tsdb/compact.go` and `storage/merge.go`; Thanos' `pkg/dedup` for replicas.
 
 mod chunks;
+mod options;
+mod parts;
+mod sources;
 mod symbols;
 #[cfg(test)]
 mod tests;
@@ -20,11 +28,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use chunks::{MergeOverlaps, merge_chunks};
+pub use options::{MergeOptions, MergeProgress};
+pub use parts::{PART_EXTENSION, PartOfSeries, part_of, seal_parts};
 
-use self::symbols::merged_symbols;
-use crate::block::{
-    Block, BlockWriter, BlockWriterOptions, Compaction, Meta, ParentBlock, SeriesOfBlocks,
-};
+use self::parts::Parts;
+use self::sources::Sources;
+use self::symbols::unite;
+use crate::block::{Block, BlockId, BlockWriterOptions, Compaction, Meta, ParentBlock};
 use crate::error::{Error, Result};
 
 /// Writes one block with the samples of `sources` into the database directory `parent`; returns its meta.json, or
@@ -32,11 +42,14 @@ use crate::error::{Error, Result};
 ///
 /// The options say what the block is called. Unless they say otherwise, it covers the time of all sources, and its
 /// `compaction` is that of Prometheus: a level above the highest source, all their sources, and the blocks as parents.
+/// The result does not depend on the order of `sources`.
 ///
 /// # Errors
 ///
-/// `Invalid` without sources or with blocks of different resolutions, `Corrupt` when a source is damaged, and what the
-/// file system reports. Nothing is left of the block then.
+/// `Invalid` without sources or with blocks of different resolutions, `Corrupt` when a source is damaged,
+/// `LimitExceeded` when the budget of the options is too small or a section of the index would be too long (see
+/// [`merge_blocks_into_parts`] then), `Cancelled` when [`MergeProgress::stop`] was called, and what the file system
+/// reports. Nothing is left of the block then.
 ///
 /// # Example
 ///
@@ -56,38 +69,97 @@ use crate::error::{Error, Result};
 pub fn merge_blocks(
     sources: &[Block],
     parent: &Path,
-    mut options: BlockWriterOptions,
-    overlaps: MergeOverlaps,
+    options: BlockWriterOptions,
+    merge: impl Into<MergeOptions>,
 ) -> Result<Option<Meta>> {
-    let mut sources = sources.to_vec();
-    sources.sort_by_key(|block| (block.meta().min_time, block.id()));
-    check_resolutions(&sources)?;
-    let [first, ..] = &sources[..] else {
+    let ids = [options.id];
+    let metas = merge_series(sources, parent, &ids, options, &merge.into())?;
+    Ok(metas.into_iter().next())
+}
+
+/// Writes the series of `sources` into as many blocks as there are `ids`: a series into that of its hash modulo their
+/// number. It is for blocks whose index would be too large for one. Returns the meta.json of each block that has
+/// series, in the order in which they have to be published.
+///
+/// `options` speak of every part; the id in them is not used. The hash is that of Thanos' query sharding over all labels
+/// ([`LabelHasher::separated`](crate::labels::LabelHasher::separated)), the same for every merge.
+///
+/// # How parts look to others
+///
+/// Thanos drops a block as a duplicate when all its `compaction.sources` are sources of another one, and it takes the
+/// sources of a compaction for replaced as soon as such a block is there. So a part names itself alone as its source,
+/// but for the last one, which names all sources of what was merged as well. Published in the returned order, the parts
+/// stand beside the blocks that they were made of, with samples that are equal, until the last one replaces these; no
+/// order of crashes hides a sample. What the parts were made of stands in the `parents` of each.
+///
+/// Parts cover the same time, which a planner takes for blocks to be merged: each has to be published with a
+/// `no-compact-mark.json`. That they belong together says `thanos.extensions`, if the options have a Thanos section
+/// ([`part_of`]); Thanos carries extensions along and does not look at them.
+///
+/// # Errors
+///
+/// As [`merge_blocks`], and `Invalid` without ids. Nothing is left of any part then.
+///
+/// # Example
+///
+/// ```
+/// use thanos_core::block::{BlockWriterOptions, Blocks};
+/// use thanos_core::merge::{MergeOverlaps, merge_blocks_into_parts};
+/// # use thanos_core::testkit::TempDir;
+/// # let data = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/compaction/horizontal-in");
+/// # let out = TempDir::new("merge-parts-example");
+///
+/// let sources = Blocks::open_dir(data.as_ref())?;
+/// let ids = ["01M81M50C1GHABPQN27M3727VX".parse()?, "01M81M50C1GHABPQN27M3727VY".parse()?];
+/// let options = BlockWriterOptions::new(ids[0]);
+/// let parts = merge_blocks_into_parts(sources.blocks(), out.path(), &ids, options, MergeOverlaps::Chain)?;
+/// assert_eq!(parts[0].compaction.sources, [ids[0]]);
+/// assert_eq!(parts[1].compaction.sources.len(), 1 + 6);
+/// # Ok::<(), thanos_core::Error>(())
+/// ```
+pub fn merge_blocks_into_parts(
+    sources: &[Block],
+    parent: &Path,
+    ids: &[BlockId],
+    options: BlockWriterOptions,
+    merge: impl Into<MergeOptions>,
+) -> Result<Vec<Meta>> {
+    merge_series(sources, parent, ids, options, &merge.into())
+}
+
+fn merge_series(
+    sources: &[Block],
+    parent: &Path,
+    ids: &[BlockId],
+    mut options: BlockWriterOptions,
+    merge: &MergeOptions,
+) -> Result<Vec<Meta>> {
+    let mut blocks = sources.to_vec();
+    blocks.sort_by_key(|block| (block.meta().min_time, block.id()));
+    check_resolutions(&blocks)?;
+    let [first, ..] = &blocks[..] else {
         return Err(Error::invalid("there is no block to merge"));
     };
-    let metas = || sources.iter().map(Block::meta);
+    let metas = || blocks.iter().map(Block::meta);
     let max_time = metas().map(|meta| meta.max_time).max();
     let covered = (first.meta().min_time, max_time.unwrap_or_default());
     options.time.get_or_insert(covered);
     options
         .compaction
         .get_or_insert_with(|| compaction_of(metas()));
-    let mut writer = BlockWriter::create(parent, options, merged_symbols(&sources)?)?;
-    let mut series = SeriesOfBlocks::new(&sources)?;
-    let mut is_empty = true;
-    while let Some((labels, parts)) = series.next()? {
-        let named = |error: Error| error.context(format_args!("series {}", labels.as_ref()));
-        let chunks = merge_chunks(parts, overlaps).map_err(named)?;
+    let parts = Parts::create(parent, ids, options, merge.only_part)?;
+    let union = unite(&blocks, &parts.spool_place()?)?;
+    let mut series = Sources::new(&blocks, union.names, &union.symbols)?;
+    let mut writers = parts.start(&union.symbols, &mut series)?;
+    while let Some(next) = series.next()? {
+        let named = |error: Error| error.context(writers.name_of(next.labels));
+        let chunks = merge_chunks(next.chunks, merge.overlaps).map_err(named)?;
         if !chunks.is_empty() {
-            writer.add_series(labels.as_ref(), &chunks)?;
-            is_empty = false;
+            writers.add_series(next.labels, &chunks)?;
         }
+        merge.progress.count_series()?;
     }
-    match is_empty {
-        // Dropping the writer removes what it has begun.
-        true => Ok(None),
-        false => writer.finish().map(Some),
-    }
+    writers.finish()
 }
 
 fn check_resolutions(sources: &[Block]) -> Result<()> {

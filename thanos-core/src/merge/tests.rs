@@ -1,10 +1,13 @@
+mod damage;
+mod parts;
+
 use std::path::PathBuf;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::block::tombstones::Tombstones;
-use crate::block::{BlockId, Blocks, Downsample, ThanosMeta};
+use crate::block::{BlockWriter, Blocks, Downsample, ThanosMeta};
 use crate::chunk::{self, Aggregate, Samples, SeriesChunk};
 use crate::index::{LabelIndices, SeriesRef};
 use crate::labels::Labels;

@@ -23,6 +23,7 @@ pub struct ChunkWriter {
     tail: Option<Tail>,
     finished: Vec<SegmentFile>,
     buffer: Vec<u8>,
+    chunk_len_max: u64,
 }
 
 /// The segment that is being written.
@@ -69,6 +70,7 @@ impl ChunkWriter {
             tail: None,
             finished: Vec::new(),
             buffer: Vec::new(),
+            chunk_len_max: 0,
         })
     }
 
@@ -121,8 +123,14 @@ impl ChunkWriter {
         let offset = u32::try_from(tail.len).map_err(|_| too_many())?;
         self.buffer.clear();
         append_chunk(&mut self.buffer, chunk);
+        self.chunk_len_max = self.chunk_len_max.max(self.buffer.len() as u64);
         tail.write(&self.buffer)?;
         Ok(ChunkRef::new(segment, offset))
+    }
+
+    /// Returns the most bytes that any chunk takes in its segment.
+    pub fn chunk_len_max(&self) -> u64 {
+        self.chunk_len_max
     }
 
     fn finish_tail(&mut self) -> Result<()> {
