@@ -4,6 +4,7 @@
 //! name. Any `Arc<dyn ObjectStore>` can be a bucket. Retries belong to the object store's client, below this.
 
 mod object;
+mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -26,5 +26,6 @@ pub(crate) fn store(directory: impl AsRef<Path>) -> Result<Arc<dyn ObjectStore>>
             .in_file(directory.display().to_string())
             .with_source(error)
     })?;
-    Ok(Arc::new(store))
+    // A directory that lost its last file would go on to look like a block without a meta.json.
+    Ok(Arc::new(store.with_automatic_cleanup(true)))
 }

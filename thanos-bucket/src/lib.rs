@@ -30,5 +30,6 @@ pub mod manifest;
 pub mod testkit;
 #[cfg(any(feature = "cloud", feature = "redis"))]
 mod tls;
+pub mod transfer;
 
 pub use bucket::{Bucket, RequestCounts};

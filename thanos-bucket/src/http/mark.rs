@@ -10,12 +10,12 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use thanos_core::block::{BlockId, DeletionMark, Marker, NoCompactMark, no_compact_reason};
-use thanos_core::{Error, Result};
+use thanos_core::Result;
+use thanos_core::block::{BlockId, DeletionMark, NoCompactMark, no_compact_reason};
 
 use super::answer::bad_data;
 use super::{AdminOperations, ViewerState};
-use crate::Bucket;
+use crate::transfer::mark_block;
 
 type Pairs = Vec<(String, String)>;
 
@@ -88,12 +88,16 @@ impl MarkRequest {
         let now = state.options.clock.now();
         let (id, detail) = (self.id, self.detail);
         match self.action {
-            Action::Deletion => write(&state.bucket, id, &DeletionMark::new(id, now, detail)).await,
+            Action::Deletion => {
+                let mark = DeletionMark::new(id, now, detail);
+                mark_block(&state.bucket, &mark).await?;
+            }
             Action::NoCompaction => {
                 let mark = NoCompactMark::new(id, now, no_compact_reason::MANUAL, detail);
-                write(&state.bucket, id, &mark).await
+                mark_block(&state.bucket, &mark).await?;
             }
         }
+        Ok(())
     }
 }
 
@@ -106,18 +110,4 @@ fn what_is_wrong(id: &str) -> &'static str {
     } else {
         "ulid: bad data characters when unmarshaling"
     }
-}
-
-async fn write<M: Marker>(bucket: &Bucket, id: BlockId, mark: &M) -> Result<()> {
-    let object = format!("{id}/{}", M::FILE);
-    let with_object = |what: &str, error: Error| error.context(format!("{what} {object}"));
-    let exists = bucket.exists(&object).await;
-    if exists.map_err(|error| with_object("check exists", error))? {
-        tracing::warn!(block = %id, object, "asked to mark a block that is marked, the old marker stays");
-        return Ok(());
-    }
-    let written = bucket.put(&object, mark.to_json().into()).await;
-    written.map_err(|error| with_object("upload file", error))?;
-    tracing::info!(block = %id, object, "block has been marked");
-    Ok(())
 }

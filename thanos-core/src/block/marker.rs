@@ -22,6 +22,9 @@ pub trait Marker: Serialize + DeserializeOwned {
     /// Returns the version that the file says.
     fn version(&self) -> u32;
 
+    /// Returns the block that is marked.
+    fn block(&self) -> BlockId;
+
     /// Parses the bytes of the file.
     ///
     /// # Errors
@@ -147,6 +150,10 @@ impl Marker for DeletionMark {
     fn version(&self) -> u32 {
         self.version
     }
+
+    fn block(&self) -> BlockId {
+        self.id
+    }
 }
 
 impl Marker for NoCompactMark {
@@ -155,6 +162,10 @@ impl Marker for NoCompactMark {
     fn version(&self) -> u32 {
         self.version
     }
+
+    fn block(&self) -> BlockId {
+        self.id
+    }
 }
 
 impl Marker for NoDownsampleMark {
@@ -162,6 +173,10 @@ impl Marker for NoDownsampleMark {
 
     fn version(&self) -> u32 {
         self.version
+    }
+
+    fn block(&self) -> BlockId {
+        self.id
     }
 }
 
