@@ -53,6 +53,23 @@ impl Intervals {
         self.ranges.splice(from..to, [joined]);
     }
 
+    /// Returns the set with every range made as long as the windows of `window_ms` milliseconds that it has a part of:
+    /// what is deleted of data of that resolution. Without windows it is the same set.
+    pub fn widened(&self, window_ms: i64) -> Self {
+        if window_ms <= 1 {
+            return self.clone();
+        }
+        let start = |time: i64| {
+            time.checked_sub(time.rem_euclid(window_ms))
+                .unwrap_or(i64::MIN)
+        };
+        let wider = self.ranges.iter().map(|range| {
+            let [min, last] = [range.min, range.max].map(|time| start(time.as_millis()));
+            TimeRange::from_millis(min, last.saturating_add(window_ms - 1))
+        });
+        Self::from_ranges(wider.collect())
+    }
+
     /// Returns the ranges in order.
     pub fn ranges(&self) -> &[TimeRange] {
         &self.ranges
@@ -114,6 +131,25 @@ mod tests {
                 assert_eq!(Intervals::from_ranges(all), set);
             }
         }
+    }
+
+    #[test]
+    fn a_wider_set_has_whole_windows() {
+        let set = Intervals::from_ranges(vec![
+            TimeRange::from_millis(-1, 0),
+            TimeRange::from_millis(120, 149),
+            TimeRange::from_millis(150, 150),
+            TimeRange::from_millis(301, i64::MAX),
+        ]);
+        let wider = [
+            TimeRange::from_millis(-50, 49),
+            TimeRange::from_millis(100, 199),
+            TimeRange::from_millis(300, i64::MAX),
+        ];
+        assert_eq!(set.widened(50).ranges(), wider);
+        assert_eq!(set.widened(0), set);
+        let all = Intervals::from_ranges(vec![TimeRange::from_millis(i64::MIN, i64::MAX)]);
+        assert_eq!(all.widened(300_000), all);
     }
 
     proptest! {

@@ -33,6 +33,7 @@ pub use chain::chain_samples;
 pub(crate) use chain::{GoHeap, chain_order};
 pub use dump::dump;
 pub use files::write_file_atomic;
+pub use filter::without_deleted;
 pub use health::{Examples as HealthExamples, HealthStats, Spread, verify_index};
 pub use id::BlockId;
 pub use intervals::Intervals;
