@@ -391,20 +391,20 @@ impl Bucket {
 
     /// Returns the objects under `directory` with their sizes, sorted by name.
     pub async fn objects_under(&self, directory: &str) -> Result<Vec<(String, u64)>> {
+        let objects = self.objects_in(directory).await?.into_iter();
+        Ok(objects.map(|object| (object.name, object.size)).collect())
+    }
+
+    /// Returns the objects under `directory`, at whatever depth, sorted by name.
+    pub async fn objects_in(&self, directory: &str) -> Result<Vec<ObjectInfo>> {
         let path = self.path(directory)?;
-        let found: Vec<_> = self
-            .store
-            .list(Some(&path))
+        let depth = self.prefix.parts().count();
+        let mut objects: Vec<ObjectInfo> = (self.store.list(Some(&path)))
+            .map_ok(|meta| ObjectInfo::new(meta, depth))
             .try_collect()
             .await
             .map_err(|error| from_store(directory, error))?;
-        let depth = self.prefix.parts().count();
-        let name = |path: &Path| path.parts().skip(depth).collect::<Path>().to_string();
-        let mut objects: Vec<_> = found
-            .iter()
-            .map(|meta| (name(&meta.location), meta.size))
-            .collect();
-        objects.sort_unstable();
+        objects.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(objects)
     }
 

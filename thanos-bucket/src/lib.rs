@@ -30,6 +30,7 @@ pub mod manifest;
 pub mod testkit;
 #[cfg(any(feature = "cloud", feature = "redis"))]
 mod tls;
+pub mod tombstones;
 pub mod transfer;
 
 pub use bucket::{Bucket, RequestCounts};

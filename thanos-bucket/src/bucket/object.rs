@@ -53,6 +53,11 @@ impl Version {
         }
     }
 
+    /// Reports whether the store said anything by which contents can be told apart.
+    pub fn is_known(&self) -> bool {
+        self.e_tag.is_some() || self.version.is_some()
+    }
+
     /// Returns the entity tag, when the store has such.
     pub fn e_tag(&self) -> Option<&str> {
         self.e_tag.as_deref()

@@ -25,6 +25,7 @@ use super::Loaded;
 use super::ahead::ReadAhead;
 use super::block::GatewayBlock;
 use super::gate::Gate;
+use super::masks::Mask;
 use super::query::QueryContext;
 use super::select::Resolutions;
 use super::stream::{BlockQuery, block_series};
@@ -110,11 +111,20 @@ impl LabelsQuery {
             let rest = is_wanted.then(|| strip_matchers(&self.matchers, external_labels));
             match rest.flatten() {
                 None => {}
-                Some(matchers) if matchers.is_empty() => selected.whole.push(Arc::clone(block)),
-                Some(matchers) => selected.walked.push(Walk {
-                    block: Arc::clone(block),
-                    matchers: self.narrowed(matchers, block),
-                }),
+                Some(matchers) => {
+                    let mask = Mask::of(&loaded.tombstones, block, self.range);
+                    // The header does not know which series are hidden.
+                    let hides_series = mask.as_ref().is_some_and(Mask::hides_series);
+                    if matchers.is_empty() && !hides_series {
+                        selected.whole.push(Arc::clone(block));
+                    } else {
+                        selected.walked.push(Walk {
+                            block: Arc::clone(block),
+                            matchers: self.narrowed(matchers, block),
+                            mask,
+                        });
+                    }
+                }
             }
         }
         selected
@@ -146,6 +156,8 @@ struct Walk {
     block: Arc<GatewayBlock>,
     /// What is left for its own labels.
     matchers: Vec<Matcher>,
+    /// What tombstones hide.
+    mask: Option<Mask>,
 }
 
 /// Answers a request.
@@ -337,7 +349,11 @@ async fn walk_block(
     query: Arc<QueryContext>,
     seen: &Mutex<Seen>,
 ) -> Result<()> {
-    let Walk { block, matchers } = walk;
+    let Walk {
+        block,
+        matchers,
+        mask,
+    } = walk;
     let external = external_values(&block, &wanted.wanted);
     let header = block.header().await?;
     let of_series = BlockQuery {
@@ -347,6 +363,7 @@ async fn walk_block(
         aggregates: Arc::default(),
         shard: None,
         limit: 0,
+        mask,
     };
     let is_external = matches!(&*wanted.wanted, Wanted::Values { .. }) && !external.is_empty();
     let (ahead, driver) = ReadAhead::new();

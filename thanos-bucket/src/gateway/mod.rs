@@ -23,6 +23,7 @@ mod labels;
 mod lazy;
 mod limits;
 mod lists;
+mod masks;
 mod matchers;
 mod metrics;
 mod partition;
@@ -80,6 +81,7 @@ use crate::fetch::{Discovery, FetchOptions};
 use crate::manifest::{
     ManifestMode, ManifestOptions, ManifestPublisher, ManifestReader, Published,
 };
+use crate::tombstones::TombstoneReader;
 
 /// Settings of a [`Gateway`]; the defaults are those of `thanos store`.
 #[derive(Debug, Clone)]
@@ -182,6 +184,7 @@ pub struct Gateway {
     /// Replaced as a whole by a sync: a request keeps the blocks it started with.
     blocks: RwLock<Arc<Loaded>>,
     discovery: Discovery,
+    tombstones: TombstoneReader,
     /// Held by the sync that goes on.
     syncing: tokio::sync::Mutex<()>,
     /// The blocks that are served before their headers are there.
@@ -211,6 +214,7 @@ impl Gateway {
             let reader = ManifestReader::new(bucket.clone(), manifest, clock, compute);
             discovery = discovery.with_manifest(reader);
         }
+        let tombstones = TombstoneReader::new(bucket.clone());
         let shared = Shared {
             bucket,
             limits,
@@ -239,6 +243,7 @@ impl Gateway {
             gate,
             blocks: RwLock::default(),
             discovery,
+            tombstones,
             syncing: tokio::sync::Mutex::default(),
             headers_later: HeadersLater::default(),
             is_cleaned: AtomicBool::new(false),

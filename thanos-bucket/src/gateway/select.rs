@@ -19,6 +19,7 @@ use thanos_storeapi::store::{SeriesRequest, SeriesStream};
 use super::Loaded;
 use super::ahead::ReadAhead;
 use super::block::GatewayBlock;
+use super::masks::Mask;
 use super::query::QueryContext;
 use super::stream::{BlockQuery, block_series};
 
@@ -177,6 +178,7 @@ pub(super) fn series(
             // Decided before chunks are read, by the labels that the answer will have.
             shard: shard.clone().map(|shard| (shard, edit.clone())),
             limit: request.limit,
+            mask: Mask::of(&loaded.tombstones, &block, request.range),
         };
         let ahead = ahead.clone();
         let query = Arc::clone(query);

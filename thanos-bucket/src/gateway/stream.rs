@@ -30,6 +30,7 @@ use super::ahead::{AheadTask, ReadAhead};
 use super::block::GatewayBlock;
 use super::chunks::{Ready, Step};
 use super::entries::{Decoded, EntryFilter, EntryReader, Layout};
+use super::masks::{HasChunks, Mask, masked};
 use super::postings::{Selection, matching_series};
 use super::query::QueryContext;
 
@@ -60,11 +61,38 @@ pub(super) struct BlockQuery {
     pub(super) shard: Option<(ShardFilter, LabelEdit)>,
     /// How many series the whole request wants; 0 means all.
     pub(super) limit: u64,
+    /// What tombstones hide.
+    pub(super) mask: Option<Mask>,
 }
 
 /// Returns the series of `block`, without its external labels, in label order. Whatever grows with their number is
 /// leased from the budget of `query`.
 pub(super) fn block_series(
+    block: Arc<GatewayBlock>,
+    header: Arc<IndexHeader>,
+    mut wanted: BlockQuery,
+    query: Arc<QueryContext>,
+    ahead: ReadAhead,
+) -> SeriesStream {
+    let Some(mask) = wanted.mask.take() else {
+        return walk(block, header, wanted, query, ahead);
+    };
+    let compute = block.compute().clone();
+    let has_chunks = match wanted.skip_chunks {
+        true => HasChunks::No,
+        false => HasChunks::Yes,
+    };
+    // How many series are needed is known only when it is known which are hidden.
+    wanted.limit = 0;
+    masked(
+        walk(block, header, wanted, query, ahead),
+        mask,
+        has_chunks,
+        compute,
+    )
+}
+
+fn walk(
     block: Arc<GatewayBlock>,
     header: Arc<IndexHeader>,
     wanted: BlockQuery,

@@ -20,6 +20,7 @@ use super::block::GatewayBlock;
 use super::query::QueryContext;
 use super::select::{BlockIndex, Resolutions};
 use crate::fetch::{BlockEntry, StateCounts, ViewOrigin};
+use crate::tombstones::Tombstone;
 
 /// What a sync found.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(super) struct Loaded {
     pub(super) index: BlockIndex,
     /// Blocks that should be served and cannot be.
     pub(super) failed: Vec<FailedBlock>,
+    /// What hides samples of the blocks.
+    pub(super) tombstones: Arc<[Arc<Tombstone>]>,
 }
 
 /// A block that exists and cannot be served.
@@ -149,12 +152,16 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// When the bucket cannot be listed; what was served before still is. When the view lacks something that cannot be
+    /// When the bucket cannot be listed or a tombstone cannot be read; what was served before still is. When the view lacks something that cannot be
     /// read: then new blocks are served, but none is dropped.
     pub async fn sync(&self) -> Result<SyncReport> {
         let _one_at_a_time = self.syncing.lock().await;
         let before = Arc::clone(&self.blocks.read());
-        let discovered = self.discovery.sync().await?;
+        // Both at once: what is deleted costs a sync no round trip.
+        let (discovered, tombstones) =
+            futures::join!(self.discovery.sync(), self.tombstones.read());
+        let discovered = discovered?;
+        let tombstones = tombstones.map_err(|error| error.context("cannot read tombstones"))?;
         let incomplete = discovered.incomplete();
         let wanted = discovered.selection.blocks;
         let origin = discovered.origin;
@@ -184,6 +191,7 @@ impl Gateway {
             index: BlockIndex::new(blocks.values()),
             blocks,
             failed: refused,
+            tombstones,
         });
         match incomplete {
             Some(error) => Err(error),
