@@ -408,6 +408,16 @@ impl Bucket {
         Ok(objects)
     }
 
+    /// Returns the objects under `directory` with what the listing says of them, in no promised order.
+    pub async fn infos_under(&self, directory: &str) -> Result<Vec<ObjectInfo>> {
+        let path = self.path(directory)?;
+        let depth = self.prefix.parts().count();
+        let listing = self.store.list(Some(&path));
+        let infos = listing.map_ok(|meta| ObjectInfo::new(meta, depth));
+        let infos = infos.try_collect().await;
+        infos.map_err(|error| from_store(directory, error))
+    }
+
     /// Returns how many requests were made so far, through this bucket and its clones.
     pub fn requests(&self) -> RequestCounts {
         self.counter.counts()

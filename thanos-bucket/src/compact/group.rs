@@ -10,9 +10,6 @@ use thanos_core::time::Timestamp;
 
 use crate::fetch::BlockEntry;
 
-/// The member of `thanos.extensions` that says which part of the series a block holds; ours alone.
-pub const SHARD_EXTENSION: &str = "series_shard";
-
 /// The name of a group: `<resolution in milliseconds>@<hash of the external labels>`, as Thanos calls it.
 ///
 /// It names work directories and appears in logs. It does not identify a group: two label sets may share a hash.
@@ -23,20 +20,9 @@ pub struct GroupKey {
     pub resolution_ms: i64,
     /// The stable hash of the external labels.
     pub labels_hash: u64,
-    /// Which series, where a stream was split.
-    pub shard: Option<SeriesShard>,
 }
 
-/// One of several parts into which the series of a stream were split, by the hashes of their labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SeriesShard {
-    /// Which part, counted from 0.
-    pub index: u32,
-    /// Of how many.
-    pub count: u32,
-}
-
-/// Blocks of one stream: equal external labels, resolution and shard.
+/// Blocks of one stream: equal external labels and resolution.
 #[derive(Debug, Clone)]
 pub struct Group {
     /// Its name.
@@ -53,7 +39,9 @@ pub trait Grouper: fmt::Debug + Send + Sync + 'static {
     fn groups(&self, blocks: &BTreeMap<BlockId, Arc<BlockEntry>>) -> Vec<Group>;
 }
 
-/// Groups as Thanos does, by external labels and resolution; and by shard, which Thanos does not have.
+/// Groups as Thanos does, by external labels and resolution.
+///
+/// The parts of a block that was split are in the group of the others; a mark keeps each from being compacted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DefaultGrouper;
 
@@ -64,7 +52,6 @@ impl GroupKey {
         Self {
             resolution_ms: meta.resolution_ms(),
             labels_hash: LabelHasher::new().separated(labels.as_ref()),
-            shard: SeriesShard::of(meta),
         }
     }
 
@@ -76,11 +63,7 @@ impl GroupKey {
 
 impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.resolution_ms, self.labels_hash)?;
-        match self.shard {
-            None => Ok(()),
-            Some(shard) => write!(f, "-{}-of-{}", shard.index, shard.count),
-        }
+        write!(f, "{}@{}", self.resolution_ms, self.labels_hash)
     }
 }
 
@@ -100,22 +83,6 @@ impl Resolution {
 impl fmt::Display for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl SeriesShard {
-    /// Returns the shard that a block of `meta` says it holds, if it says so and that makes sense.
-    pub fn of(meta: &Meta) -> Option<Self> {
-        let extensions = meta.thanos.as_ref()?.extensions.as_ref()?;
-        let shard = extensions.get(SHARD_EXTENSION)?;
-        let number = |name: &str| u32::try_from(shard.get(name)?.as_u64()?).ok();
-        let (index, count) = (number("index")?, number("count")?);
-        (index < count).then_some(Self { index, count })
-    }
-
-    /// Returns what `thanos.extensions` says of a block of this shard, beside what else it says.
-    pub fn to_extension(self) -> serde_json::Value {
-        serde_json::json!({ "index": self.index, "count": self.count })
     }
 }
 
@@ -139,21 +106,17 @@ impl Group {
 
 impl Grouper for DefaultGrouper {
     fn groups(&self, blocks: &BTreeMap<BlockId, Arc<BlockEntry>>) -> Vec<Group> {
-        type Identity = (i64, BTreeMap<String, String>, Option<SeriesShard>);
+        type Identity = (i64, BTreeMap<String, String>);
         let mut groups: BTreeMap<Identity, Vec<Arc<BlockEntry>>> = BTreeMap::new();
         for entry in blocks.values() {
             let meta = &entry.meta;
             let labels = meta.thanos.as_ref().map(|thanos| thanos.labels.clone());
-            let identity = (
-                meta.resolution_ms(),
-                labels.unwrap_or_default(),
-                SeriesShard::of(meta),
-            );
+            let identity = (meta.resolution_ms(), labels.unwrap_or_default());
             groups.entry(identity).or_default().push(Arc::clone(entry));
         }
         let mut groups: Vec<Group> = groups
             .into_iter()
-            .filter_map(|((_, labels, _), blocks)| {
+            .filter_map(|((_, labels), blocks)| {
                 let key = GroupKey::of(&blocks.first()?.meta);
                 let mut group = Group {
                     key,
@@ -222,28 +185,19 @@ mod tests {
     /// C-03: streams never mix, whatever order the blocks come in.
     #[test]
     fn a_group_has_one_stream_in_one_resolution() {
-        let shard = SeriesShard { index: 1, count: 4 };
-        let mut split = labelled(block(6, 0, 20), &[("a", "1")], 0);
-        split.meta.thanos.get_or_insert_default().extensions =
-            Some(serde_json::json!({ SHARD_EXTENSION: shard.to_extension() }));
         let blocks = [
             labelled(block(1, 20, 40), &[("a", "1")], 0),
             labelled(block(2, 0, 20), &[("a", "1")], 0),
             labelled(block(3, 0, 20), &[("a", "1")], 300_000),
             labelled(block(4, 0, 20), &[("a", "2")], 0),
             block(5, 0, 20),
-            split,
         ];
         let blocks = blocks
             .into_iter()
             .map(|entry| (entry.meta.ulid, Arc::new(entry)))
             .collect();
         let groups = DefaultGrouper.groups(&blocks);
-        let found: Vec<(i64, usize, Option<SeriesShard>)> = groups
-            .iter()
-            .map(|group| (group.key.resolution_ms, group.blocks.len(), group.key.shard))
-            .collect();
-        assert_eq!(groups.len(), 5, "{found:?}");
+        assert_eq!(groups.len(), 4, "{groups:?}");
         let pair = groups.iter().find(|group| group.blocks.len() == 2).unwrap();
         let starts: Vec<i64> = pair
             .blocks
@@ -251,23 +205,5 @@ mod tests {
             .map(|entry| entry.meta.min_time.as_millis())
             .collect();
         assert_eq!(starts, [0, 20]);
-        assert_eq!(
-            found.iter().filter(|group| group.2 == Some(shard)).count(),
-            1
-        );
-    }
-
-    #[test]
-    fn a_shard_that_makes_no_sense_is_none() {
-        for extension in [
-            serde_json::json!({ "index": 4, "count": 4 }),
-            serde_json::json!({ "index": -1, "count": 4 }),
-            serde_json::json!("1 of 4"),
-        ] {
-            let mut meta = meta(&[], 0);
-            meta.thanos.get_or_insert_default().extensions =
-                Some(serde_json::json!({ SHARD_EXTENSION: extension }));
-            assert_eq!(SeriesShard::of(&meta), None);
-        }
     }
 }

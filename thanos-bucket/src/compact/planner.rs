@@ -89,7 +89,7 @@ pub struct PlannedMark {
 /// What is done when the index of a compacted block would become too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IndexGuard {
-    /// The series are split among several blocks; a group that is split already is marked instead.
+    /// The series are split among several blocks.
     #[default]
     Split,
     /// As Thanos: the block with the largest index is marked, and stays alone from then on.
@@ -260,9 +260,9 @@ impl Planner for DefaultPlanner {
             let mut new: Vec<PlannedMark> = Self::downsampled_overlaps(&plan).collect();
             let shards = self.shards(&plan);
             if new.is_empty() && shards > 1 {
-                let is_split = group.key.shard.is_some();
+                // Parts are not merged, so what is planned was not split before.
                 match self.index_guard {
-                    IndexGuard::Split if !is_split && shards <= u64::from(SHARDS_MAX) => {
+                    IndexGuard::Split if shards <= u64::from(SHARDS_MAX) => {
                         let shards = u32::try_from(shards).unwrap_or(SHARDS_MAX);
                         plan.shards = shards.next_power_of_two();
                     }

@@ -16,7 +16,11 @@ pub(super) fn block(number: u32, min_ms: i64, max_ms: i64) -> BlockEntry {
         ulid: block_id(number),
         min_time: Timestamp::from_millis(min_ms),
         max_time: Timestamp::from_millis(max_ms),
-        thanos: Some(ThanosMeta::default()),
+        version: 1,
+        thanos: Some(ThanosMeta {
+            version: 1,
+            ..ThanosMeta::default()
+        }),
         ..Meta::default()
     };
     meta.compaction.level = 1;
@@ -44,7 +48,6 @@ pub(super) fn group(blocks: Vec<BlockEntry>) -> Group {
     let key = GroupKey {
         resolution_ms: blocks.first().map_or(0, |entry| entry.meta.resolution_ms()),
         labels_hash: 0,
-        shard: None,
     };
     let mut group = Group {
         key,

@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use thanos_core::time::Timestamp;
 
 use super::*;
-use crate::compact::group::SeriesShard;
 use crate::compact::testing::{block, group, labelled};
 use crate::fetch::BlockObjects;
 use crate::testkit::block_id;
@@ -246,7 +245,7 @@ fn the_largest_index_is_marked() {
     }
 }
 
-/// C-15, better: series are split instead, and only what is split already is marked.
+/// C-15, better: series are split instead.
 #[test]
 fn too_large_an_index_is_split() {
     let planner = DefaultPlanner {
@@ -257,23 +256,17 @@ fn too_large_an_index_is_split() {
     for (entry, bytes) in blocks.iter_mut().zip([100, 60, 60, 1]) {
         index_of(entry, bytes);
     }
-    let mut group = group(blocks);
+    let group = group(blocks);
     let planned = planner.plan(&group);
     assert_eq!(planned.marks, []);
     let plan = planned.plan.unwrap();
     // 220 bytes in parts of less than 85: three would do, and parts of parts fit into powers of two.
     assert_eq!((plan.blocks.len(), plan.shards), (3, 4));
 
-    group.key.shard = Some(SeriesShard { index: 0, count: 4 });
-    let planned = planner.plan(&group);
-    assert_eq!(planned.marks.len(), 2);
-    assert!(planned.plan.is_none());
-
     let too_small = DefaultPlanner {
         index_bytes_max: 0,
         ..planner
     };
-    group.key.shard = None;
     assert!(
         too_small.plan(&group).plan.is_none(),
         "no limit makes sense of this"
