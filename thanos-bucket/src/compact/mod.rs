@@ -15,11 +15,14 @@ mod clean;
 mod compactor;
 mod garbage;
 pub mod group;
+pub mod job;
+pub mod lease;
 mod marks;
 pub mod metrics;
 pub mod passes;
 pub mod planner;
 pub mod progress;
+pub mod quarantine;
 pub mod retention;
 mod rounds;
 #[cfg(test)]

@@ -22,12 +22,12 @@ pub async fn delete_block(bucket: &Bucket, id: BlockId) -> Result<()> {
     delete(bucket, &meta).await?;
     let directory = id.to_string();
     let found = bucket.objects_under(&directory).await?;
-    let rest = found
-        .iter()
-        .map(|(name, _)| name)
-        .filter(|name| **name != meta && **name != mark);
+    let names = found.into_iter().map(|(name, _)| name);
+    let rest: Vec<String> = names
+        .filter(|name| *name != meta && *name != mark)
+        .collect();
     stream::iter(rest)
-        .map(|name| delete(bucket, name))
+        .map(|name| async move { delete(bucket, &name).await })
         .buffer_unordered(CONCURRENCY)
         .try_collect::<()>()
         .await?;

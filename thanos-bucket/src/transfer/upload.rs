@@ -170,9 +170,10 @@ async fn send_files(
 ) -> Result<()> {
     let chunks = found
         .iter()
-        .filter(|file| file.rel_path.starts_with("chunks/"))
-        .map(|file| send_file(bucket, dir, id, file, options));
+        .filter(|file| file.rel_path.starts_with("chunks/"));
+    let chunks: Vec<BlockFile> = chunks.cloned().collect();
     stream::iter(chunks)
+        .map(|file| async move { send_file(bucket, dir, id, &file, options).await })
         .buffer_unordered(options.concurrency.max(1))
         .try_collect::<()>()
         .await

@@ -1,0 +1,352 @@
+//! Compacting: several blocks become one, or one for each part of their series.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use thanos_core::block::{
+    Block, BlockId, BlockWriterOptions, Downsample, HealthStats, Meta, NoCompactMark,
+    RepairOptions, RepairedFaults, ThanosMeta, no_compact_reason, repair_block,
+};
+use thanos_core::merge::{MergeOptions, MergeProgress, PART_EXTENSION, merge_blocks_into_parts};
+use thanos_core::{Error, Result};
+
+use super::predict::{Kernel, Prediction};
+use super::sources::Trouble;
+use super::{JobRunner, OutOfOrderChunks, OutOfOrderLabels, Step, Suspects, Told, work_dir};
+use crate::compact::group::Group;
+use crate::compact::lease::{Commit, Committed, Lease};
+use crate::compact::planner::{Plan, PlanKind};
+use crate::compact::quarantine::KeptOutOf;
+use crate::compact::work::Outcome;
+use crate::transfer::{delete_block, mark_block, stage_block};
+
+/// What Thanos' section of meta.json calls whoever makes blocks of blocks.
+const SOURCE_COMPACTOR: &str = "compactor";
+const SOURCE_REPAIR: &str = "compactor.repair";
+/// The number of the new block of a repair: no compaction makes so many.
+const REPAIRED_BLOCK: u32 = u32::MAX;
+
+impl JobRunner {
+    /// Compacts the blocks of `plan` up to the decision.
+    pub(super) async fn compact_leased(
+        &self,
+        told: Told,
+        plan: Plan,
+        lease: Arc<Lease>,
+    ) -> Result<Step> {
+        let group = &told.group;
+        let ids: Vec<BlockId> = plan.blocks.iter().map(|entry| entry.meta.ulid).collect();
+        if self.is_outdated(&ids, &lease).await? {
+            return Ok(Step::Ended(Outcome::Elsewhere));
+        }
+        let dir = self.group_dir(group.key);
+        self.prepare(&plan, &ids, &dir).await?;
+        let mut suspects = Suspects::default();
+        loop {
+            let trouble = match self.try_compact(&told, &plan, &ids, &lease, &dir).await {
+                Ok(step) => {
+                    if let Step::Decided(_) = step {
+                        self.options
+                            .compute
+                            .run(move || work_dir::remove(&dir))
+                            .await??;
+                    }
+                    return Ok(step);
+                }
+                Err(trouble) => trouble,
+            };
+            match suspects.once_more(trouble) {
+                Ok(id) => self.forget_download(id, &dir).await?,
+                Err(trouble) => return self.settle(trouble, &told, &lease, &dir).await,
+            }
+        }
+    }
+
+    /// Reports whether the plan was made before another compactor has replaced its blocks.
+    async fn is_outdated(&self, ids: &[BlockId], lease: &Lease) -> Result<bool> {
+        if let Some(previous) = lease.previous()
+            && previous.sources.iter().any(|source| ids.contains(source))
+            && self
+                .are_visible(previous.blocks.iter().map(|meta| meta.ulid))
+                .await?
+        {
+            return Ok(true);
+        }
+        if let Some(block) = self.replaced_source(ids).await? {
+            tracing::info!(%block, "source of a plan has been replaced, the plan is out of date");
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Makes the work directory and checks that there is room for the job.
+    async fn prepare(&self, plan: &Plan, ids: &[BlockId], dir: &Path) -> Result<()> {
+        let entries = plan.blocks.iter().map(Arc::as_ref);
+        let prediction = Prediction::new(entries, Kernel::Merge);
+        let kept: Vec<String> = ids.iter().map(BlockId::to_string).collect();
+        let (dir, options) = (dir.to_owned(), self.options.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            work_dir::keep_only(&dir, |name| kept.iter().any(|id| id == name))?;
+            prediction.check(&options, &dir, work_dir::bytes_in(&dir))
+        });
+        prepared
+            .await
+            .map_err(|_| Error::cancelled("the runtime shuts down"))?
+    }
+
+    async fn try_compact(
+        &self,
+        told: &Told,
+        plan: &Plan,
+        ids: &[BlockId],
+        lease: &Lease,
+        dir: &Path,
+    ) -> std::result::Result<Step, Trouble> {
+        let blocks = self.fetch_all(ids, dir).await?;
+        let merged = self.merge(&told.group, plan, lease, &blocks, dir).await?;
+        let metas = match merged {
+            Ok(metas) => metas,
+            Err(error) => return Err(self.blame(error, blocks).await),
+        };
+        if metas.is_empty() {
+            return Ok(Step::Ended(self.mark_empty(told, &blocks).await?));
+        }
+        warn_of_counts(plan, &blocks, &metas);
+        drop(blocks);
+        let mut commit = lease.decision();
+        commit.details = "source of compacted block".to_owned();
+        if metas.len() > 1 {
+            commit.no_compact = format!("split by series hash into {} blocks", metas.len());
+        }
+        commit.sources = deletable(told, ids);
+        Ok(self.stage_and_decide(lease, dir, metas, commit).await?)
+    }
+
+    /// Merges `blocks`; returns the new ones, none where no sample is left, or what the kernel says.
+    async fn merge(
+        &self,
+        group: &Group,
+        plan: &Plan,
+        lease: &Lease,
+        blocks: &[Block],
+        dir: &Path,
+    ) -> Result<Result<Vec<Meta>>> {
+        let mut ids: Vec<BlockId> = (0..plan.shards.max(1)).map(|n| lease.block_id(n)).collect();
+        // The part that replaces the sources is published last, and a listing that shows it shows the others after it.
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let progress = MergeProgress::default();
+        let merge = MergeOptions {
+            overlaps: self.options.overlaps,
+            progress: progress.clone(),
+            ..MergeOptions::default()
+        };
+        let mut options = BlockWriterOptions::new(ids[0]);
+        options.budget = self.options.budget.clone();
+        options.thanos = Some(thanos_of(group, blocks));
+        let accepts_labels = self.options.out_of_order_labels == OutOfOrderLabels::Accept;
+        let (blocks, dir) = (blocks.to_vec(), dir.to_owned());
+        // Work on a thread does not end by itself when nobody waits for it any more.
+        let _stop = StopOnDrop(progress);
+        let kernel = move || {
+            let metas = merge_blocks_into_parts(&blocks, &dir, &ids, options, merge)?;
+            for meta in &metas {
+                let checked = HealthStats::of_index_in(&dir.join(meta.ulid.to_string()), meta)?;
+                if !accepts_labels {
+                    let invalid =
+                        |error: Error| Error::internal(format!("invalid result block: {error}"));
+                    checked.check_any().map_err(invalid)?;
+                }
+            }
+            Ok(metas)
+        };
+        self.options.compute.run(kernel).await
+    }
+
+    /// C-09: marks the sources without samples when all are.
+    async fn mark_empty(&self, told: &Told, blocks: &[Block]) -> Result<Outcome> {
+        tracing::info!(group = %told.group.key, "no compacted blocks, deleting source blocks");
+        let empty = blocks
+            .iter()
+            .filter(|block| block.meta().stats.num_samples == 0)
+            .map(Block::id);
+        let empty: Vec<BlockId> = empty.collect();
+        let marked = self
+            .mark_replaced(&deletable(told, &empty), "source of compacted block")
+            .await?;
+        Ok(Outcome::Done {
+            new: Vec::new(),
+            marked,
+        })
+    }
+
+    /// Uploads the blocks in `dir` but for their `meta.json`, and decides that they are the result.
+    pub(super) async fn stage_and_decide(
+        &self,
+        lease: &Lease,
+        dir: &Path,
+        metas: Vec<Meta>,
+        mut commit: Commit,
+    ) -> Result<Step> {
+        let upload = self.options.upload();
+        for meta in &metas {
+            let block_dir = dir.join(meta.ulid.to_string());
+            match stage_block(&self.bucket, &block_dir, &upload).await {
+                Ok(staged) => commit.blocks.push(staged),
+                Err(error) => {
+                    self.discard(&commit.blocks).await;
+                    return Err(error.context(format_args!("upload of {} failed", meta.ulid)));
+                }
+            }
+        }
+        let staged = commit.blocks.clone();
+        match lease.commit(commit).await? {
+            Committed::Yes(commit) => Ok(Step::Decided(commit)),
+            Committed::Lost => {
+                self.discard(&staged).await;
+                Ok(Step::Ended(Outcome::Elsewhere))
+            }
+        }
+    }
+
+    /// Removes blocks that were uploaded and never became visible; cleaning up finds what stays behind.
+    pub(super) async fn discard(&self, blocks: &[Meta]) {
+        for meta in blocks {
+            if let Err(error) = delete_block(&self.bucket, meta.ulid).await {
+                tracing::warn!(block = %meta.ulid, %error, "a void upload stays in the bucket");
+            }
+        }
+    }
+
+    /// Does about a trouble what can be done.
+    async fn settle(
+        &self,
+        trouble: Trouble,
+        told: &Told,
+        lease: &Lease,
+        dir: &Path,
+    ) -> Result<Step> {
+        match trouble {
+            Trouble::Damaged(id, error) | Trouble::Unfit(id, error) => {
+                let quarantine = &self.quarantine;
+                quarantine.put_aside(id, KeptOutOf::All, &error).await?;
+                self.forget_download(id, dir).await?;
+                Ok(Step::Ended(Outcome::PutAside(vec![id])))
+            }
+            Trouble::OutOfOrderChunks(id, error) => match self.options.out_of_order_chunks {
+                OutOfOrderChunks::Fail => Err(error),
+                OutOfOrderChunks::Mark => {
+                    let (now, reason) = (
+                        self.options.clock.now(),
+                        no_compact_reason::OUT_OF_ORDER_CHUNK,
+                    );
+                    let details = "OutofOrderChunk: marking block with out-of-order series/chunks as no compact to \
+                                   unblock compaction";
+                    let mark = NoCompactMark::new(id, now, reason, details);
+                    mark_block(&self.bucket, &mark).await?;
+                    Ok(Step::Ended(Outcome::PutAside(vec![id])))
+                }
+            },
+            Trouble::Issue347(id, error) => {
+                tracing::warn!(block = %id, %error, "block is repaired");
+                self.repair(id, told, lease, dir).await
+            }
+            Trouble::Gone(id) => {
+                tracing::info!(block = %id, "source of a plan is not there any more");
+                Ok(Step::Ended(Outcome::Elsewhere))
+            }
+            Trouble::Other(error) => Err(error),
+        }
+    }
+
+    /// C-07: writes the block anew without the chunks of issue 347.
+    async fn repair(&self, id: BlockId, told: &Told, lease: &Lease, dir: &Path) -> Result<Step> {
+        let options = RepairOptions {
+            id: lease.block_id(REPAIRED_BLOCK),
+            source: SOURCE_REPAIR.to_owned(),
+            faults: RepairedFaults::ISSUE_347,
+            budget: self.options.budget.clone(),
+        };
+        let (source, parent): (PathBuf, _) = (dir.join(id.to_string()), dir.to_owned());
+        let repaired = self.options.compute.run(move || {
+            let block = Block::open(&source)?;
+            repair_block(&block, &parent, &options)
+        });
+        let repaired = match repaired.await? {
+            Ok(repaired) => repaired,
+            Err(error) => {
+                let error = error.context(format_args!("repair failed for block {id}"));
+                let quarantine = &self.quarantine;
+                quarantine.put_aside(id, KeptOutOf::All, &error).await?;
+                return Ok(Step::Ended(Outcome::PutAside(vec![id])));
+            }
+        };
+        let mut commit = lease.decision();
+        commit.details = "source of repaired block".to_owned();
+        commit.sources = deletable(told, &[id]);
+        let metas = repaired.meta.into_iter().collect();
+        self.stage_and_decide(lease, dir, metas, commit).await
+    }
+}
+
+/// Ends a merge that nobody waits for.
+struct StopOnDrop(MergeProgress);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Returns those of `ids` that may be marked for deletion.
+fn deletable(told: &Told, ids: &[BlockId]) -> Vec<BlockId> {
+    let ids = ids.iter().copied();
+    ids.filter(|id| told.hooks.can_delete(&told.group, *id))
+        .collect()
+}
+
+/// Returns what the new block says of itself in Thanos' section.
+fn thanos_of(group: &Group, blocks: &[Block]) -> ThanosMeta {
+    ThanosMeta {
+        version: 1,
+        labels: group.labels.clone(),
+        downsample: Downsample {
+            resolution_ms: group.key.resolution_ms,
+        },
+        source: SOURCE_COMPACTOR.to_owned(),
+        extensions: common_extensions(blocks),
+        ..ThanosMeta::default()
+    }
+}
+
+/// Returns the extensions that all sources have, with the values of the first.
+fn common_extensions(blocks: &[Block]) -> Option<Value> {
+    let of = |block: &Block| match block.meta().thanos.as_ref()?.extensions.clone()? {
+        Value::Object(extensions) => Some(extensions),
+        _ => None,
+    };
+    let mut common: Map<String, Value> = of(blocks.first()?)?;
+    for block in blocks {
+        let extensions = of(block)?;
+        common.retain(|name, _| extensions.contains_key(name));
+    }
+    // It speaks of the blocks of another merge.
+    common.remove(PART_EXTENSION);
+    (!common.is_empty()).then_some(Value::Object(common))
+}
+
+/// Says when there are not as many samples as there should be; damaged counts of the sources look the same.
+fn warn_of_counts(plan: &Plan, blocks: &[Block], metas: &[Meta]) {
+    let has_deletions = blocks.iter().any(|block| !block.tombstones().is_empty());
+    if plan.kind != PlanKind::Range || has_deletions {
+        return;
+    }
+    let sources = blocks.iter().map(|block| block.meta().stats.num_samples);
+    let (before, after): (u64, u64) = (
+        sources.sum(),
+        metas.iter().map(|meta| meta.stats.num_samples).sum(),
+    );
+    if before != after {
+        tracing::warn!(before, after, "number of samples has changed by compaction");
+    }
+}

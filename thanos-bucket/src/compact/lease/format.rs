@@ -1,0 +1,156 @@
+//! What a slot of a journal holds: one JSON object.
+//!
+//! ```text
+//! thanos-jobs/v1/<job>/<slot, ten digits>.json
+//!   { "version": 1, "kind": "lease", "owner": "..", "expires_ms": .., "attempt": ".." }
+//!   { "version": 1, "kind": "commit", "owner": "..", "attempt": "..", "is_finished": false,
+//!     "blocks": [ <meta.json> .. ], "no_compact": "..", "sources": [ .. ], "details": ".." }
+//! ```
+
+use serde::{Deserialize, Serialize};
+use thanos_core::block::{BlockId, Meta};
+use thanos_core::{Error, Result};
+
+/// Where all journals lie; Thanos looks only into directories that are called like blocks.
+pub(super) const JOURNALS: &str = "thanos-jobs/v1";
+const VERSION: u32 = 1;
+
+/// One slot of a journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) version: u32,
+    #[serde(flatten)]
+    pub(super) kind: EntryKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum EntryKind {
+    Lease(LeaseEntry),
+    Commit(Commit),
+}
+
+/// Somebody works on the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeaseEntry {
+    pub(super) owner: String,
+    /// When others may take over, by the owner's clock.
+    pub(super) expires_ms: i64,
+    /// Which attempt this is: its owner and this tell its entries from all others.
+    pub(super) attempt: String,
+}
+
+/// A decision: these blocks are the result of the job. Everything they need but their `meta.json` is in the bucket.
+///
+/// Whoever reads it can carry it out, and carrying it out twice is no harm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Whose decision.
+    pub(super) owner: String,
+    /// In which attempt.
+    pub(super) attempt: String,
+    /// Whether everything is carried out.
+    pub(super) is_finished: bool,
+    /// The `meta.json` of the new blocks, in the order of their publication.
+    pub blocks: Vec<Meta>,
+    /// Why the new blocks are not to be compacted, in words; empty when they may be.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub no_compact: String,
+    /// The blocks that are replaced and to be marked for deletion.
+    pub sources: Vec<BlockId>,
+    /// What their deletion marks say.
+    pub details: String,
+}
+
+impl Entry {
+    pub(super) fn new(kind: EntryKind) -> Self {
+        Self {
+            version: VERSION,
+            kind,
+        }
+    }
+
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings, numbers and meta.jsons are JSON")
+    }
+
+    /// Parses the bytes of a slot.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for another version, `Corrupt` for what is no entry.
+    pub(super) fn parse(text: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let damaged = |error: serde_json::Error| Error::corrupt(error.to_string());
+        let head: Head = serde_json::from_slice(text).map_err(damaged)?;
+        if head.version != VERSION {
+            let message = format!("unexpected version {} of a journal", head.version);
+            return Err(Error::invalid(message));
+        }
+        serde_json::from_slice(text).map_err(damaged)
+    }
+
+    /// Reports whether both are of the same attempt of the same owner.
+    pub(super) fn is_same_attempt(&self, other: &Self) -> bool {
+        self.writer() == other.writer()
+    }
+
+    fn writer(&self) -> (&str, &str, bool) {
+        match &self.kind {
+            EntryKind::Lease(lease) => (&lease.owner, &lease.attempt, true),
+            EntryKind::Commit(commit) => (&commit.owner, &commit.attempt, false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thanos_core::ErrorKind;
+
+    use super::*;
+
+    fn lease() -> Entry {
+        Entry::new(EntryKind::Lease(LeaseEntry {
+            owner: "a".to_owned(),
+            expires_ms: 7,
+            attempt: "x".to_owned(),
+        }))
+    }
+
+    fn commit() -> Entry {
+        let meta = br#"{"ulid":"01M81JDC7R8JKP7SEW1VN2HAQ9","minTime":1,"maxTime":2,"version":1}"#;
+        Entry::new(EntryKind::Commit(Commit {
+            owner: "a".to_owned(),
+            attempt: "x".to_owned(),
+            is_finished: false,
+            blocks: vec![Meta::parse(meta).unwrap()],
+            no_compact: String::new(),
+            sources: vec![BlockId::default()],
+            details: "why".to_owned(),
+        }))
+    }
+
+    #[test]
+    fn entries_have_these_bytes() {
+        let text = r#"{"version":1,"kind":"lease","owner":"a","expires_ms":7,"attempt":"x"}"#;
+        assert_eq!(String::from_utf8(lease().to_json()).unwrap(), text);
+        for entry in [lease(), commit()] {
+            assert_eq!(Entry::parse(&entry.to_json()).unwrap(), entry);
+        }
+        assert!(!lease().is_same_attempt(&commit()));
+    }
+
+    #[test]
+    fn half_an_entry_is_corrupt_and_another_version_is_not_touched() {
+        let text = commit().to_json();
+        for len in 0..text.len() {
+            let error = Entry::parse(&text[..len]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{len}");
+        }
+        let newer = br#"{"version":2,"kind":"else"}"#;
+        assert_eq!(Entry::parse(newer).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,518 @@
+//! Who works on what: leases of jobs, kept in the bucket by conditional writes.
+//!
+//! Every job has a *journal*, a row of numbered slots each of which is written once, by whoever creates its object first:
+//!
+//! ```text
+//! 1 lease of a      a works
+//! 2 lease of b      a's lease ran out, b works
+//! 3 commit of b     b's blocks are the result; they are published, and their sources are marked
+//! ```
+//!
+//! The number of a lease's slot is its fencing token. The result of a lease in slot n is a commit in slot n + 1, and so is
+//! every later lease: whoever has lost a lease finds that slot taken, and can publish nothing. That holds whatever the
+//! clocks say; a clock that is wrong makes two do the same work, and one of them throws it away. A commit holds the
+//! `meta.json` of the new blocks, so that whoever comes next can carry out what was decided if its owner died.
+//!
+//! Blocks get the names of their attempt ([`Lease::block_id`]): what a late worker uploads falls upon nobody else's objects.
+//!
+//! A store without conditional writes cannot do this. There one worker works alone, which [`Leases::open`] finds out.
+
+mod format;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use thanos_core::block::BlockId;
+use thanos_core::time::{Clock, SystemClock};
+use thanos_core::{ErrorKind, Result};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+pub use format::Commit;
+use format::{Entry, EntryKind, JOURNALS, LeaseEntry};
+
+use crate::Bucket;
+use crate::bucket::{ObjectInfo, PutCondition};
+
+/// A commit holds a `meta.json` for each new block, and these name all their sources.
+const ENTRY_BYTES_MAX: u64 = 64 << 20;
+/// Slots are kept this long after the last word in their journal: longer than any view of a bucket is used, and than any
+/// worker sleeps.
+const KEPT_MS: i64 = 24 * 3600 * 1000;
+
+/// How leases are taken.
+#[derive(Debug, Clone)]
+pub struct LeaseOptions {
+    /// Who takes them, different for every process.
+    pub owner: String,
+    /// How long a lease lasts that is not renewed, in milliseconds. It is renewed three times in this time.
+    pub ttl_ms: i64,
+    /// How far the clocks of two workers may differ, in milliseconds.
+    pub clock_skew_ms: i64,
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for LeaseOptions {
+    fn default() -> Self {
+        let process = std::process::id();
+        Self {
+            owner: format!("{process}-{:016x}", random_word()),
+            ttl_ms: 5 * 60 * 1000,
+            clock_skew_ms: 30 * 1000,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// The keys of the standard library's hash maps are the randomness that there is without a dependency.
+fn random_word() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Whether several workers can share the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coordination {
+    /// They can: the store has conditional writes.
+    Shared,
+    /// They cannot: only one worker may work on the bucket.
+    Alone,
+}
+
+/// The leases of a bucket.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    bucket: Bucket,
+    options: LeaseOptions,
+    coordination: Coordination,
+}
+
+/// What came of asking for a lease.
+#[derive(Debug)]
+pub enum Acquired {
+    /// The job is ours.
+    Held(Lease),
+    /// Somebody else works on it.
+    Elsewhere,
+}
+
+impl Leases {
+    /// Finds out whether several workers can share `bucket`, by two small writes.
+    ///
+    /// # Errors
+    ///
+    /// What the bucket reports, other than that it knows no conditions.
+    pub async fn open(bucket: Bucket, options: LeaseOptions) -> Result<Self> {
+        let probe = format!("{JOURNALS}/probe-{}-{:016x}", options.owner, random_word());
+        let create = || bucket.put_if(&probe, Bytes::from_static(b"{}"), PutCondition::Absent);
+        let coordination = match create().await {
+            Err(error) if error.kind() == ErrorKind::Invalid => Coordination::Alone,
+            // Some stores take the condition and do not look at it.
+            first => match first.and(create().await)? {
+                Some(_) => Coordination::Alone,
+                None => Coordination::Shared,
+            },
+        };
+        bucket.delete(&probe).await?;
+        if coordination == Coordination::Alone {
+            tracing::warn!(
+                "the object storage has no conditional writes: only one compactor may work on this bucket"
+            );
+        }
+        Ok(Self {
+            bucket,
+            options,
+            coordination,
+        })
+    }
+
+    /// Returns leases for the only worker of `bucket`: they cost no request and bind nobody.
+    pub fn alone(bucket: Bucket, options: LeaseOptions) -> Self {
+        Self {
+            bucket,
+            options,
+            coordination: Coordination::Alone,
+        }
+    }
+
+    /// Tells whether several workers can share the bucket.
+    pub fn coordination(&self) -> Coordination {
+        self.coordination
+    }
+
+    /// Asks for the lease of `job`, a path of names; it is renewed until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the bucket reports, and `Invalid` for a journal of a newer version.
+    pub async fn acquire(&self, job: &str) -> Result<Acquired> {
+        let attempt = format!("{:016x}{:016x}", random_word(), random_word());
+        let journal = Journal {
+            bucket: self.bucket.clone().expecting_missing().past_caches(),
+            directory: format!("{JOURNALS}/{job}"),
+        };
+        if self.coordination == Coordination::Alone {
+            return Ok(Acquired::Held(self.held(journal, 0, attempt, None)));
+        }
+        let slots = journal.slots().await?;
+        let last = slots.last().map_or(0, |(slot, _)| *slot);
+        let mut previous = None;
+        for (slot, _) in slots.iter().rev() {
+            match journal.read(*slot).await?.map(|entry| entry.kind) {
+                Some(EntryKind::Lease(lease)) if *slot == last && self.is_held(&lease) => {
+                    return Ok(Acquired::Elsewhere);
+                }
+                // A lease that ran out: what was decided before it may not be carried out yet.
+                Some(EntryKind::Lease(_)) | None => {}
+                Some(EntryKind::Commit(commit)) => {
+                    previous = Some((*slot, commit));
+                    break;
+                }
+            }
+        }
+        let slot = last + 1;
+        let entry = self.lease_entry(&attempt);
+        if !journal.create(slot, &entry).await? {
+            return Ok(Acquired::Elsewhere);
+        }
+        self.forget_old(&journal, &slots).await;
+        Ok(Acquired::Held(self.held(journal, slot, attempt, previous)))
+    }
+
+    fn held(
+        &self,
+        journal: Journal,
+        slot: u64,
+        attempt: String,
+        previous: Option<(u64, Commit)>,
+    ) -> Lease {
+        let mut lease = Lease {
+            leases: self.clone(),
+            journal,
+            slot,
+            attempt,
+            previous,
+            lost: Arc::default(),
+            renewal: None,
+        };
+        if self.coordination == Coordination::Shared {
+            lease.renewal = Some(tokio::spawn(lease.renew()));
+        }
+        lease
+    }
+
+    fn is_held(&self, lease: &LeaseEntry) -> bool {
+        let now = self.options.clock.now().as_millis();
+        let expires_ms = lease.expires_ms.saturating_add(self.options.clock_skew_ms);
+        // Our own lease that nobody holds any more is left from work that was dropped.
+        lease.owner != self.options.owner && now <= expires_ms
+    }
+
+    fn lease_entry(&self, attempt: &str) -> Entry {
+        let now = self.options.clock.now().as_millis();
+        Entry::new(EntryKind::Lease(LeaseEntry {
+            owner: self.options.owner.clone(),
+            expires_ms: now.saturating_add(self.options.ttl_ms),
+            attempt: attempt.to_owned(),
+        }))
+    }
+
+    /// Removes slots that nobody can ask for any more; what stays is removed the next time.
+    async fn forget_old(&self, journal: &Journal, slots: &[(u64, ObjectInfo)]) {
+        let Some((_, older)) = slots.split_last() else {
+            return;
+        };
+        for (_, info) in older.iter().filter(|(_, info)| self.is_old(info)) {
+            let _ = journal.bucket.delete(&info.name).await;
+        }
+    }
+
+    fn is_old(&self, info: &ObjectInfo) -> bool {
+        let now = self.options.clock.now().as_millis();
+        now.saturating_sub(info.modified.as_millis()) > KEPT_MS
+    }
+
+    /// Removes the journals in which nothing has been written for a day.
+    ///
+    /// # Errors
+    ///
+    /// What the bucket reports.
+    pub async fn sweep(&self) -> Result<()> {
+        if self.coordination == Coordination::Alone {
+            return Ok(());
+        }
+        let found = self.bucket.objects_in(JOURNALS).await?;
+        let directory = |info: &ObjectInfo| {
+            let (directory, _) = info.name.rsplit_once('/').unwrap_or_default();
+            directory.to_owned()
+        };
+        for journal in found.chunk_by(|a, b| directory(a) == directory(b)) {
+            if journal.iter().all(|info| self.is_old(info)) {
+                for info in journal {
+                    self.bucket.delete(&info.name).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum Committed {
+    /// It is decided: carry it out, and then say so with [`Lease::finish`].
+    Yes(Box<Commit>),
+    /// The lease was lost, and the result is void: what was uploaded may be removed.
+    Lost,
+}
+
+/// The right to work on a job. Dropping it ends its renewal; others take over when it runs out.
+#[derive(Debug)]
+pub struct Lease {
+    leases: Leases,
+    journal: Journal,
+    /// The fencing token; 0 for the only worker.
+    slot: u64,
+    attempt: String,
+    /// The last decision about the job, and its slot.
+    previous: Option<(u64, Commit)>,
+    lost: Arc<Lost>,
+    renewal: Option<JoinHandle<()>>,
+}
+
+/// Whether somebody else has taken over.
+#[derive(Debug, Default)]
+struct Lost {
+    /// The next slot may be taken by us.
+    is_deciding: AtomicBool,
+    is_lost: AtomicBool,
+    told: Notify,
+}
+
+impl Lease {
+    /// Returns the decision of a predecessor that nobody has carried out to its end: it comes before any other work.
+    pub fn unfinished(&self) -> Option<&Commit> {
+        self.previous().filter(|commit| !commit.is_finished)
+    }
+
+    /// Returns the last decision about the job, if it is still known.
+    pub fn previous(&self) -> Option<&Commit> {
+        self.previous.as_ref().map(|(_, commit)| commit)
+    }
+
+    /// Returns the name of this attempt's new block number `number`.
+    pub fn block_id(&self, number: u32) -> BlockId {
+        let mut hasher = Sha256::new();
+        hasher.update(self.journal.directory.as_bytes());
+        hasher.update(self.attempt.as_bytes());
+        hasher.update(number.to_be_bytes());
+        let hash = hasher.finalize();
+        let word = hash.iter().take(10);
+        let random = word.fold(0_u128, |word, byte| word << 8 | u128::from(*byte));
+        BlockId::from_parts(self.leases.options.clock.now(), random)
+    }
+
+    /// Waits until the lease is known to be lost.
+    pub async fn lost(&self) {
+        loop {
+            let told = self.lost.told.notified();
+            if self.lost.is_lost.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Returns a commit of this attempt.
+    pub fn decision(&self) -> Commit {
+        Commit {
+            owner: self.leases.options.owner.clone(),
+            attempt: self.attempt.clone(),
+            is_finished: false,
+            blocks: Vec::new(),
+            no_compact: String::new(),
+            sources: Vec::new(),
+            details: String::new(),
+        }
+    }
+
+    /// Decides that `commit` is the result of the job, if the lease still holds.
+    ///
+    /// # Errors
+    ///
+    /// When nobody knows whether it is decided: then nothing may be published or removed, the next lease finds out.
+    pub async fn commit(&self, commit: Commit) -> Result<Committed> {
+        if self.slot > 0 {
+            self.lost.is_deciding.store(true, Ordering::Release);
+            let slot = self.slot + 1;
+            let entry = Entry::new(EntryKind::Commit(commit.clone()));
+            if !self.journal.create(slot, &entry).await? {
+                return Ok(Committed::Lost);
+            }
+            // A slot that was forgotten looks free, but then there are later ones.
+            let slots = self.journal.slots().await?;
+            if slots.last().is_some_and(|(last, _)| *last > slot) {
+                self.journal.write(slot, &finished(commit)).await?;
+                return Ok(Committed::Lost);
+            }
+        }
+        Ok(Committed::Yes(Box::new(commit)))
+    }
+
+    /// Notes that `commit` has been carried out, whoever's it was, and lets the next one work.
+    ///
+    /// # Errors
+    ///
+    /// What the bucket reports: it will be carried out again then, which is no harm.
+    pub async fn finish(&self, commit: Commit) -> Result<()> {
+        if self.slot == 0 {
+            return Ok(());
+        }
+        let slot = match &self.previous {
+            Some((slot, previous)) if previous.attempt == commit.attempt => *slot,
+            _ => self.slot + 1,
+        };
+        self.journal.write(slot, &finished(commit)).await
+    }
+
+    /// Lets others take over at once, without a result.
+    pub async fn release(mut self) {
+        self.stop_renewal();
+        if self.slot == 0 || self.lost.is_lost.load(Ordering::Acquire) {
+            return;
+        }
+        let object = self.journal.object(self.slot);
+        if let Err(error) = self.journal.bucket.delete(&object).await {
+            tracing::debug!(object, %error, "a lease was not released and will run out");
+        }
+    }
+
+    fn stop_renewal(&mut self) {
+        if let Some(renewal) = self.renewal.take() {
+            renewal.abort();
+        }
+    }
+
+    /// Renews the lease for as long as it is polled.
+    fn renew(&self) -> impl Future<Output = ()> + use<> {
+        let (leases, journal) = (self.leases.clone(), self.journal.clone());
+        let (slot, attempt) = (self.slot, self.attempt.clone());
+        let lost = Arc::clone(&self.lost);
+        let ttl_ms = leases.options.ttl_ms.max(3);
+        let every = Duration::from_millis(u64::try_from(ttl_ms / 3).unwrap_or(1));
+        async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let is_taken = journal.bucket.exists(&journal.object(slot + 1)).await;
+                if lost.is_deciding.load(Ordering::Acquire) {
+                    return;
+                }
+                match is_taken {
+                    Ok(true) => break,
+                    Ok(false) => {}
+                    // It may still be ours; deciding finds out.
+                    Err(_) => continue,
+                }
+                let entry = leases.lease_entry(&attempt);
+                if let Err(error) = journal.write(slot, &entry).await {
+                    let job = &journal.directory;
+                    tracing::warn!(job, %error, "a lease could not be renewed, will retry");
+                }
+            }
+            lost.is_lost.store(true, Ordering::Release);
+            lost.told.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.stop_renewal();
+    }
+}
+
+fn finished(commit: Commit) -> Entry {
+    Entry::new(EntryKind::Commit(Commit {
+        is_finished: true,
+        ..commit
+    }))
+}
+
+/// The slots of one job.
+#[derive(Debug, Clone)]
+struct Journal {
+    bucket: Bucket,
+    directory: String,
+}
+
+impl Journal {
+    fn object(&self, slot: u64) -> String {
+        format!("{}/{slot:010}.json", self.directory)
+    }
+
+    /// Returns the slots that are written, in their order.
+    async fn slots(&self) -> Result<Vec<(u64, ObjectInfo)>> {
+        let found = self.bucket.objects_in(&self.directory).await?;
+        let number = |info: &ObjectInfo| -> Option<u64> {
+            let name = info.name.strip_prefix(&self.directory)?;
+            let name = name.strip_prefix('/')?.strip_suffix(".json")?;
+            name.parse().ok()
+        };
+        let slots = found
+            .into_iter()
+            .filter_map(|info| Some((number(&info)?, info)));
+        let mut slots: Vec<_> = slots.collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        Ok(slots)
+    }
+
+    /// Returns what a slot holds; nothing for slot 0, one that is gone, and one that is damaged: safety needs no more
+    /// than its number.
+    async fn read(&self, slot: u64) -> Result<Option<Entry>> {
+        if slot == 0 {
+            return Ok(None);
+        }
+        let object = self.object(slot);
+        let text = match self.bucket.read(&object, ENTRY_BYTES_MAX).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text?,
+        };
+        match Entry::parse(&text) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(object, %error, "slot of a journal is damaged");
+                Ok(None)
+            }
+            Err(error) => Err(error.in_file(object)),
+        }
+    }
+
+    /// Writes a slot if nobody has; returns whether it holds `entry` now.
+    async fn create(&self, slot: u64, entry: &Entry) -> Result<bool> {
+        let object = self.object(slot);
+        let text = Bytes::from(entry.to_json());
+        let created = self
+            .bucket
+            .put_if(&object, text, PutCondition::Absent)
+            .await;
+        if let Ok(Some(_)) = created {
+            return Ok(true);
+        }
+        // An answer that got lost is no write that got lost.
+        match (self.read(slot).await?, created) {
+            (Some(found), _) => Ok(found.is_same_attempt(entry)),
+            (None, Ok(_)) => Ok(false),
+            (None, Err(error)) => Err(error),
+        }
+    }
+
+    /// Writes a slot that is ours again.
+    async fn write(&self, slot: u64, entry: &Entry) -> Result<()> {
+        let object = self.object(slot);
+        self.bucket.put(&object, entry.to_json().into()).await
+    }
+}
