@@ -255,6 +255,14 @@ impl Samples {
         self.pad_starts();
     }
 
+    /// Appends floats without start timestamps; of both slices as many as the shorter one has.
+    pub(crate) fn extend_floats(&mut self, times: &[i64], values: &[f64]) {
+        let len = times.len().min(values.len());
+        self.times.extend_from_slice(&times[..len]);
+        self.values.extend_from_slice(&values[..len]);
+        self.pad_starts();
+    }
+
     /// Appends a histogram with integer counts.
     pub fn push_histogram(&mut self, time: Timestamp, histogram: &Histogram) {
         self.push_ref(time, histogram.into());

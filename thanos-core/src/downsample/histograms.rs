@@ -215,15 +215,18 @@ fn with_one_layout(batch: &[Timed]) -> Result<Vec<Timed>> {
 }
 
 /// The aggregates of a window.
-struct Window {
-    time: i64,
-    count: f64,
-    sum: FloatHistogram,
-    total: FloatHistogram,
+pub(crate) struct Window {
+    pub(crate) time: i64,
+    pub(crate) count: f64,
+    pub(crate) sum: FloatHistogram,
+    pub(crate) total: FloatHistogram,
 }
 
 /// Puts windows into a chunk, and into more where a histogram can not join those before or the chunk is full.
-fn put_windows(windows: impl Iterator<Item = Window>, out: &mut Vec<SeriesChunk>) -> Result<()> {
+pub(crate) fn put_windows(
+    windows: impl Iterator<Item = Window>,
+    out: &mut Vec<SeriesChunk>,
+) -> Result<()> {
     let mut open: Option<OpenAggregates> = None;
     for window in windows {
         let Some(aggregates) = &mut open else {

@@ -47,6 +47,7 @@ use crate::time::{TimeRange, Timestamp};
 
 pub use block::{DownsampleBlockOptions, downsample_block};
 pub use counter::CounterTotal;
+pub(crate) use histograms::{Window as HistogramWindow, put_windows as put_histogram_windows};
 
 /// The resolution of samples as they were scraped, in milliseconds.
 pub const RAW_MS: i64 = 0;

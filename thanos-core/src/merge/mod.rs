@@ -16,9 +16,13 @@
 //!
 //! Sources: Prometheus `tsdb/compact.go` and `storage/merge.go`; Thanos' `pkg/dedup` for replicas.
 
+mod aggregates;
 mod chunks;
+mod counters;
 mod options;
 mod parts;
+mod replicas;
+mod samples;
 mod sources;
 mod symbols;
 #[cfg(test)]
@@ -31,6 +35,7 @@ pub use chunks::{MergeOverlaps, merge_chunks};
 pub use options::{MergeOptions, MergeProgress};
 pub use parts::{PART_EXTENSION, PartOfSeries, part_of, seal_parts};
 
+use self::chunks::ChunkMerger;
 use self::parts::Parts;
 use self::sources::Sources;
 use self::symbols::unite;
@@ -147,15 +152,16 @@ fn merge_series(
     options
         .compaction
         .get_or_insert_with(|| compaction_of(metas()));
+    let mut chunks = ChunkMerger::new(merge.overlaps, options.budget.clone())?;
     let parts = Parts::create(parent, ids, options, merge.only_part)?;
     let union = unite(&blocks, &parts.spool_place()?)?;
     let mut series = Sources::new(&blocks, union.names, &union.symbols)?;
     let mut writers = parts.start(&union.symbols, &mut series)?;
     while let Some(next) = series.next()? {
         let named = |error: Error| error.context(writers.name_of(next.labels));
-        let chunks = merge_chunks(next.chunks, merge.overlaps).map_err(named)?;
-        if !chunks.is_empty() {
-            writers.add_series(next.labels, &chunks)?;
+        let merged = chunks.merge(next.chunks).map_err(named)?;
+        if !merged.is_empty() {
+            writers.add_series(next.labels, &merged)?;
         }
         merge.progress.count_series()?;
     }
