@@ -81,8 +81,7 @@ impl SampleMerger {
     fn chain(&mut self, group: &[Part]) -> Result<()> {
         // The first chunk is the last to be asked.
         for (number, part) in group[1..].iter().chain(&group[..1]).enumerate() {
-            let raw = raw(part)?;
-            chunk::decode(raw, self.cleared(number))?;
+            decode(part, self.cleared(number))?;
         }
         let sources = &self.columns[..group.len()];
         self.takes.clear();
@@ -100,7 +99,7 @@ impl SampleMerger {
                 self.cleared(replica);
                 count += 1;
             }
-            chunk::decode(raw(part)?, &mut self.columns[replica])?;
+            decode(part, &mut self.columns[replica])?;
         }
         let sources = &self.columns[..count];
         let times: Vec<&[i64]> = sources.iter().map(Samples::times).collect();
@@ -122,6 +121,18 @@ fn decoded_bytes(chunk: &Chunk) -> Result<u64> {
 fn raw(part: &Part) -> Result<&Chunk> {
     let raw = part.chunk.get(Aggregate::Raw);
     raw.ok_or_else(|| Error::internal("a group of raw chunks has a downsampled one"))
+}
+
+/// Appends the samples of `part`, which have to come after those in `column`.
+fn decode(part: &Part, column: &mut Samples) -> Result<()> {
+    let before = column.len().saturating_sub(1);
+    chunk::decode(raw(part)?, column)?;
+    if column.times()[before..].is_sorted_by(|a, b| a < b) {
+        return Ok(());
+    }
+    let range = part.chunk.time_range();
+    let message = format!("samples of the chunk at {range:?} are out of order");
+    Err(Error::corrupt(message))
 }
 
 /// Returns the chunks of `group` by replica, each with the number of its replica. The chunks of a block are of one

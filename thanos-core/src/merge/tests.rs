@@ -169,6 +169,53 @@ fn replicas_become_one_of_them() {
     assert_eq!(chain.unwrap().stats.num_samples, (a.len() + b.len()) as u64);
 }
 
+/// E-02: three replicas of which each has a part of four hours. 199 is what Thanos' own compactor makes of them, sample
+/// by sample; without the penalty it is all of them.
+#[test]
+fn replicas_that_overlap_in_part_become_what_thanos_makes_of_them() {
+    const HOUR_MS: i64 = 3_600_000;
+    let replica = |from: i64, to: i64| -> Vec<(i64, f64)> {
+        let step = (to - from) * HOUR_MS / 121;
+        let sample = |number: i64| (from * HOUR_MS + number * step, number as f64);
+        (0..120).map(sample).collect()
+    };
+    let replicas = [replica(0, 2), replica(1, 4), replica(3, 4)];
+    let merged = |overlaps| {
+        let sources = replicas.iter().map(|replica| chunks(replica)).collect();
+        samples(&merge_chunks(sources, overlaps).unwrap())
+    };
+    assert_eq!(merged(MergeOverlaps::Chain).len(), 360);
+    let deduplicated = merged(MergeOverlaps::Penalty);
+    assert_eq!(deduplicated.len(), 199);
+    assert_eq!(deduplicated[..120], replicas[0]);
+    assert_eq!(deduplicated[120..], replicas[1][41..]);
+}
+
+/// Every chunk of both replicas ends somewhere, and nothing is lost there.
+#[test]
+fn where_chunks_end_no_sample_is_lost() {
+    let replica = |phase: i64, from: i64| -> Vec<(i64, f64)> {
+        (from..480)
+            .map(|scrape| (scrape * 15_000 + phase, scrape as f64))
+            .collect()
+    };
+    let (a, b, c) = (replica(0, 0), replica(4_000, 50), replica(2_000, 7));
+    let sources = [&a, &b, &c].map(|replica| chunks(replica)).to_vec();
+    let merged = merge_chunks(sources, MergeOverlaps::Penalty).unwrap();
+    assert_eq!(samples(&merged), a);
+}
+
+#[test]
+fn samples_that_run_backwards_are_refused() {
+    let good = chunks(&[(10, 1.0), (20, 2.0)]);
+    let mut bad = chunks(&[(30, 1.0), (5, 2.0)]);
+    (bad[0].min_time, bad[0].max_time) = (good[0].min_time, good[0].max_time);
+    for overlaps in [MergeOverlaps::Chain, MergeOverlaps::Penalty] {
+        let error = merge_chunks(vec![good.clone(), bad.clone()], overlaps).unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt, "{error}");
+    }
+}
+
 #[test]
 fn what_can_not_be_compacted_leaves_nothing() {
     let dir = TempDir::new("merge-refused");
