@@ -1,6 +1,7 @@
 //! Downsampled chunks that overlap.
 
 use super::*;
+use crate::chunk::{Chunk, ChunkPayload, Encoding};
 use crate::downsample::{CounterTotal, FIVE_MINUTES_MS, RAW_MS, downsample};
 use crate::histogram::Histogram;
 
@@ -150,4 +151,58 @@ fn raw_and_downsampled_chunks_do_not_mix() {
     let coarse = five_minutes(&[(1_000, 1.0), (400_000, 2.0)]);
     let error = merge_chunks(vec![raw, coarse], MergeOverlaps::Penalty).unwrap_err();
     assert!(error.to_string().contains("raw and downsampled"), "{error}");
+}
+
+/// Two copies of what Thanos made are one, and parts of it by hash are all of it.
+#[test]
+fn copies_and_parts_of_a_downsampled_block_are_that_block() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/thanos-golden/downsample");
+    let golden = Block::open(&golden.join("01M81NXXCYF2E0R3VCTW4QEBJN")).unwrap();
+    let dir = TempDir::new("merge-downsampled");
+    let id = options(1).id;
+    let copy = dir.path().join(id.to_string());
+    crate::testkit::copy_dir(golden.dir(), &copy);
+    let mut meta = golden.meta().clone();
+    meta.ulid = id;
+    meta.write_dir(&copy).unwrap();
+    let both = [golden.clone(), Block::open(&copy).unwrap()];
+    let out = dir.path().join("out");
+    let ids = [options(2).id, options(3).id];
+    let parts =
+        merge_blocks_into_parts(&both, &out, &ids, options(2), MergeOverlaps::Penalty).unwrap();
+    assert_eq!(parts.len(), 2);
+    let parts = ids.map(|id| Block::open(&out.join(id.to_string())).unwrap());
+    let mut whole = options(4);
+    whole.thanos.clone_from(&golden.meta().thanos);
+    let merged = merge_blocks(&parts, &out, whole, MergeOverlaps::Chain);
+    let merged = merged.unwrap().unwrap();
+    assert_eq!(merged.stats.num_samples, golden.meta().stats.num_samples);
+    let merged = Block::open(&out.join(merged.ulid.to_string())).unwrap();
+    let chunks = |block: &Block| std::fs::read(block.dir().join("chunks/000001")).unwrap();
+    assert!(chunks(&merged) == chunks(&golden));
+    assert_eq!(series_of(&merged), series_of(&golden));
+}
+
+proptest! {
+    /// Chunks that are damaged, and pass for none, are merged into something or refused.
+    #[test]
+    fn damage_does_no_harm(at in any::<prop::sample::Index>(), flip in 1_u8..=255, from in 1_usize..90) {
+        let values: Vec<f64> = (0..600).map(|number| f64::from(number * number % 977)).collect();
+        let whole = five_minutes(&scraped(&values, 0..600));
+        let mut late = five_minutes(&scraped(&values, from..600));
+        let ChunkPayload::Aggregates(set) = &late[0].payload else {
+            unreachable!("downsampled chunks are aggregates");
+        };
+        let mut data = chunk::encode_aggregates(set).unwrap().data.to_vec();
+        let at = at.index(data.len());
+        data[at] ^= flip;
+        let damaged = Chunk { encoding: Encoding::AGGREGATES, data: data.into() };
+        if let Ok(payload) = chunk::payload(damaged) {
+            late[0].payload = payload;
+            if let Ok(merged) = merge_chunks(vec![whole, late], MergeOverlaps::Penalty) {
+                let follow = |two: &[SeriesChunk]| two[0].max_time < two[1].min_time;
+                prop_assert!(merged.windows(2).all(follow));
+            }
+        }
+    }
 }
