@@ -160,3 +160,72 @@ fn parts_without_series_are_not_there() {
     assert!(metas[0].compaction.sources.contains(&source.id()));
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 1);
 }
+
+type LabelledFloats = std::collections::BTreeMap<Labels, Floats>;
+
+/// Writes what of `series` lies in the times from `from` to `to`, without `to`.
+fn write_between(dir: &Path, number: u8, series: &LabelledFloats, from: i64, to: i64) -> Block {
+    let texts = series.keys().flat_map(Labels::iter);
+    let texts = texts.flat_map(|(name, value)| [name.into_owned(), value.into_owned()]);
+    let symbols: BTreeSet<String> = texts.collect();
+    let mut writer = BlockWriter::create(dir, options(number), symbols).unwrap();
+    for (labels, samples) in series {
+        let own: Floats = samples
+            .iter()
+            .copied()
+            .filter(|(time, _)| (from..to).contains(time))
+            .collect();
+        if !own.is_empty() {
+            writer.add_series(labels.as_ref(), &chunks(&own)).unwrap();
+        }
+    }
+    let meta = writer.finish().unwrap();
+    Block::open(&dir.join(meta.ulid.to_string())).unwrap()
+}
+
+fn floats_of(block: &Block) -> LabelledFloats {
+    let series = series_of(block).into_iter();
+    series
+        .map(|(labels, chunks)| (labels, samples(&chunks)))
+        .collect()
+}
+
+fn any_series() -> impl Strategy<Value = LabelledFloats> {
+    let labels = ("[a-c\0]{1,2}", "[a-c]{0,2}", "[a-z]{1,3}");
+    let labels = labels.prop_map(|(name, other, value)| {
+        let mut pairs = vec![("__name__", name.as_str()), ("z", value.as_str())];
+        pairs.extend((!other.is_empty()).then_some(("b", other.as_str())));
+        Labels::from_pairs(pairs)
+    });
+    let times = proptest::collection::btree_set(0_i64..2_000, 1..60);
+    let floats =
+        times.prop_map(|times| times.into_iter().map(|time| (time, time as f64)).collect());
+    proptest::collection::btree_map(labels, floats, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// merge(split(x)) = x, by time and then by hash.
+    #[test]
+    fn what_is_split_by_time_and_hash_is_made_whole(
+        series in any_series(), cuts in (1_i64..1_000, 1_000_i64..2_000), count in 1_u8..5,
+    ) {
+        let dir = TempDir::new("merge-split");
+        let stretches = [(0, cuts.0), (cuts.0, cuts.1), (cuts.1, 2_000)];
+        let blocks: Vec<Block> = (11..).zip(stretches)
+            .map(|(number, (from, to))| write_between(dir.path(), number, &series, from, to))
+            .collect();
+        let (ids, out) = (ids(count), dir.path().join("parts"));
+        let chain = MergeOverlaps::Chain;
+        let metas = merge_blocks_into_parts(&blocks, &out, &ids, options(9), chain).unwrap();
+        let parts: Vec<Block> = metas.iter()
+            .map(|meta| Block::open(&out.join(meta.ulid.to_string())).unwrap())
+            .collect();
+        let of_parts: LabelledFloats = parts.iter().flat_map(floats_of).collect();
+        prop_assert_eq!(&of_parts, &series);
+        let meta = merge_blocks(&parts, dir.path(), options(9), chain).unwrap().unwrap();
+        let whole = Block::open(&dir.path().join(meta.ulid.to_string())).unwrap();
+        prop_assert_eq!(floats_of(&whole), series);
+    }
+}
