@@ -12,6 +12,8 @@ mod download;
 mod files;
 mod mark;
 mod options;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 pub use delete::delete_block;
