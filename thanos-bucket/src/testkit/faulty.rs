@@ -44,6 +44,8 @@ pub enum StoreFault {
     FlippedBit,
     /// The object does not exist, for this one request.
     NotFound,
+    /// A write is done, and the connection breaks before the answer is there.
+    LostAnswer,
 }
 
 impl StoreFault {
@@ -56,7 +58,7 @@ impl StoreFault {
             | Self::ResetBeforeBody
             | Self::ResetInBody
             | Self::ShortBody => true,
-            Self::SilentlyShortBody | Self::FlippedBit | Self::NotFound => false,
+            Self::SilentlyShortBody | Self::FlippedBit | Self::NotFound | Self::LostAnswer => false,
         }
     }
 }
@@ -96,6 +98,13 @@ impl FaultPlan {
     }
 }
 
+/// What becomes of the answer to a write that is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Comes,
+    IsLost,
+}
+
 /// What is asked of which object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Question {
@@ -108,6 +117,8 @@ struct Question {
 struct State {
     /// `None` while the store is well.
     plan: Option<FaultPlan>,
+    /// How many more requests get an answer; `None` for all.
+    dies_after: Option<u64>,
     turns: HashMap<Question, u64>,
     injected: BTreeMap<StoreFault, usize>,
     /// Directories that listings leave out.
@@ -118,6 +129,17 @@ struct State {
 
 impl State {
     fn draw(&mut self, question: Question) -> Option<(StoreFault, TestRandom, Duration)> {
+        if let Some(left) = &mut self.dies_after {
+            let last = match *left {
+                0 => Some(StoreFault::Unavailable),
+                1 => Some(StoreFault::LostAnswer),
+                _ => None,
+            };
+            *left = left.saturating_sub(1);
+            if let Some(fault) = last {
+                return Some((fault, TestRandom::new(0), Duration::ZERO));
+            }
+        }
         let plan = self.plan.as_ref()?;
         let turn = self.turns.entry(question.clone()).or_default();
         *turn += 1;
@@ -133,7 +155,8 @@ impl State {
 /// An [`ObjectStore`] that fails now and then, and whose listings can be stale.
 ///
 /// Its place is right above the store that keeps the objects, as if it were the network. Errors are those of a client
-/// that has repeated the question in vain. Writes are only ever refused, never half done.
+/// that has repeated the question in vain. Writes and deletions are refused or done, never half done; of some that are done
+/// the answer is lost.
 #[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
@@ -156,10 +179,17 @@ impl FaultyStore {
         state.turns.clear();
     }
 
+    /// Lets `requests` more requests through, as if the process died then: of the last one, if it is a write, the answer
+    /// is lost, and all later ones fail.
+    pub fn die_after(&self, requests: u64) {
+        self.state.lock().dies_after = Some(requests);
+    }
+
     /// Makes the store well again, and its listings up to date. Bodies that are under way fail as they were planned to.
     pub fn stop(&self) {
         let mut state = self.state.lock();
         state.plan = None;
+        state.dies_after = None;
         state.hidden.clear();
         state.ghosts.clear();
     }
@@ -191,6 +221,14 @@ impl FaultyStore {
         self.state.lock().draw(question)
     }
 
+    /// Returns the same store.
+    fn sharing(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            state: Arc::clone(&self.state),
+        }
+    }
+
     /// What happens to a request without a body in its answer: nothing, a delay, or an error.
     async fn on_request(&self, what: &'static str, object: &str) -> Result<()> {
         let question = Question {
@@ -207,6 +245,25 @@ impl FaultyStore {
             Some((StoreFault::NotFound, ..)) if what == "head" => Err(not_found(object)),
             Some((fault, ..)) if fault.meets_listings() => Err(generic(object, fault)),
             Some(_) => Ok(()),
+        }
+    }
+
+    /// What happens to a write: nothing, a delay, an error before it, or one after it.
+    async fn on_write(&self, what: &'static str, object: &str) -> Result<Answer> {
+        let question = Question {
+            what,
+            object: object.to_owned(),
+            range: None,
+        };
+        match self.draw(question) {
+            None => Ok(Answer::Comes),
+            Some((StoreFault::LostAnswer, ..)) => Ok(Answer::IsLost),
+            Some((StoreFault::Spike, _, spike)) => {
+                tokio::time::sleep(spike).await;
+                Ok(Answer::Comes)
+            }
+            Some((fault, ..)) if fault.meets_listings() => Err(generic(object, fault)),
+            Some(_) => Ok(Answer::Comes),
         }
     }
 
@@ -300,7 +357,8 @@ fn generic(object: &str, fault: StoreFault) -> object_store::Error {
         StoreFault::ResetBeforeBody
         | StoreFault::ResetInBody
         | StoreFault::FlippedBit
-        | StoreFault::NotFound => reset(),
+        | StoreFault::NotFound
+        | StoreFault::LostAnswer => reset(),
     };
     object_store::Error::Generic {
         store: "FaultyStore",
@@ -350,7 +408,8 @@ async fn damaged(
         | StoreFault::Throttled
         | StoreFault::Unavailable
         | StoreFault::ResetBeforeBody
-        | StoreFault::NotFound => stream::once(async { Ok(body) }).boxed(),
+        | StoreFault::NotFound
+        | StoreFault::LostAnswer => stream::once(async { Ok(body) }).boxed(),
     }
 }
 
@@ -363,8 +422,12 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         opts: PutOptions,
     ) -> Result<PutResult> {
-        self.on_request("put", location.as_ref()).await?;
-        self.inner.put_opts(location, payload, opts).await
+        let answer = self.on_write("put", location.as_ref()).await?;
+        let written = self.inner.put_opts(location, payload, opts).await;
+        match answer {
+            Answer::Comes => written,
+            Answer::IsLost => Err(generic(location.as_ref(), StoreFault::LostAnswer)),
+        }
     }
 
     async fn put_multipart_opts(
@@ -429,7 +492,20 @@ impl ObjectStore for FaultyStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let (store, inner) = (self.sharing(), Arc::clone(&self.inner));
+        let delete = move |location: Result<Path>| {
+            let (store, inner) = (store.sharing(), Arc::clone(&inner));
+            async move {
+                let location = location?;
+                let answer = store.on_write("delete", location.as_ref()).await?;
+                inner.delete(&location).await?;
+                match answer {
+                    Answer::Comes => Ok(location),
+                    Answer::IsLost => Err(generic(location.as_ref(), StoreFault::LostAnswer)),
+                }
+            }
+        };
+        locations.map(delete).buffered(1).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
