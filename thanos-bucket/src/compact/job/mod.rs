@@ -128,7 +128,7 @@ impl JobRunner {
         work: impl FnOnce(Arc<Lease>) -> BoxFuture<'static, Result<Step>> + Send,
     ) -> Result<Outcome> {
         let lease = match self.leases.acquire(job).await? {
-            Acquired::Held(lease) => Arc::new(lease),
+            Acquired::Held(lease) => Arc::<Lease>::from(lease),
             Acquired::Elsewhere => return Ok(Outcome::Elsewhere),
         };
         if let Some(commit) = lease.unfinished().cloned() {

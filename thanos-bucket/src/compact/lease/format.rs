@@ -92,16 +92,18 @@ impl Entry {
         }
         serde_json::from_slice(text).map_err(damaged)
     }
+}
 
+impl EntryKind {
     /// Reports whether both are of the same attempt of the same owner.
     pub(super) fn is_same_attempt(&self, other: &Self) -> bool {
         self.writer() == other.writer()
     }
 
     fn writer(&self) -> (&str, &str, bool) {
-        match &self.kind {
-            EntryKind::Lease(lease) => (&lease.owner, &lease.attempt, true),
-            EntryKind::Commit(commit) => (&commit.owner, &commit.attempt, false),
+        match self {
+            Self::Lease(lease) => (&lease.owner, &lease.attempt, true),
+            Self::Commit(commit) => (&commit.owner, &commit.attempt, false),
         }
     }
 }
@@ -140,7 +142,7 @@ mod tests {
         for entry in [lease(), commit()] {
             assert_eq!(Entry::parse(&entry.to_json()).unwrap(), entry);
         }
-        assert!(!lease().is_same_attempt(&commit()));
+        assert!(!lease().kind.is_same_attempt(&commit().kind));
     }
 
     #[test]

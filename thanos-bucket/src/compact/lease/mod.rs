@@ -18,6 +18,8 @@
 //! A store without conditional writes cannot do this. There one worker works alone, which [`Leases::open`] finds out.
 
 mod format;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -95,7 +97,7 @@ pub struct Leases {
 #[derive(Debug)]
 pub enum Acquired {
     /// The job is ours.
-    Held(Lease),
+    Held(Box<Lease>),
     /// Somebody else works on it.
     Elsewhere,
 }
@@ -162,16 +164,19 @@ impl Leases {
         let last = slots.last().map_or(0, |(slot, _)| *slot);
         let mut previous = None;
         for (slot, _) in slots.iter().rev() {
-            match journal.read(*slot).await?.map(|entry| entry.kind) {
-                Some(EntryKind::Lease(lease)) if *slot == last && self.is_held(&lease) => {
-                    return Ok(Acquired::Elsewhere);
-                }
-                // A lease that ran out: what was decided before it may not be carried out yet.
-                Some(EntryKind::Lease(_)) | None => {}
-                Some(EntryKind::Commit(commit)) => {
+            let lease = match journal.read(*slot).await? {
+                Slot::Entry(EntryKind::Commit(commit)) => {
                     previous = Some((*slot, commit));
                     break;
                 }
+                // Somebody has just released it. What it was must not be guessed.
+                Slot::Missing => return Ok(Acquired::Elsewhere),
+                Slot::Entry(EntryKind::Lease(lease)) => lease,
+                Slot::Damaged => continue,
+            };
+            // Before a lease that ran out there may be a decision that is not carried out yet.
+            if *slot == last && self.is_held(&lease) {
+                return Ok(Acquired::Elsewhere);
             }
         }
         let slot = last + 1;
@@ -189,8 +194,8 @@ impl Leases {
         slot: u64,
         attempt: String,
         previous: Option<(u64, Commit)>,
-    ) -> Lease {
-        let mut lease = Lease {
+    ) -> Box<Lease> {
+        let mut lease = Box::new(Lease {
             leases: self.clone(),
             journal,
             slot,
@@ -198,7 +203,7 @@ impl Leases {
             previous,
             lost: Arc::default(),
             renewal: None,
-        };
+        });
         if self.coordination == Coordination::Shared {
             lease.renewal = Some(tokio::spawn(lease.renew()));
         }
@@ -442,6 +447,14 @@ fn finished(commit: Commit) -> Entry {
     }))
 }
 
+/// What a slot holds.
+enum Slot {
+    Entry(EntryKind),
+    /// What is there is no entry. Safety needs no more than its number.
+    Damaged,
+    Missing,
+}
+
 /// The slots of one job.
 #[derive(Debug, Clone)]
 struct Journal {
@@ -470,22 +483,18 @@ impl Journal {
         Ok(slots)
     }
 
-    /// Returns what a slot holds; nothing for slot 0, one that is gone, and one that is damaged: safety needs no more
-    /// than its number.
-    async fn read(&self, slot: u64) -> Result<Option<Entry>> {
-        if slot == 0 {
-            return Ok(None);
-        }
+    /// Returns what a slot holds.
+    async fn read(&self, slot: u64) -> Result<Slot> {
         let object = self.object(slot);
         let text = match self.bucket.read(&object, ENTRY_BYTES_MAX).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Slot::Missing),
             text => text?,
         };
         match Entry::parse(&text) {
-            Ok(entry) => Ok(Some(entry)),
+            Ok(entry) => Ok(Slot::Entry(entry.kind)),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 tracing::warn!(object, %error, "slot of a journal is damaged");
-                Ok(None)
+                Ok(Slot::Damaged)
             }
             Err(error) => Err(error.in_file(object)),
         }
@@ -504,9 +513,9 @@ impl Journal {
         }
         // An answer that got lost is no write that got lost.
         match (self.read(slot).await?, created) {
-            (Some(found), _) => Ok(found.is_same_attempt(entry)),
-            (None, Ok(_)) => Ok(false),
-            (None, Err(error)) => Err(error),
+            (Slot::Entry(found), _) => Ok(found.is_same_attempt(&entry.kind)),
+            (Slot::Damaged, _) | (_, Ok(_)) => Ok(false),
+            (Slot::Missing, Err(error)) => Err(error),
         }
     }
 
