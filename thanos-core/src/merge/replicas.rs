@@ -33,14 +33,30 @@ impl Take {
             }),
         }
     }
+
+    /// Appends samples that follow each other, of which there is at least one.
+    fn push_run(takes: &mut Vec<Self>, source: usize, run: Range<usize>) {
+        match takes.last_mut() {
+            Some(last) if last.source == source && last.end == run.start => last.end = run.end,
+            _ => takes.push(Self {
+                source,
+                start: run.start,
+                end: run.end,
+            }),
+        }
+    }
 }
 
 /// A side of the choice: samples in the order of their times.
 trait Side {
     /// Moves to the first sample that is not before `earliest`, and returns its time.
     fn seek(&mut self, earliest: i64) -> Option<i64>;
-    /// Returns source and position of the sample.
-    fn at(&self) -> (usize, usize);
+    /// Returns whether there is a sample that is not before `earliest`, without moving there yet.
+    fn has(&mut self, earliest: i64) -> bool;
+    /// Returns the times from the sample on.
+    fn rest(&self) -> &[i64];
+    /// Takes the sample and `count` that follow it, and moves to the last of them.
+    fn take(&mut self, count: usize, takes: &mut Vec<Take>);
 }
 
 /// A replica. It may step back: a penalty that was large lets samples in again when it is small.
@@ -62,8 +78,18 @@ impl Side for Replica<'_> {
         self.times.get(self.at).copied()
     }
 
-    fn at(&self) -> (usize, usize) {
-        (self.source, self.at)
+    #[inline]
+    fn has(&mut self, earliest: i64) -> bool {
+        self.times.last().is_some_and(|last| *last >= earliest)
+    }
+
+    fn rest(&self) -> &[i64] {
+        self.times.get(self.at..).unwrap_or_default()
+    }
+
+    fn take(&mut self, count: usize, takes: &mut Vec<Take>) {
+        Take::push_run(takes, self.source, self.at..self.at + count + 1);
+        self.at += count;
     }
 }
 
@@ -75,26 +101,64 @@ struct Taken<'a> {
     at: usize,
     run: usize,
     before: usize,
+    /// No sample before this is taken any more.
+    passed: i64,
 }
 
-impl Side for Taken<'_> {
-    #[inline]
-    fn seek(&mut self, earliest: i64) -> Option<i64> {
-        self.at = seek_ahead(self.times, self.at, earliest);
+impl Taken<'_> {
+    /// Moves on to the run that the sample is in.
+    fn follow(&mut self) {
         while let Some(take) = self.takes.get(self.run)
             && self.at >= self.before + take.range().len()
         {
             self.before += take.range().len();
             self.run += 1;
         }
+    }
+}
+
+impl Side for Taken<'_> {
+    #[inline]
+    fn seek(&mut self, earliest: i64) -> Option<i64> {
+        self.passed = self.passed.max(earliest);
+        self.at = seek_ahead(self.times, self.at, self.passed);
         self.times.get(self.at).copied()
     }
 
-    fn at(&self) -> (usize, usize) {
-        let take = self.takes.get(self.run);
-        take.map_or((0, 0), |take| {
-            (take.source, take.start + self.at - self.before)
-        })
+    #[inline]
+    fn has(&mut self, earliest: i64) -> bool {
+        self.passed = self.passed.max(earliest);
+        self.times.last().is_some_and(|last| *last >= self.passed)
+    }
+
+    fn rest(&self) -> &[i64] {
+        self.times.get(self.at..).unwrap_or_default()
+    }
+
+    fn take(&mut self, count: usize, takes: &mut Vec<Take>) {
+        let end = self.at + count + 1;
+        self.follow();
+        while let Some(take) = self.takes.get(self.run)
+            && self.before < end
+        {
+            let from = take.start + self.at - self.before;
+            let to = take.end.min(take.start + end - self.before);
+            Take::push_run(takes, take.source, from..to);
+            self.at += to - from;
+            if to < take.end {
+                break;
+            }
+            self.before += take.range().len();
+            self.run += 1;
+        }
+        self.at = end - 1;
+        // The last of them may lie in the run before.
+        while self.before > self.at
+            && let Some(run) = self.run.checked_sub(1)
+        {
+            self.run = run;
+            self.before -= self.takes[run].range().len();
+        }
     }
 }
 
@@ -150,6 +214,7 @@ pub(super) fn penalty_takes(replicas: &[&[i64]], takes: &mut Vec<Take>) {
                 at: 0,
                 run: 0,
                 before: 0,
+                passed: i64::MIN,
             };
             takes.clear();
             fold(first, other, takes);
@@ -184,16 +249,39 @@ fn fold(mut a: impl Side, mut b: impl Side, takes: &mut Vec<Take>) {
                 (b, false)
             }
         };
-        let (source, at) = if is_a {
-            penalty_a = 0;
-            a.at()
+        (last, penalty_a, penalty_b) = if is_a {
+            let (end, penalty) = stay(&mut a, &mut b, time, penalty_b, takes);
+            (Some(end), 0, penalty)
         } else {
-            penalty_b = 0;
-            b.at()
+            let (end, penalty) = stay(&mut b, &mut a, time, penalty_a, takes);
+            (Some(end), penalty, 0)
         };
-        last = Some(time);
-        Take::push(takes, source, at);
     }
+}
+
+/// Takes the sample of `side` at `time`, and those that follow it as long as the other side, which is passed over by
+/// twice the last distance, can not come before them. Returns the time of the last one and the other side's penalty.
+#[inline]
+fn stay(
+    side: &mut impl Side,
+    other: &mut impl Side,
+    time: i64,
+    mut penalty: i64,
+    takes: &mut Vec<Take>,
+) -> (i64, i64) {
+    let (mut last, mut count) = (time, 0);
+    for next in side.rest().iter().skip(1) {
+        // Where the other side has ended, its penalty stays as it is.
+        let earliest = last.saturating_add(1).saturating_add(penalty);
+        if *next >= earliest || !other.has(earliest) {
+            break;
+        }
+        penalty = next.saturating_sub(last).saturating_mul(2);
+        last = *next;
+        count += 1;
+    }
+    side.take(count, takes);
+    (last, penalty)
 }
 
 #[cfg(test)]
