@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
 use thanos_bucket::testkit::{FaultPlan, FaultyStore, StoreFault};
@@ -92,6 +93,17 @@ async fn live_and_die(
     report
 }
 
+/// Lets the clock jump in some rounds, so that leases run out while they are held, as if their holders had slept.
+async fn time_flies(clock: &Hands, mut random: TestRandom) {
+    if random.below(2) == 0 {
+        return;
+    }
+    for _ in 0..random.below(30) {
+        tokio::time::sleep(Duration::from_millis(random.below(4000))).await;
+        clock.forward(TTL_MS + SKEW_MS + 1);
+    }
+}
+
 async fn run(model: &Model, seed: u64) -> Report {
     let inner = Arc::new(InMemory::new());
     let bucket = Bucket::new(inner.clone());
@@ -113,7 +125,13 @@ async fn run(model: &Model, seed: u64) -> Report {
             live_and_die(&inner, format!("{round}-{number}"), dir, &clock, random)
         });
         let lives: Vec<_> = lives.collect();
-        for life in futures::future::join_all(lives).await {
+        let lives = futures::future::join_all(lives);
+        let time = time_flies(&clock, TestRandom::new(random.next_u64()));
+        let lived = match select(Box::pin(lives), Box::pin(time)).await {
+            Either::Left((lived, _)) => lived,
+            Either::Right(((), lives)) => lives.await,
+        };
+        for life in lived {
             report.add(life);
         }
         let what = format!("seed {seed} after round {round}");
