@@ -14,6 +14,7 @@ pub mod xor;
 pub mod xor2;
 mod xor_value;
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use bytes::Bytes;
@@ -144,6 +145,24 @@ impl SeriesChunk {
             min: self.min_time,
             max: self.max_time,
         }
+    }
+
+    /// Compares by the time of the first and the last sample, and where these are equal by content: chunks of several
+    /// sources are in one order, whichever came first.
+    pub fn cmp_by_time(&self, other: &Self) -> Ordering {
+        let times = |chunk: &Self| (chunk.min_time, chunk.max_time);
+        let content = |chunk: &Self| -> Vec<Option<(Encoding, Bytes)>> {
+            let parts = |chunk: &Chunk| (chunk.encoding, chunk.data.clone());
+            match &chunk.payload {
+                ChunkPayload::Raw(raw) => vec![Some(parts(raw))],
+                ChunkPayload::Aggregates(set) => {
+                    let all = set.iter().map(|chunk| chunk.as_ref().map(parts));
+                    all.collect()
+                }
+            }
+        };
+        let by_times = times(self).cmp(&times(other));
+        by_times.then_with(|| content(self).cmp(&content(other)))
     }
 
     /// Returns the chunk that holds `aggregate`.

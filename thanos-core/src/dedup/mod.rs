@@ -34,6 +34,8 @@
 
 mod chain;
 mod counter;
+#[cfg(test)]
+mod laws;
 mod penalty;
 mod split;
 #[cfg(test)]

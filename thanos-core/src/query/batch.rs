@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Reading;
 use crate::chunk::{Chunk, Encoding, SeriesChunk};
 use crate::labels::{Labels, LabelsRef};
 
@@ -19,6 +20,7 @@ pub struct SeriesBatch {
     keys: Bytes,
     series: Vec<Ends>,
     chunks: Vec<SeriesChunk>,
+    reading: Reading,
 }
 
 /// Where a series ends in the arena and the chunk table; it starts where its predecessor ends.
@@ -106,7 +108,20 @@ impl SeriesBatch {
             keys: self.keys.slice(from.key as usize..to.key as usize),
             series: self.series[range].iter().map(shifted).collect(),
             chunks: self.chunks[from.chunk as usize..to.chunk as usize].to_vec(),
+            reading: self.reading,
         }
+    }
+
+    /// Returns how the chunks are to be read as samples.
+    pub fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// Returns the same series, to be read as `reading` says.
+    #[must_use]
+    pub fn with_reading(mut self, reading: Reading) -> Self {
+        self.reading = reading;
+        self
     }
 
     /// Returns the series with `chunks`, which are one behind the other, in place of those they have; `counts` says how
@@ -244,6 +259,7 @@ impl SeriesBatchBuilder {
             keys: self.keys.split().freeze(),
             series: std::mem::take(&mut self.series),
             chunks: std::mem::take(&mut self.chunks),
+            reading: Reading::default(),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod batch;
 mod completeness;
 mod merge;
+mod reading;
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use futures::Stream;
 pub use batch::{BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesView};
 pub use completeness::{Completeness, Missing};
 pub use merge::{MergeSource, MergeStep, SeriesMerge, merge};
+pub use reading::{Reading, SeriesReader, WindowValue};
 
 use crate::error::Result;
 use crate::labels::Matcher;

@@ -11,7 +11,7 @@ use crate::chunk::SeriesChunk;
 use crate::error::{Error, Result};
 use crate::labels::LabelsRef;
 use crate::query::batch::Ends;
-use crate::query::{SeriesBatch, SeriesBatchBuilder};
+use crate::query::{Reading, SeriesBatch, SeriesBatchBuilder};
 
 /// What a [`SeriesMerge`] can do next.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ pub struct SeriesMerge {
     out: SeriesBatchBuilder,
     /// Where the chunks of the open output series start; none is open before the first and after each batch.
     open_chunks: Option<usize>,
+    /// How what was fed is to be read.
+    reading: Reading,
 }
 
 impl SeriesMerge {
@@ -77,15 +79,19 @@ impl SeriesMerge {
             is_winner_taken: false,
             out: SeriesBatchBuilder::new(),
             open_chunks: None,
+            reading: Reading::default(),
         }
     }
 
     /// Gives the source at place `source` more series; only when [`MergeStep::Needs`] asked for them.
     ///
+    /// All sources are to be read in one way: what one of them says holds for the merged series.
+    ///
     /// # Panics
     ///
     /// When there is no such source, or it still has series.
     pub fn feed(&mut self, source: usize, batch: SeriesBatch) {
+        self.reading = batch.reading().or(self.reading);
         self.sources[source].feed(batch);
     }
 
@@ -142,7 +148,9 @@ impl SeriesMerge {
             if self.open_chunks.is_none() || code != EQUAL {
                 self.end_series();
                 if self.out.is_full() || (code == EXHAUSTED && !self.out.is_empty()) {
-                    return Ok(MergeStep::Batch(self.out.finish()));
+                    return Ok(MergeStep::Batch(
+                        self.out.finish().with_reading(self.reading),
+                    ));
                 }
                 if code == EXHAUSTED {
                     return Ok(MergeStep::Done);
@@ -163,15 +171,15 @@ impl SeriesMerge {
     }
 }
 
-/// Sorts the chunks from `start` on by time range and drops those that are equal byte for byte.
+/// Sorts the chunks from `start` on by time range, whichever source they come from, and drops those that are equal byte for byte.
 fn sort_and_dedup(chunks: &mut Vec<SeriesChunk>, start: usize) {
     let range = |chunk: &SeriesChunk| (chunk.min_time, chunk.max_time);
     let added = &mut chunks[start..];
     if added.len() < 2 {
         return;
     }
-    if !added.is_sorted_by_key(range) {
-        added.sort_by_key(range);
+    if !added.is_sorted_by(|a, b| a.cmp_by_time(b).is_le()) {
+        added.sort_by(SeriesChunk::cmp_by_time);
     }
     let mut kept = start + 1;
     for at in start + 1..chunks.len() {

@@ -63,7 +63,7 @@ fn naive(sources: &[Vec<Series>]) -> Vec<(Labels, Vec<SeriesChunk>)> {
     joined
         .into_iter()
         .map(|(labels, mut chunks)| {
-            chunks.sort_by_key(|chunk| (chunk.min_time, chunk.max_time));
+            chunks.sort_by(SeriesChunk::cmp_by_time);
             (labels, chunks)
         })
         .collect()
