@@ -10,6 +10,7 @@ use axum::response::Html;
 use axum::routing::get;
 use clap::{ArgAction, Args};
 use thanos_core::budget::MemoryBudget;
+use thanos_core::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
 use thanos_core::labels::Matcher;
 use thanos_core::query::Queryable;
 use thanos_core::time::{Clock, SystemClock, UtcTime};
@@ -21,7 +22,7 @@ use thanos_promql::http::{
 };
 use thanos_promql::parser;
 use thanos_storeapi::proxy::Proxy;
-use thanos_storeapi::queryable::{StoreQueryable, StoreQueryableOptions};
+use thanos_storeapi::queryable::{DedupFunc, StoreQueryable, StoreQueryableOptions};
 use thanos_storeapi::store::{PartialResponse, Store};
 use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
@@ -39,6 +40,18 @@ pub struct ApiFlags {
     /// Labels to treat as a replica indicator along which data is deduplicated (repeatable, or comma-separated).
     #[arg(id = "query.replica-label", long = "query.replica-label", value_name = "LABEL", action = ArgAction::Append, value_delimiter = ',')]
     replica_labels: Vec<String>,
+    /// Deduplication algorithm for merging overlapping series: one replica at a time (penalty), or the samples of all of
+    /// them, each time once (chain). At least one replica label has to be set via --query.replica-label flag.
+    #[arg(
+        id = "deduplication.func",
+        long = "deduplication.func",
+        value_name = "FUNC",
+        default_value = "penalty",
+        value_parser = ["penalty", "chain"]
+    )]
+    deduplication_func: String,
+    #[command(flatten)]
+    resolution: ResolutionFlags,
     /// Maximum time to process query by query node.
     #[arg(id = "query.timeout", long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     timeout: Duration,
@@ -90,6 +103,62 @@ pub struct ApiFlags {
     /// The most memory that one query may hold.
     #[arg(id = "query.memory-limit-per-query", long = "query.memory-limit-per-query", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
     memory_limit_per_query: u64,
+}
+
+/// How coarse the data may be.
+#[derive(Debug, Clone, Args)]
+pub struct ResolutionFlags {
+    /// Enable automatic adjustment (step / 5) to what source of data should be used in store gateways if no
+    /// max_source_resolution param is specified.
+    #[arg(id = "query.auto-downsampling", long = "query.auto-downsampling", action = ArgAction::SetTrue)]
+    auto_downsampling: bool,
+    /// Default value for max_source_resolution for instant queries.
+    #[arg(
+        id = "query.instant.default.max_source_resolution",
+        long = "query.instant.default.max_source_resolution",
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = duration,
+        hide = true
+    )]
+    instant: Duration,
+    /// Do not look further back for the latest sample where queries may read downsampled data.
+    #[arg(id = "no-query.dynamic-lookback-delta", long = "no-query.dynamic-lookback-delta", action = ArgAction::SetTrue, hide = true)]
+    no_dynamic_lookback: bool,
+}
+
+impl ResolutionFlags {
+    /// Returns the coarsest resolution that will do, in milliseconds (row Q-21 of the specification).
+    fn max_ms(&self, params: &SourceParams) -> i64 {
+        let automatic = || match params.step_ms {
+            Some(step_ms) => step_ms / 5,
+            None => millis(self.instant),
+        };
+        match params.max_source_resolution {
+            Some(MaxSourceResolution::Millis(ms)) => ms,
+            Some(MaxSourceResolution::Auto) => automatic(),
+            None if self.auto_downsampling || params.step_ms.is_none() => automatic(),
+            None => 0,
+        }
+    }
+
+    /// Returns how far back the latest sample may lie: as far as the windows are wide that may stand for samples
+    /// (row Q-22 of the specification).
+    ///
+    /// Source: Thanos `pkg/api/query/v1.go`, `LookbackDeltaFactory`.
+    fn lookback(&self, least: Duration, params: &SourceParams) -> Duration {
+        let window_ms = match self.max_ms(params) {
+            _ if self.no_dynamic_lookback => 0,
+            ..=0 => 0,
+            1..=FIVE_MINUTES_MS => FIVE_MINUTES_MS,
+            _ => ONE_HOUR_MS,
+        };
+        least.max(Duration::from_millis(window_ms.unsigned_abs()))
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// On whose behalf requests ask, and what they may see.
@@ -182,6 +251,12 @@ pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
     let source = ProxySource {
         proxy: proxy.clone(),
         replica_labels: flags.replica_labels.clone(),
+        dedup: match flags.deduplication_func.as_str() {
+            "chain" => DedupFunc::Chain,
+            _ => DedupFunc::Penalty,
+        },
+        resolution: flags.resolution.clone(),
+        lookback: flags.lookback_delta,
         on_partial,
         enforced_label: flags.tenancy.enforce.then(|| flags.tenancy.label.clone()),
     };
@@ -264,6 +339,9 @@ async fn page(proxy: Proxy) -> Html<String> {
 struct ProxySource {
     proxy: Proxy,
     replica_labels: Vec<String>,
+    dedup: DedupFunc,
+    resolution: ResolutionFlags,
+    lookback: Duration,
     on_partial: OnPartial,
     /// The label that must have the name of the tenant, if tenancy is enforced.
     enforced_label: Option<String>,
@@ -290,7 +368,8 @@ impl QueryableSource for ProxySource {
                 PartialResponse::Abort
             },
             replica_labels,
-            max_resolution_ms: max_resolution_ms(params),
+            dedup: self.dedup,
+            max_resolution_ms: self.resolution.max_ms(params),
             shard: params.shard.clone(),
             tenant: params.tenant.clone(),
             enforced_matchers: self
@@ -303,14 +382,9 @@ impl QueryableSource for ProxySource {
         let store = self.proxy.restricted_to(params.store_matchers.clone());
         Ok(Arc::new(StoreQueryable::new(Arc::new(store), options)))
     }
-}
 
-/// The coarsest resolution that will do (row Q-21 of the specification).
-fn max_resolution_ms(params: &SourceParams) -> i64 {
-    match params.max_source_resolution {
-        None => 0,
-        Some(MaxSourceResolution::Millis(ms)) => ms,
-        Some(MaxSourceResolution::Auto) => params.step_ms.unwrap_or(0) / 5,
+    fn lookback(&self, params: &SourceParams) -> Option<Duration> {
+        Some(self.resolution.lookback(self.lookback, params))
     }
 }
 
@@ -318,26 +392,71 @@ fn max_resolution_ms(params: &SourceParams) -> i64 {
 mod tests {
     use super::*;
 
-    ///
-    #[test]
-    fn automatic_resolution_is_a_fifth_of_the_step() {
-        let params = |resolution, step_ms| SourceParams {
+    const HOUR: i64 = 3_600_000;
+
+    fn flags(auto_downsampling: bool, instant: Duration) -> ResolutionFlags {
+        ResolutionFlags {
+            auto_downsampling,
+            instant,
+            no_dynamic_lookback: false,
+        }
+    }
+
+    fn params(resolution: Option<MaxSourceResolution>, step_ms: Option<i64>) -> SourceParams {
+        SourceParams {
             max_source_resolution: resolution,
             step_ms,
             ..SourceParams::default()
+        }
+    }
+
+    /// what the request says, else a fifth of the step if that is wanted, else raw data.
+    #[test]
+    fn automatic_resolution_is_a_fifth_of_the_step() {
+        let auto = Some(MaxSourceResolution::Auto);
+        let five_minutes = Some(MaxSourceResolution::Millis(300_000));
+        for (is_automatic, resolution, step_ms, expected) in [
+            (false, None, Some(HOUR), 0),
+            (true, None, Some(HOUR), 720_000),
+            (false, auto, Some(HOUR), 720_000),
+            (false, auto, None, 0),
+            (true, None, None, 0),
+            (false, five_minutes, None, 300_000),
+            (true, five_minutes, Some(HOUR), 300_000),
+        ] {
+            let flags = flags(is_automatic, Duration::ZERO);
+            let params = params(resolution, step_ms);
+            assert_eq!(flags.max_ms(&params), expected, "{params:?}");
+        }
+        // Instant queries have a default of their own.
+        let flags = flags(false, Duration::from_secs(3600));
+        assert_eq!(flags.max_ms(&params(None, None)), HOUR);
+        assert_eq!(flags.max_ms(&params(None, Some(1))), 0);
+    }
+
+    ///
+    #[test]
+    fn lookback_grows_with_the_windows() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let lookback = |least, no_dynamic_lookback, resolution_ms| {
+            let flags = ResolutionFlags {
+                no_dynamic_lookback,
+                ..flags(false, Duration::ZERO)
+            };
+            let resolution = Some(MaxSourceResolution::Millis(resolution_ms));
+            flags.lookback(least, &params(resolution, None))
         };
-        assert_eq!(max_resolution_ms(&params(None, Some(3_600_000))), 0);
-        assert_eq!(
-            max_resolution_ms(&params(Some(MaxSourceResolution::Auto), Some(3_600_000))),
-            720_000
-        );
-        assert_eq!(
-            max_resolution_ms(&params(Some(MaxSourceResolution::Auto), None)),
-            0
-        );
-        assert_eq!(
-            max_resolution_ms(&params(Some(MaxSourceResolution::Millis(300_000)), None)),
-            300_000
-        );
+        for (least, resolution_ms, expected) in [
+            (minutes(2), 0, minutes(2)),
+            (minutes(2), 1, minutes(5)),
+            (minutes(2), 300_000, minutes(5)),
+            (minutes(7), 300_000, minutes(7)),
+            (minutes(5), 300_001, minutes(60)),
+            (minutes(5), HOUR, minutes(60)),
+            (minutes(90), HOUR, minutes(90)),
+        ] {
+            assert_eq!(lookback(least, false, resolution_ms), expected);
+            assert_eq!(lookback(least, true, resolution_ms), least);
+        }
     }
 }

@@ -176,7 +176,8 @@ fn chunks_of(batch: &SeriesBatch, range: std::ops::Range<usize>) -> Vec<SeriesCh
 /// times are compared, byte by byte.
 fn in_order(mut chunks: Vec<SeriesChunk>) -> Vec<SeriesChunk> {
     let times = |chunk: &SeriesChunk| (chunk.min_time, chunk.max_time);
-    chunks.sort_by_key(times);
+    // In an order that does not depend on which store answered first.
+    chunks.sort_by(SeriesChunk::cmp_by_time);
     let mut kept: Vec<SeriesChunk> = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         let mut same_times = kept

@@ -13,6 +13,7 @@ mod manifest;
 mod metrics;
 mod programs;
 mod readiness;
+mod recorded;
 mod requests;
 mod servers;
 mod shutdown;

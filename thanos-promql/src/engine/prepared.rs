@@ -56,7 +56,7 @@ enum Root {
     Vector(BoxOperator),
     Matrix(BoxOperator),
     /// The borders of the window, and what belongs to it beyond them.
-    Window(SeriesSource, (i64, i64), Option<RangeExtension>),
+    Window(Box<SeriesSource>, (i64, i64), Option<RangeExtension>),
 }
 
 impl PreparedQuery {
@@ -177,7 +177,7 @@ impl PreparedQuery {
                     let source = planner.window_source(selector, &place, *range_ms);
                     let end_ms = selector.shift.apply(self.grid.start_ms());
                     let borders = (end_ms.saturating_sub(*range_ms), end_ms);
-                    Ok(Root::Window(source, borders, selector.extension))
+                    Ok(Root::Window(Box::new(source), borders, selector.extension))
                 }
                 Kind::Subquery(subquery) => {
                     let built = planner.subquery(subquery, &place)?;
@@ -206,7 +206,7 @@ impl PreparedQuery {
                 Ok((Value::Matrix(series), Some(lease)))
             }
             Root::Window(source, borders, extension) => {
-                let (series, lease) = result::window(cx, source, borders, extension).await?;
+                let (series, lease) = result::window(cx, *source, borders, extension).await?;
                 Ok((Value::Matrix(series), Some(lease)))
             }
         }

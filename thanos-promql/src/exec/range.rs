@@ -111,9 +111,13 @@ impl Ready {
         };
         let mut remarks = Remarks::default();
         let check = || call.cx.check();
-        let touched = call
-            .function
-            .sweep(series, sweep, set, check, &mut remarks)?;
+        let touched = call.function.over_windows(series.window_ms).sweep(
+            series,
+            sweep,
+            set,
+            check,
+            &mut remarks,
+        )?;
         leased?;
         if !remarks.is_empty() {
             self.annotate(&metric_of(id), &remarks);
@@ -360,6 +364,7 @@ impl RowColumns {
             values: &self.values,
             histograms: &self.histograms,
             starts: &[],
+            window_ms: 0,
         }
     }
 

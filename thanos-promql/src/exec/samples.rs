@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thanos_core::chunk::{self, ChunkPayload, Samples, SeriesChunk, StatsDecoder};
 use thanos_core::histogram::{STALE_NAN, is_stale_nan};
+use thanos_core::query::SeriesReader;
 
 use super::source::ChunkedSeries;
 use super::tile::{HISTOGRAM_HERE, HistogramRow, RowMut, histogram_bytes};
@@ -14,6 +15,8 @@ use crate::functions::window::Columns;
 #[derive(Debug, Default)]
 pub(crate) struct SampleBuffer {
     samples: Samples,
+    /// Makes one series of replicas, and samples of downsampled windows.
+    reader: SeriesReader,
     times: Vec<i64>,
     values: Vec<f64>,
     /// Empty, or one for each time.
@@ -43,7 +46,8 @@ pub(crate) enum Detail {
 impl SampleBuffer {
     /// Replaces the content by the samples of `series`.
     ///
-    /// Chunks that overlap are merged; of two samples with the same time the first one counts.
+    /// Replicas become one as the series says. Other chunks that overlap are merged; of two samples with the same time
+    /// the first one counts.
     pub(crate) fn decode(
         &mut self,
         series: &ChunkedSeries,
@@ -54,11 +58,14 @@ impl SampleBuffer {
         self.values.clear();
         self.histograms.clear();
         self.starts.clear();
-        // With overlaps it is not known before merging which sample comes before which, so neither are resets.
-        let mut statistics =
-            (detail == Detail::Statistics && !overlap(&series.chunks)).then(StatsDecoder::new);
-        for chunk in &series.chunks {
-            self.decode_chunk(series, chunk, statistics.as_mut())?;
+        let mut window_ms = 0;
+        if series.reading.is_plain(&series.chunks) {
+            self.decode_chunks(series, detail)?;
+        } else {
+            let read = self
+                .reader
+                .read(&series.chunks, &series.reading, &mut self.samples);
+            window_ms = read.map_err(|error| expanding(series, error))?;
             self.append();
         }
         // After merging, so that a marker that counts hides the value of another chunk at its time.
@@ -70,6 +77,7 @@ impl SampleBuffer {
             values: &self.values,
             histograms: &self.histograms,
             starts: &self.starts,
+            window_ms,
         })
     }
 
@@ -79,6 +87,19 @@ impl SampleBuffer {
             + size_of_val(&*self.values)
             + size_of_val(&*self.starts)
             + histogram_bytes(&self.histograms)
+            + self.reader.memory_bytes()
+    }
+
+    /// Appends chunk after chunk.
+    fn decode_chunks(&mut self, series: &ChunkedSeries, detail: Detail) -> Result<()> {
+        // With overlaps it is not known before merging which sample comes before which, so neither are resets.
+        let mut statistics =
+            (detail == Detail::Statistics && !overlap(&series.chunks)).then(StatsDecoder::new);
+        for chunk in &series.chunks {
+            self.decode_chunk(series, chunk, statistics.as_mut())?;
+            self.append();
+        }
+        Ok(())
     }
 
     fn decode_chunk(
@@ -99,7 +120,7 @@ impl SampleBuffer {
             None => chunk::decode(raw, &mut self.samples),
             Some(statistics) => statistics.decode(raw, &mut self.samples),
         };
-        decoded.map_err(|error| Error::expanding_series(error.context(&series.labels)))
+        decoded.map_err(|error| expanding(series, error))
     }
 
     /// Appends the chunk that was decoded last.
@@ -167,6 +188,10 @@ impl SampleBuffer {
         reorder(&mut self.histograms, start, &order);
         reorder(&mut self.starts, start, &order);
     }
+}
+
+fn expanding(series: &ChunkedSeries, error: thanos_core::Error) -> Error {
+    Error::expanding_series(error.context(&series.labels))
 }
 
 /// Reports whether chunks follow each other otherwise than in the order of their times.
@@ -255,6 +280,7 @@ mod tests {
     use proptest::prelude::*;
     use thanos_core::chunk::{SampleRef, XorEncoder};
     use thanos_core::labels::Labels;
+    use thanos_core::query::Reading;
     use thanos_core::time::Timestamp;
 
     use super::*;
@@ -328,7 +354,12 @@ mod tests {
                 chunks.extend(chunk::encode(&samples));
             }
             let labels = Labels::empty();
-            ChunkedSeries { labels, chunks }
+            let reading = Reading::default();
+            ChunkedSeries {
+                labels,
+                chunks,
+                reading,
+            }
         };
         let mut buffer = SampleBuffer::default();
         let mixed = series(&[
@@ -380,6 +411,7 @@ mod tests {
             let series = ChunkedSeries {
                 labels: Labels::empty(),
                 chunks: chunks.iter().map(|samples| chunk(samples)).collect(),
+                reading: Reading::default(),
             };
             let mut expected = BTreeMap::new();
             for (time, value) in chunks.iter().flatten() {

@@ -64,13 +64,15 @@ impl RowMaker for InstantSelect {
         }
         let mut row = tile.push(id);
         let times = self.grid.times_ms().map(|ms| self.shift.apply(ms));
+        // A window is as fresh as its width lets it be.
+        let lookback_ms = self.cx.lookback_ms.max(samples.window_ms);
         if self.wanted == Wanted::Value && samples.is_float_only() {
-            let found = look_back_floats(samples, times, self.cx.lookback_ms, &mut row);
+            let found = look_back_floats(samples, times, lookback_ms, &mut row);
             self.cx.counts.add_row(self.tally, row.valid, found);
             tile.pop_if_empty();
             return self.cx.count_points(found);
         }
-        let found = look_back(samples, times, self.cx.lookback_ms, |step, at| {
+        let found = look_back(samples, times, lookback_ms, |step, at| {
             match (self.wanted, samples.cell(at)) {
                 (Wanted::SampleTime, _) => row.set(step, millis_to_secs(samples.times[at])),
                 (Wanted::StartTime, _) => {

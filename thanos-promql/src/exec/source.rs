@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::channel::oneshot;
-use thanos_core::chunk::{Aggregate, SeriesChunk, num_samples};
+use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk, num_samples};
 use thanos_core::labels::Labels;
-use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
+use thanos_core::query::{Reading, SeriesBatch, SeriesEvent, SeriesStream};
 
 use super::context::Context;
 use super::meter::Meter;
@@ -41,6 +41,8 @@ enum Stream {
 pub(crate) struct ChunkedSeries {
     pub(crate) labels: Labels,
     pub(crate) chunks: Vec<SeriesChunk>,
+    /// How the chunks are samples.
+    pub(crate) reading: Reading,
 }
 
 /// What [`SeriesSource::pop`] found.
@@ -99,6 +101,7 @@ impl SeriesSource {
                     let series = ChunkedSeries {
                         labels: self.batch.labels(self.next),
                         chunks: self.batch.take_chunks(self.next).collect(),
+                        reading: self.batch.reading(),
                     };
                     self.next += 1;
                     match open.replace(series) {
@@ -170,13 +173,21 @@ fn count_batch(meter: &Meter, batch: &SeriesBatch) -> Result<()> {
         bytes += series.labels.key().len();
         for chunk in series.chunks {
             bytes += chunk.data_len();
-            if let Some(raw) = chunk.get(Aggregate::Raw) {
-                samples += num_samples(raw)?;
+            // Of a downsampled chunk one sample for each window.
+            let counted = chunk.get(Aggregate::Raw);
+            let counted = counted.or_else(|| first_aggregate(chunk));
+            if let Some(counted) = counted {
+                samples += num_samples(counted)?;
             }
         }
     }
     meter.add_output(batch.len(), samples, bytes as u64);
     Ok(())
+}
+
+fn first_aggregate(chunk: &SeriesChunk) -> Option<&Chunk> {
+    let mut aggregates = Aggregate::DOWNSAMPLED.into_iter();
+    aggregates.find_map(|aggregate| chunk.get(aggregate))
 }
 
 impl fmt::Debug for SeriesSource {

@@ -129,6 +129,7 @@ async fn answer(
     source.step_ms = query
         .step
         .map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
+    query.lookback = query.lookback.or_else(|| api.source.lookback(&source));
     query.on_partial = Some(api.on_partial(&source));
     let stats = params.get("stats");
     let wants_analysis = matches!(params.get("analyze"), "true" | "1");

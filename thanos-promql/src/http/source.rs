@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use thanos_core::labels::Matcher;
@@ -44,6 +45,13 @@ pub trait QueryableSource: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Invalid` for parameters that this source does not accept.
     async fn queryable(&self, params: &SourceParams) -> Result<Arc<dyn Queryable>>;
+
+    /// Returns how far back a query looks for the latest sample when its request does not say; `None` means as far as
+    /// the engine does. Data that may be coarse has to be looked for further back.
+    fn lookback(&self, params: &SourceParams) -> Option<Duration> {
+        let _ = params;
+        None
+    }
 }
 
 /// The same data for every request.

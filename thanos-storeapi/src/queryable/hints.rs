@@ -1,11 +1,15 @@
 //! What the function around a selector says about the data it needs.
 
 use thanos_core::chunk::Aggregate;
+use thanos_core::dedup::Dedup;
+
+use super::DedupFunc;
 
 /// Returns the aggregates of downsampled windows that `func` reads; raw samples serve every function.
 ///
 /// Source: Thanos pkg/query/querier.go, `aggrsFromFunc`. `sum` (the aggregation, not `sum_over_time`) wants the
-/// samples themselves, so it reads the average like every function without an aggregate of its own.
+/// samples themselves, so it reads the average like every function without an aggregate of its own. So does
+/// `count_values`, for which Thanos reads how many samples there were.
 pub fn aggregates_for(func: &str) -> Vec<Aggregate> {
     let is_or_starts = |name: &str| {
         func.strip_prefix(name)
@@ -17,7 +21,7 @@ pub fn aggregates_for(func: &str) -> Vec<Aggregate> {
     if is_or_starts("max") {
         return vec![Aggregate::Max];
     }
-    if is_or_starts("count") {
+    if is_or_starts("count") && func != "count_values" {
         return vec![Aggregate::Count];
     }
     if func.starts_with("sum_") {
@@ -28,6 +32,22 @@ pub fn aggregates_for(func: &str) -> Vec<Aggregate> {
             vec![Aggregate::Counter]
         }
         _ => vec![Aggregate::Count, Aggregate::Sum],
+    }
+}
+
+/// Returns how replicas become one for `func`.
+///
+/// The values of a counter must not go back where another replica is gone over to: that would be a reset. Of
+/// `resets` itself the values are not touched; where they are totals of downsampled data, there are none to be seen.
+///
+/// Source: Thanos pkg/dedup/iter.go, `isCounter`, which does not know the extended functions.
+pub fn dedup_for(wanted: DedupFunc, func: &str) -> Dedup {
+    match (wanted, func) {
+        (DedupFunc::Chain, _) => Dedup::Chain,
+        (DedupFunc::Penalty, "increase" | "rate" | "irate" | "xincrease" | "xrate") => {
+            Dedup::PenaltyOfCounter
+        }
+        (DedupFunc::Penalty, _) => Dedup::Penalty,
     }
 }
 

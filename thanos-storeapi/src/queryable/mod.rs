@@ -1,11 +1,11 @@
 //! A [`Store`] as something PromQL can be evaluated over.
 //!
 //! The adapter turns the selection of a query into a StoreAPI request: which aggregates of downsampled data the
-//! function needs, how coarse the data may be, which labels tell replicas apart. Downsampled chunks come out as the
-//! samples that stand for them, and every series comes out once, whole. It does not deduplicate: the chunks of all
-//! replicas arrive under the labels they share.
+//! function needs, how coarse the data may be, which labels tell replicas apart. Every series comes out once, whole,
+//! with the chunks of all replicas as the stores sent them; each batch says how they are to be read
+//! ([`Reading`]): which replica counts when, and what stands for the samples of a downsampled window.
 
-mod downsampled;
+mod answer;
 mod hints;
 #[cfg(test)]
 mod tests;
@@ -15,12 +15,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use thanos_core::Result;
 use thanos_core::labels::Matcher;
-use thanos_core::query::{LabelQuery, LabelStrings, Queryable, Select, SeriesStream};
+use thanos_core::query::{
+    LabelQuery, LabelStrings, Queryable, Reading, Select, SeriesStream, WindowValue,
+};
 
-use downsampled::to_samples;
-pub use hints::{aggregates_for, max_resolution_for};
+pub use hints::{aggregates_for, dedup_for, max_resolution_for};
 
-use crate::join::join_series;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
     SeriesRequest, ShardInfo, Store,
@@ -30,6 +30,17 @@ use crate::tenant::TenantId;
 /// The number of series per gRPC frame that a query asks for, as Thanos' querier does.
 pub const RESPONSE_BATCH_SIZE_DEFAULT: u64 = 64;
 
+/// How the replicas of a series become one (row Q-18 of the specification).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DedupFunc {
+    /// One replica at a time: see [`Dedup::Penalty`](thanos_core::dedup::Dedup::Penalty).
+    #[default]
+    Penalty,
+    /// The samples of all replicas, each time once: see
+    /// [`Dedup::Chain`](thanos_core::dedup::Dedup::Chain).
+    Chain,
+}
+
 /// How a [`StoreQueryable`] asks its store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreQueryableOptions {
@@ -37,7 +48,10 @@ pub struct StoreQueryableOptions {
     pub partial_response: PartialResponse,
     /// Labels that tell replicas apart: removed from every series. Empty means no deduplication.
     pub replica_labels: Vec<String>,
-    /// The coarsest downsampling resolution that will do, in milliseconds; 0 means raw only.
+    /// How replicas become one.
+    pub dedup: DedupFunc,
+    /// The coarsest downsampling resolution that will do, in milliseconds; 0 means raw. Where all data is coarser, that
+    /// is the answer.
     pub max_resolution_ms: i64,
     /// Which shard of the series is wanted.
     pub shard: Option<ShardInfo>,
@@ -55,6 +69,7 @@ impl Default for StoreQueryableOptions {
         Self {
             partial_response: PartialResponse::Abort,
             replica_labels: Vec::new(),
+            dedup: DedupFunc::default(),
             max_resolution_ms: 0,
             shard: None,
             response_batch_size: RESPONSE_BATCH_SIZE_DEFAULT,
@@ -101,6 +116,17 @@ impl StoreQueryable {
         matchers.retain(|matcher| enforced.iter().all(|other| other.name() != matcher.name()));
         matchers.extend(enforced.iter().cloned());
         matchers
+    }
+
+    /// Returns how the answer to `select` is to be read.
+    fn reading(&self, select: &Select) -> Reading {
+        let func = select.hints.func.as_deref().unwrap_or("");
+        let has_replicas = !self.options.replica_labels.is_empty();
+        Reading {
+            windows: WindowValue::of(&aggregates_for(func)),
+            dedup: has_replicas.then(|| dedup_for(self.options.dedup, func)),
+            range: select.range,
+        }
     }
 
     fn series_request(&self, select: Select) -> SeriesRequest {
@@ -155,10 +181,8 @@ impl From<LabelsResponse> for LabelStrings {
 #[async_trait]
 impl Queryable for StoreQueryable {
     async fn select(&self, select: Select) -> Result<SeriesStream> {
-        let request = self.series_request(select);
-        let (limit, wanted) = (request.limit, request.aggregates.clone());
-        let series = self.store.series(request).await?;
-        Ok(to_samples(join_series(series, limit), wanted))
+        let reading = self.reading(&select);
+        answer::ask(&self.store, self.series_request(select), reading).await
     }
 
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {

@@ -1,6 +1,7 @@
 use futures::TryStreamExt;
 use futures::executor::block_on;
 use thanos_core::chunk::{Aggregate, Chunk, Encoding, SeriesChunk};
+use thanos_core::dedup::Dedup;
 use thanos_core::labels::{Labels, MatchOp, Matcher};
 use thanos_core::query::{Missing, SelectHints, SeriesEvent};
 use thanos_core::time::{TimeRange, Timestamp};
@@ -37,7 +38,7 @@ fn request_for(options: StoreQueryableOptions, hints: SelectHints) -> SeriesRequ
     store.requests().remove(0)
 }
 
-/// Spec 2.12, aggregates by function.
+/// which aggregates a function reads.
 #[test]
 fn each_function_reads_its_aggregates() {
     use Aggregate::{Count, Counter, Max, Min, Sum};
@@ -50,7 +51,7 @@ fn each_function_reads_its_aggregates() {
         ("max_over_time", vec![Max]),
         ("count", vec![Count]),
         ("count_over_time", vec![Count]),
-        ("count_values", vec![Count]),
+        ("count_values", average.clone()),
         ("sum_over_time", vec![Sum]),
         ("sum", average.clone()),
         ("rate", vec![Counter]),
@@ -95,6 +96,7 @@ fn hints_and_options_travel_in_the_request() {
     let options = StoreQueryableOptions {
         partial_response: PartialResponse::Warn,
         replica_labels: vec!["replica".into()],
+        dedup: DedupFunc::Chain,
         max_resolution_ms: 300_000,
         shard: Some(shard.clone()),
         response_batch_size: 10,
@@ -219,4 +221,138 @@ fn warnings_and_missing_data_reach_the_query() {
     assert_eq!(names.values, ["__name__"]);
     assert_eq!(names.warnings, ["careful"]);
     assert_eq!(names.completeness.missing(), [missing]);
+}
+
+/// what a batch says of replicas follows from the labels, the option and the function.
+#[test]
+fn each_function_reads_replicas_in_its_way() {
+    let reading = |replica_labels: &[&str], dedup, func: &str| {
+        let options = StoreQueryableOptions {
+            replica_labels: replica_labels
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect(),
+            dedup,
+            ..Default::default()
+        };
+        let hints = SelectHints {
+            func: Some(func.to_owned()),
+            ..SelectHints::default()
+        };
+        let queryable = StoreQueryable::new(Arc::new(store()), options);
+        let stream = block_on(queryable.select(select(hints))).unwrap();
+        let events: Vec<_> = block_on(stream.try_collect()).unwrap();
+        let [SeriesEvent::Batch(batch)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(batch.reading().range, TimeRange::from_millis(0, 2000));
+        (batch.reading().windows, batch.reading().dedup)
+    };
+    let (penalty, chain) = (DedupFunc::Penalty, DedupFunc::Chain);
+    let of_counter = (WindowValue::Total, Some(Dedup::PenaltyOfCounter));
+    for func in ["rate", "irate", "increase", "xrate", "xincrease"] {
+        assert_eq!(reading(&["replica"], penalty, func), of_counter, "{func}");
+    }
+    let average = WindowValue::Average;
+    for (labels, wanted, func, windows, dedup) in [
+        (
+            &["replica"][..],
+            penalty,
+            "resets",
+            WindowValue::Total,
+            Some(Dedup::Penalty),
+        ),
+        (&["replica"], penalty, "", average, Some(Dedup::Penalty)),
+        (
+            &["replica"],
+            penalty,
+            "delta",
+            average,
+            Some(Dedup::Penalty),
+        ),
+        (
+            &["replica"],
+            chain,
+            "rate",
+            WindowValue::Total,
+            Some(Dedup::Chain),
+        ),
+        (
+            &["replica"],
+            chain,
+            "min_over_time",
+            WindowValue::Min,
+            Some(Dedup::Chain),
+        ),
+        (&[], penalty, "rate", WindowValue::Total, None),
+    ] {
+        assert_eq!(reading(labels, wanted, func), (windows, dedup), "{func:?}");
+    }
+}
+
+/// A store that has data of one resolution only, as one of Thanos that has lost its raw blocks.
+#[derive(Debug)]
+struct OneResolution {
+    resolution_ms: i64,
+    store: MemStore,
+}
+
+#[async_trait]
+impl Store for OneResolution {
+    async fn info(&self) -> Result<crate::store::StoreInfo> {
+        self.store.info().await
+    }
+
+    async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
+        let is_allowed = request.max_resolution_window_ms >= self.resolution_ms;
+        let series = self.store.series(request).await?;
+        match is_allowed {
+            true => Ok(series),
+            false => Ok(Box::pin(futures::stream::empty())),
+        }
+    }
+
+    async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
+        self.store.label_names(request).await
+    }
+
+    async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
+        self.store.label_values(request).await
+    }
+}
+
+/// Pain 12: no answer is empty while there is data of any resolution, and the finest is asked for first.
+#[test]
+fn data_that_is_only_there_coarser_is_found() {
+    const FIVE_MINUTES: i64 = 300_000;
+    const HOUR: i64 = 3_600_000;
+    for (resolution_ms, max_ms, asked) in [
+        (0, 0, &[0][..]),
+        (FIVE_MINUTES, 0, &[0, FIVE_MINUTES]),
+        (HOUR, 0, &[0, FIVE_MINUTES, HOUR]),
+        (HOUR, FIVE_MINUTES, &[FIVE_MINUTES, HOUR]),
+        (HOUR, 2 * HOUR, &[2 * HOUR]),
+    ] {
+        let store = Arc::new(OneResolution {
+            resolution_ms,
+            store: store(),
+        });
+        let options = StoreQueryableOptions {
+            max_resolution_ms: max_ms,
+            ..Default::default()
+        };
+        let queryable = StoreQueryable::new(store.clone(), options);
+        let stream = block_on(queryable.select(select(SelectHints::default()))).unwrap();
+        let events: Vec<_> = block_on(stream.try_collect()).unwrap();
+        let series = events.iter().map(|event| match event {
+            SeriesEvent::Batch(batch) => batch.len(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(series.sum::<usize>(), 2, "{resolution_ms} at {max_ms}");
+        let requests = store.store.requests();
+        let windows = requests
+            .iter()
+            .map(|request| request.max_resolution_window_ms);
+        assert_eq!(windows.collect::<Vec<_>>(), asked);
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Columns<'a> {
     pub(crate) histograms: &'a [Option<Arc<FloatHistogram>>],
     /// The start timestamps in milliseconds, 0 where it is not known; empty when none is known.
     pub(crate) starts: &'a [i64],
+    /// The width of the downsampled windows that samples stand for, in milliseconds; 0 when all are raw.
+    pub(crate) window_ms: i64,
 }
 
 impl<'a> Columns<'a> {
@@ -27,6 +29,7 @@ impl<'a> Columns<'a> {
             values,
             histograms: &[],
             starts: &[],
+            window_ms: 0,
         }
     }
 
@@ -55,6 +58,7 @@ impl<'a> Columns<'a> {
             values: &self.values[from..to],
             histograms: self.histograms.get(from..to).unwrap_or_default(),
             starts: self.starts.get(from..to).unwrap_or_default(),
+            window_ms: self.window_ms,
         }
     }
 

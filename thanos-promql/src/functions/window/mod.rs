@@ -144,6 +144,17 @@ impl WindowFn {
         })
     }
 
+    /// Returns the function of raw samples that does what this one is to do with what stands for downsampled windows
+    /// of `window_ms`; 0 means that the samples are raw.
+    ///
+    /// Counting asks for the number of samples in each window, which have to be added up. (Thanos counts the windows.)
+    pub(crate) fn over_windows(self, window_ms: i64) -> Self {
+        match self {
+            Self::CountOverTime if window_ms > 0 => Self::SumOverTime,
+            other => other,
+        }
+    }
+
     /// Reports whether the result is still the metric, so that it keeps its name.
     pub(crate) fn keeps_name(self) -> bool {
         matches!(

@@ -67,6 +67,7 @@ impl Series {
             values: &self.values,
             histograms: &self.histograms,
             starts: &[],
+            window_ms: 0,
         }
     }
 

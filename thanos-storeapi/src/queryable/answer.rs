@@ -1,0 +1,85 @@
+//! From the answer of a store to a series stream that says how it is to be read.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use thanos_core::Result;
+use thanos_core::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
+use thanos_core::query::{Reading, SeriesEvent, SeriesStream};
+
+use crate::join::join_series;
+use crate::policy::until_error;
+use crate::store::{SeriesRequest, Store};
+
+/// Asks `store`; where it has no data as fine as is wanted, it is asked for the next coarser.
+///
+/// A store that only has coarser data than the query allows answers with nothing, which is no answer: raw blocks that
+/// have outlived their retention leave downsampled ones behind.
+pub(super) async fn ask(
+    store: &Arc<dyn Store>,
+    request: SeriesRequest,
+    reading: Reading,
+) -> Result<SeriesStream> {
+    let limit = request.limit;
+    let first = store.series(request.clone()).await?;
+    let series = match request.skip_chunks {
+        true => first,
+        false => or_coarser(Arc::clone(store), request, first),
+    };
+    let read = join_series(until_error(series), limit).map_ok(move |event| match event {
+        SeriesEvent::Batch(batch) => SeriesEvent::Batch(batch.with_reading(reading)),
+        other => other,
+    });
+    Ok(read.boxed())
+}
+
+fn or_coarser(store: Arc<dyn Store>, request: SeriesRequest, first: SeriesStream) -> SeriesStream {
+    stream::once(async move {
+        let mut request = request;
+        let mut answer = begun(first).await;
+        while answer.is_empty
+            && let Some(coarser) = coarser_than(request.max_resolution_window_ms)
+        {
+            request.max_resolution_window_ms = coarser;
+            answer = match store.series(request.clone()).await {
+                // What the stores say about themselves, they say again.
+                Ok(series) => begun(series).await,
+                Err(error) => return stream::once(async { Err(error) }).boxed(),
+            };
+        }
+        stream::iter(answer.before).chain(answer.rest).boxed()
+    })
+    .flatten()
+    .boxed()
+}
+
+fn coarser_than(resolution_ms: i64) -> Option<i64> {
+    let coarser = [FIVE_MINUTES_MS, ONE_HOUR_MS];
+    coarser.into_iter().find(|coarser| *coarser > resolution_ms)
+}
+
+/// An answer of which is known whether it has series.
+struct Begun {
+    before: Vec<Result<SeriesEvent>>,
+    rest: SeriesStream,
+    is_empty: bool,
+}
+
+async fn begun(mut series: SeriesStream) -> Begun {
+    let mut before = Vec::new();
+    let mut is_empty = true;
+    while is_empty && let Some(event) = series.next().await {
+        // An error is the end of the answer, and not a reason to ask again.
+        is_empty = match &event {
+            Ok(SeriesEvent::Batch(batch)) => batch.is_empty(),
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        before.push(event);
+    }
+    Begun {
+        before,
+        rest: series,
+        is_empty,
+    }
+}
