@@ -311,7 +311,7 @@ impl Bucket {
                 object_store::Error::AlreadyExists { .. }
                 | object_store::Error::Precondition { .. },
             ) => Ok(None),
-            Err(error) => Err(from_store(object, error)),
+            Err(error) => Err(without_conditions(from_store(object, error))),
         }
     }
 
@@ -459,6 +459,20 @@ async fn collect(
         joined.extend_from_slice(&piece);
     }
     Ok(joined.freeze())
+}
+
+/// Gives the error of a conditional write its kind: servers that know no conditions answer 501, which the clients of the
+/// clouds take for trouble of the server.
+fn without_conditions(error: Error) -> Error {
+    let is_unknown = ["NotImplemented", "501 Not Implemented"]
+        .iter()
+        .any(|words| error.message().contains(words));
+    if !is_unknown || error.kind() != ErrorKind::Unavailable {
+        return error;
+    }
+    let file = error.file().unwrap_or_default().to_owned();
+    let message = error.message().to_owned();
+    Error::invalid(message).in_file(file).with_source(error)
 }
 
 fn from_store(object: &str, error: object_store::Error) -> Error {

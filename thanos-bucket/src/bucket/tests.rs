@@ -103,3 +103,12 @@ fn a_body_that_ends_early_is_no_damaged_object() {
         assert!(error.to_string().contains("of 100 bytes came"), "{error}");
     });
 }
+
+#[test]
+fn a_server_without_conditional_writes_is_no_trouble_of_the_server() {
+    let kind = |message: &str| without_conditions(Error::unavailable(message).in_file("a")).kind();
+    let answer = "Server returned non-2xx status code: 501 Not Implemented: ";
+    assert_eq!(kind(answer), ErrorKind::Invalid);
+    assert_eq!(kind("<Code>NotImplemented</Code>"), ErrorKind::Invalid);
+    assert_eq!(kind("503 Service Unavailable"), ErrorKind::Unavailable);
+}
