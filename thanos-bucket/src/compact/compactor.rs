@@ -17,6 +17,7 @@ use super::view::{CompactView, ViewOptions, Viewer};
 use super::work::{Hooks, NoHooks, Work};
 use crate::Bucket;
 use crate::fetch::BlockEntry;
+use crate::tombstones::TombstoneReader;
 
 /// How a [`Compactor`] works; the defaults are those of `thanos compact`.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub struct Compactor {
     pub(super) marks: Marks,
     pub(super) cleaner: Cleaner,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) bucket: Bucket,
+    pub(super) tombstones: TombstoneReader,
     last: Mutex<Arc<CompactView>>,
 }
 
@@ -104,7 +107,14 @@ impl Compactor {
             planner: options.planner,
             hooks: options.hooks,
             marks: Marks::new(bucket.clone(), metrics.clone(), Arc::clone(&clock)),
-            cleaner: Cleaner::new(bucket, delete_delay_ms, metrics.clone(), Arc::clone(&clock)),
+            cleaner: Cleaner::new(
+                bucket.clone(),
+                delete_delay_ms,
+                metrics.clone(),
+                Arc::clone(&clock),
+            ),
+            tombstones: TombstoneReader::new(bucket.clone()),
+            bucket,
             metrics,
             clock,
             last: Mutex::default(),
@@ -128,6 +138,7 @@ impl Compactor {
             tracing::info!("downsampling was explicitly disabled");
         }
         errors.note("retention", self.apply_retention().await);
+        errors.note("deletion requests", self.finish_deletions().await);
         self.clean_partial().await;
         let outcome = errors.first();
         match &outcome {
@@ -227,8 +238,9 @@ impl Compactor {
         Ok(found)
     }
 
-    /// Waits until the marks are written that were begun, at the end of the program.
+    /// Waits until what was decided is carried out and all marks are written, at the end of the program.
     pub async fn finish(&self) {
+        self.work.finish().await;
         self.marks.finish().await;
     }
 

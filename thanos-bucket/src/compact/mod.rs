@@ -13,6 +13,7 @@
 
 mod clean;
 mod compactor;
+mod deletions;
 mod garbage;
 pub mod group;
 pub mod job;

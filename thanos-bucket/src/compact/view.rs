@@ -20,7 +20,7 @@ use crate::fetch::filter::{
     BlockFilter, Candidates, ConsistencyDelayFilter, DeletionMarkFilter, DuplicateFilter,
     RelabelFilter, ReplicaLabelRemover, TimeWindowFilter,
 };
-use crate::fetch::{BlockEntry, BlockState, BucketView, FetchOptions, Fetcher};
+use crate::fetch::{BlockEntry, BlockState, BucketView, FetchOptions, Fetcher, MetaDetail};
 
 /// Which blocks a compactor works on; the defaults are those of `thanos compact`.
 #[derive(Debug)]
@@ -91,7 +91,9 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
-    pub(super) fn new(bucket: Bucket, options: ViewOptions) -> Self {
+    pub(super) fn new(bucket: Bucket, mut options: ViewOptions) -> Self {
+        // Which deletions were applied to a block is in the whole of its meta.json only.
+        options.fetch.detail = MetaDetail::Whole;
         let clock = Arc::clone(&options.fetch.clock);
         let relabel = options.relabel;
         let own: Vec<Arc<dyn BlockFilter>> = vec![

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use thanos_core::block::{BlockId, Meta};
 use thanos_core::{Error, Result};
 
-use super::group::Group;
+use super::group::{Group, GroupKey};
 use super::passes::Downsampling;
 use super::planner::Plan;
 use super::view::CompactView;
@@ -31,6 +31,19 @@ pub trait Work: fmt::Debug + Send + Sync + 'static {
     ///
     /// As for [`Work::compact`].
     async fn downsample(&self, downsampling: &Downsampling) -> Result<Outcome>;
+
+    /// Is told which groups there are, before they are worked on: what is kept for others can go.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be removed; it is logged, and nothing else depends on it.
+    async fn tidy(&self, groups: &[GroupKey]) -> Result<()> {
+        let _ = groups;
+        Ok(())
+    }
+
+    /// Waits for what was decided and is being carried out, at the end of the program.
+    async fn finish(&self) {}
 }
 
 /// What became of a decision.

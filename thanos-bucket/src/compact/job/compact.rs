@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use thanos_core::block::{
     Block, BlockId, BlockWriterOptions, Downsample, HealthStats, Meta, NoCompactMark,
-    RepairOptions, RepairedFaults, ThanosMeta, no_compact_reason, repair_block,
+    RepairOptions, RepairedFaults, Rewrite, ThanosMeta, no_compact_reason, repair_block,
 };
 use thanos_core::merge::{MergeOptions, MergeProgress, PART_EXTENSION, merge_blocks_into_parts};
 use thanos_core::{Error, Result};
@@ -104,12 +104,22 @@ impl JobRunner {
         dir: &Path,
     ) -> std::result::Result<Step, Trouble> {
         let blocks = self.fetch_all(ids, dir).await?;
-        let merged = self.merge(&told.group, plan, lease, &blocks, dir).await?;
+        let without = self.without_deleted(&told.group, blocks).await;
+        let without = without.map_err(Trouble::Other)?;
+        let (blocks, rewrites) = (without.blocks, without.rewrites);
+        let merged = self.merge(&told.group, plan, lease, &blocks, rewrites, dir);
+        let merged = merged.await?;
         let metas = match merged {
             Ok(metas) => metas,
             Err(error) => return Err(self.blame(error, blocks).await),
         };
         if metas.is_empty() {
+            if without.is_any {
+                let sources = deletable(told, ids);
+                let marked = self.mark_replaced(&sources, "block rewritten").await?;
+                let new = Vec::new();
+                return Ok(Step::Ended(Outcome::Done { new, marked }));
+            }
             return Ok(Step::Ended(self.mark_empty(told, &blocks).await?));
         }
         warn_of_counts(plan, &blocks, &metas);
@@ -130,6 +140,7 @@ impl JobRunner {
         plan: &Plan,
         lease: &Lease,
         blocks: &[Block],
+        rewrites: Vec<Rewrite>,
         dir: &Path,
     ) -> Result<Result<Vec<Meta>>> {
         let mut ids: Vec<BlockId> = (0..plan.shards.max(1)).map(|n| lease.block_id(n)).collect();
@@ -143,7 +154,10 @@ impl JobRunner {
         };
         let mut options = BlockWriterOptions::new(ids[0]);
         options.budget = self.options.budget.clone();
-        options.thanos = Some(thanos_of(group, blocks));
+        options.thanos = Some(ThanosMeta {
+            rewrites,
+            ..thanos_of(group, blocks)
+        });
         let accepts_labels = self.options.out_of_order_labels == OutOfOrderLabels::Accept;
         let (blocks, dir) = (blocks.to_vec(), dir.to_owned());
         // Work on a thread does not end by itself when nobody waits for it any more.

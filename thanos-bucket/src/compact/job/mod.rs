@@ -12,6 +12,7 @@
 //! the block and not the way here; a panic is an error of the job.
 
 mod compact;
+mod deletions;
 mod downsample;
 mod options;
 mod predict;
@@ -201,6 +202,15 @@ impl Work for JobRunner {
         let (runner, wanted) = (self.clone(), downsampling.clone());
         let work = |lease| async move { runner.downsample_leased(wanted, lease).await }.boxed();
         self.under_lease(&job, None, work).await
+    }
+
+    async fn tidy(&self, groups: &[GroupKey]) -> Result<()> {
+        self.remove_stale_dirs(groups).await?;
+        self.leases.sweep().await
+    }
+
+    async fn finish(&self) {
+        Self::finish(self).await;
     }
 }
 
