@@ -10,7 +10,7 @@ use thanos_core::Result;
 use crate::about::About;
 use crate::flags::{LogFlags, TracingFlags, with_negations};
 use crate::logging;
-use crate::roles::{query, standalone, store};
+use crate::roles::{compact, query, standalone, store};
 
 /// How long blocking work may go on after a role has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Continuously compacts blocks in an object store bucket.
+    Compact(Box<compact::CompactFlags>),
     /// Store node giving access to blocks in a bucket provider.
     Store(Box<store::StoreFlags>),
     /// Query node exposing PromQL enabled Query API with data retrieved from multiple store nodes.
@@ -86,6 +88,7 @@ fn run_role(role: Role, about: About) -> Result<()> {
         .build()?;
     let outcome = runtime.block_on(async {
         match role {
+            Role::Compact(flags) => compact::run(*flags).await,
             Role::Store(flags) => store::run(*flags).await,
             Role::Query(flags) => query::run(*flags, about).await,
             Role::Standalone(flags) => standalone::run(*flags, about).await,

@@ -10,10 +10,10 @@ use thanos_storeapi::server::{Readiness, ServerSettings, StoreServer};
 use thanos_storeapi::store::Store;
 use tokio::task::JoinSet;
 
-use crate::flags::ServerFlags;
+use crate::flags::{HttpFlags, ServerFlags};
 use crate::metrics::Metrics;
 use crate::probe::{self, Probe};
-use crate::requests::Requests;
+use crate::requests::{RequestLog, Requests};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::{grpc, http};
 
@@ -43,15 +43,32 @@ impl Process {
         router: Router,
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
+        let log = flags.request_log()?;
+        Self::start_http(component, &flags.http, log, router, register).await
+    }
+
+    /// Starts a role that answers HTTP alone; as [`Process::start`].
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be opened, or the flags ask for what is not there.
+    pub async fn start_http(
+        component: &'static str,
+        flags: &HttpFlags,
+        log: RequestLog,
+        router: Router,
+        register: impl FnOnce(&mut Registry),
+    ) -> Result<Self> {
+        flags.validate()?;
         let (trigger, shutdown) = shutdown::channel();
         trigger.stop_on_signal()?;
         let probe = Probe::default();
-        let requests = Requests::new(flags.request_log()?);
+        let requests = Requests::new(log);
         let metrics = Metrics::new(component, |registry| {
             requests.register(registry);
             register(registry);
         });
-        let (listener, address) = http::listen(&flags.http.address).await?;
+        let (listener, address) = http::listen(&flags.address).await?;
         tracing::info!(component, %address, "listening for requests and metrics");
         let router = requests
             .watch_http(router)
@@ -62,7 +79,7 @@ impl Process {
             listener,
             router,
             http_shutdown,
-            flags.http.grace_period,
+            flags.grace_period,
         ));
         probe.healthy();
         Ok(Self {

@@ -4,6 +4,7 @@ mod content;
 mod servers;
 mod switches;
 mod values;
+mod viewer;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use content::content;
 pub use servers::{GrpcFlags, HttpFlags, ServerFlags, TracingFlags};
 pub use switches::with_negations;
 pub use values::{bytes, duration, label};
+pub use viewer::ViewerFlags;
 
 /// Logging flags.
 #[derive(Debug, Clone, Args)]

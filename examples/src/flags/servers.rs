@@ -177,6 +177,23 @@ impl TracingFlags {
     }
 }
 
+impl HttpFlags {
+    /// Checks that nothing is asked for that is not there.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for TLS and authentication.
+    pub fn validate(&self) -> Result<()> {
+        match self.config.is_empty() {
+            true => Ok(()),
+            false => Err(not_supported(
+                "http.config",
+                "TLS or authentication of HTTP",
+            )),
+        }
+    }
+}
+
 impl ServerFlags {
     /// Returns which requests are logged, after a check that nothing is asked for that is not there.
     ///
@@ -186,12 +203,8 @@ impl ServerFlags {
     pub fn request_log(&self) -> Result<RequestLog> {
         let tls = &self.grpc.tls;
         let only_cert = [&tls.ciphers, &tls.curves].map(|names| names.join(","));
+        self.http.validate()?;
         for (flag, value, what) in [
-            (
-                "http.config",
-                &self.http.config,
-                "TLS or authentication of HTTP",
-            ),
             ("grpc-server-tls-cert", &tls.cert, "TLS of gRPC"),
             ("grpc-server-tls-key", &tls.key, "TLS of gRPC"),
             ("grpc-server-tls-client-ca", &tls.client_ca, "TLS of gRPC"),

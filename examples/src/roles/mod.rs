@@ -1,5 +1,6 @@
 //! One file per role: its flags and its wiring.
 
+pub mod compact;
 pub mod query;
 pub mod standalone;
 pub mod store;

@@ -6,6 +6,7 @@ mod answers;
 mod block_viewer;
 mod blocks;
 mod cancellation;
+mod compact;
 mod embedding;
 mod grafana;
 mod lazy;

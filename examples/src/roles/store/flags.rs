@@ -14,7 +14,7 @@ use thanos_bucket::gateway::{
     GatewayOptions, HeaderDownload, HeaderMetrics, HeaderOptions, LazyPostings, RequestLimits,
     SparseHeaders,
 };
-use thanos_bucket::http::{AdminOperations, BlockViewer, Cors, View, ViewerOptions};
+use thanos_bucket::http::BlockViewer;
 use thanos_bucket::manifest::{ManifestMode, ManifestOptions};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::time::{Clock, SystemClock, TimeBound, TimeWindow};
@@ -23,7 +23,7 @@ use thanos_core::{Error, Result};
 use super::caches::{CacheFlags, Caches};
 use super::fixed::FixedFlags;
 use super::metrics::StoreMetrics;
-use crate::flags::{BucketFlags, ServerFlags, bytes, content, duration};
+use crate::flags::{BucketFlags, ServerFlags, ViewerFlags, bytes, content, duration};
 
 /// Flags of `thanos store`.
 #[derive(Debug, Clone, Args)]
@@ -45,7 +45,7 @@ pub struct StoreFlags {
     #[command(flatten)]
     fixed: FixedFlags,
     #[command(flatten)]
-    web: WebFlags,
+    web: ViewerFlags,
     /// Directory for what is kept between runs (index-headers and meta.json). It can be removed while the process is
     /// down: no data is lost, the next start takes longer. Blocks put here are not read.
     #[arg(long, value_name = "DIR", default_value = "./data")]
@@ -290,46 +290,6 @@ impl ReadingFlags {
     }
 }
 
-/// The block viewer.
-#[derive(Debug, Clone, Args)]
-struct WebFlags {
-    /// Serve neither the block viewer's page nor its API.
-    #[arg(id = "web.disable", long = "web.disable", action = ArgAction::SetTrue)]
-    disable: bool,
-    /// What stands before all links of the block viewer, for reverse proxies that strip a path. The page itself is still
-    /// served at /.
-    #[arg(
-        id = "web.external-prefix",
-        long = "web.external-prefix",
-        value_name = "PATH",
-        default_value = ""
-    )]
-    external_prefix: String,
-    /// The request header that says what stands before the links; ignored with --web.external-prefix. Name one only if the
-    /// proxy in front sets it anew, such as X-Forwarded-Prefix of Traefik.
-    #[arg(
-        id = "web.prefix-header",
-        long = "web.prefix-header",
-        value_name = "HEADER",
-        default_value = ""
-    )]
-    prefix_header: String,
-    /// Send no CORS headers; by default pages of every origin may ask.
-    #[arg(id = "web.disable-cors", long = "web.disable-cors", action = ArgAction::SetTrue)]
-    disable_cors: bool,
-    /// The external label by which the block viewer groups blocks.
-    #[arg(
-        id = "bucket-web-label",
-        long = "bucket-web-label",
-        value_name = "LABEL",
-        default_value = ""
-    )]
-    label: String,
-    /// Refuse to mark blocks through the block viewer.
-    #[arg(id = "disable-admin-operations", long = "disable-admin-operations", action = ArgAction::SetTrue)]
-    disable_admin_operations: bool,
-}
-
 /// No manifest is too old before this, however often blocks are synced: clocks differ.
 const MANIFEST_AGE_MIN: Duration = Duration::from_secs(60);
 
@@ -438,25 +398,6 @@ impl StoreFlags {
 
     /// Returns the block viewer over `bucket`, unless it is disabled.
     pub(super) fn viewer(&self, bucket: Bucket, compute: Compute) -> Option<BlockViewer> {
-        let web = &self.web;
-        let options = ViewerOptions {
-            label: web.label.clone(),
-            admin_operations: if web.disable_admin_operations {
-                AdminOperations::Refused
-            } else {
-                AdminOperations::Allowed
-            },
-            cors: if web.disable_cors {
-                Cors::Off
-            } else {
-                Cors::Any
-            },
-            external_prefix: web.external_prefix.clone(),
-            prefix_header: web.prefix_header.clone(),
-            home: View::Loaded,
-            compute,
-            ..ViewerOptions::default()
-        };
-        (!web.disable).then(|| BlockViewer::new(bucket, options))
+        self.web.viewer(bucket, compute)
     }
 }
