@@ -39,7 +39,7 @@ pub(super) enum Resolutions {
 }
 
 impl Resolutions {
-    /// Reports whether blocks of this resolution may be read.
+    /// Reports whether blocks of this resolution are no coarser than what will do.
     pub(super) fn include(self, resolution_ms: i64) -> bool {
         match self {
             Self::All => true,
@@ -79,6 +79,33 @@ impl BlockIndex {
         Self {
             streams: streams.collect(),
         }
+    }
+
+    /// Reports whether blocks with these labels that are finer than `resolution_ms` cover `range`: then a coarser one is
+    /// not needed for it.
+    pub(super) fn is_covered(
+        &self,
+        external_labels: &Labels,
+        range: TimeRange,
+        resolution_ms: i64,
+    ) -> bool {
+        let mut streams = self.streams.iter();
+        let Some(stream) = streams.find(|stream| stream.external_labels == *external_labels) else {
+            return false;
+        };
+        let mut uncovered = range.min;
+        let finer = stream.overlapping(range);
+        for block in finer.filter(|block| block.resolution_ms() < resolution_ms) {
+            let own = block.time_range();
+            if own.min > uncovered {
+                return false;
+            }
+            if own.max >= range.max {
+                return true;
+            }
+            uncovered = uncovered.max(own.max.saturating_add_millis(1));
+        }
+        false
     }
 
     /// Returns the blocks that can have data for `matchers` in `range`, in a stable order.

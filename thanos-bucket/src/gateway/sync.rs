@@ -56,7 +56,7 @@ pub(super) struct FailedBlock {
     has_meta: bool,
     /// What it may hold; everything when not even its `meta.json` can be read.
     pub(super) tsdb: TsdbInfo,
-    /// Its resolution, 0 when unknown: a request for finer data would not have read it.
+    /// Its resolution, 0 when unknown: a request for finer data reads it only where there is nothing else.
     resolution_ms: i64,
     /// What answers say about it.
     missing: Missing,
@@ -79,7 +79,7 @@ impl Loaded {
         let is_concerned = |failed: &&FailedBlock| {
             failed.tsdb.range.overlaps(range)
                 && failed.may_be_wanted(query)
-                && resolutions.include(failed.resolution_ms)
+                && self.would_be_read(failed, range, resolutions)
                 && strip_matchers(matchers, &failed.tsdb.external_labels).is_some()
         };
         let missing: Vec<Missing> = self
@@ -95,6 +95,25 @@ impl Loaded {
             ))),
             _ => Ok(missing),
         }
+    }
+}
+
+impl Loaded {
+    /// Reports whether a block of this resolution answers in `range`: one that is coarser than wanted does where there
+    /// is no finer one.
+    fn would_be_read(
+        &self,
+        failed: &FailedBlock,
+        range: TimeRange,
+        resolutions: Resolutions,
+    ) -> bool {
+        let own = TimeRange {
+            min: range.min.max(failed.tsdb.range.min),
+            max: range.max.min(failed.tsdb.range.max),
+        };
+        let labels = &failed.tsdb.external_labels;
+        let resolution_ms = failed.resolution_ms;
+        resolutions.include(resolution_ms) || !self.index.is_covered(labels, own, resolution_ms)
     }
 }
 

@@ -228,10 +228,12 @@ fn is_coarsest_somewhere(
     block: &NaiveBlock,
     request: &SeriesRequest,
 ) -> bool {
-    let max_ms = request.max_resolution_window_ms;
-    if block.spec.resolution_ms > max_ms {
-        return false;
-    }
+    // The coarsest that will do comes first, and what is coarser than wanted after all that will do.
+    let rank = |resolution_ms: i64| match resolution_ms <= request.max_resolution_window_ms {
+        true => (false, -resolution_ms),
+        false => (true, resolution_ms),
+    };
+    let own = rank(block.spec.resolution_ms);
     let from = block.range.min.max(request.range.min);
     let steps = (0..GRID_STEPS + 10).map(|step| Timestamp::from_millis(START_MS + step * GRID_MS));
     let moments = steps.chain([from]);
@@ -239,8 +241,7 @@ fn is_coarsest_somewhere(
     asked.into_iter().any(|time| {
         blocks.iter().all(|other| {
             other.external != block.external
-                || other.spec.resolution_ms > max_ms
-                || other.spec.resolution_ms <= block.spec.resolution_ms
+                || rank(other.spec.resolution_ms) >= own
                 || !other.range.contains(time)
         })
     })
