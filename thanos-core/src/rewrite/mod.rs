@@ -92,8 +92,7 @@ impl RewriteRules {
 ///
 /// # Errors
 ///
-/// `Invalid` for rules that make no sense, and where part of a downsampled chunk would be deleted; `Corrupt` when the
-/// block is damaged; `LimitExceeded` when the budget does not hold the series that move; what the file system or
+/// `Invalid` for rules that make no sense; `Corrupt` when the block is damaged; `LimitExceeded` when the budget does not hold the series that move; what the file system or
 /// `changes` report.
 pub fn rewrite_block(
     block: &Block,

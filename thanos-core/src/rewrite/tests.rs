@@ -293,7 +293,7 @@ fn histograms_stay_histograms() {
 }
 
 #[test]
-fn nothing_left_is_no_block_and_downsampled_chunks_are_not_cut() {
+fn nothing_left_is_no_block_and_downsampled_chunks_lose_whole_windows() {
     let dir = TempDir::new("rewrite-in");
     let only = block(&dir, &[(labels(&[("a", "1")]), vec![1, 2])]);
     let rules = RewriteRules {
@@ -320,9 +320,16 @@ fn nothing_left_is_no_block_and_downsampled_chunks_are_not_cut() {
         ..RewriteRules::default()
     };
     let out = TempDir::new("rewrite");
-    let error = rewrite_block(downsampled, out.path(), &options(), &rules, &mut NoLog).unwrap_err();
-    assert!(error.message().contains("aggregates"), "{error}");
-    assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+    let rewritten = rewrite_block(downsampled, out.path(), &options(), &rules, &mut NoLog);
+    let (meta, stats) = rewritten.unwrap();
+    assert!(
+        stats.cut_series > 0 && stats.deleted_series == 0,
+        "{stats:?}"
+    );
+    let meta = meta.unwrap();
+    assert_eq!(meta.resolution_ms(), downsampled.meta().resolution_ms());
+    assert!(meta.stats.num_samples < downsampled.meta().stats.num_samples);
+    verify_index(&Block::open(&out.path().join(NEW)).unwrap()).unwrap();
 }
 
 proptest! {
