@@ -35,6 +35,7 @@ pub mod http;
 pub mod json;
 pub mod parser;
 mod plan;
+pub mod rules;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod value;
