@@ -31,6 +31,7 @@ pub mod testkit;
 #[cfg(any(feature = "cloud", feature = "redis"))]
 mod tls;
 pub mod tombstones;
+pub mod tools;
 pub mod transfer;
 
 pub use bucket::{Bucket, RequestCounts};

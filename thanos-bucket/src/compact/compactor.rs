@@ -1,8 +1,10 @@
 //! One pass over a bucket, and its parts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use thanos_core::block::BlockId;
 use thanos_core::time::Clock;
 use thanos_core::{Error, Result};
 
@@ -203,6 +205,17 @@ impl Compactor {
         }
         tracing::info!("optional retention apply done");
         errors.first()
+    }
+
+    /// Deletes the blocks that were marked for deletion long enough ago, as the last look at the bucket has found them;
+    /// returns which are gone.
+    ///
+    /// # Errors
+    ///
+    /// The first block that cannot be deleted: the others are.
+    pub async fn delete_marked(&self) -> Result<BTreeSet<BlockId>> {
+        let (gone, outcome) = self.cleaner.delete_marked(&self.last_view()).await;
+        outcome.map(|()| gone)
     }
 
     /// Removes what uploads and deletions left that were cut off, as the last look at the bucket has found it. What cannot

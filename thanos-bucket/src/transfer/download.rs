@@ -147,6 +147,16 @@ async fn fetch_file(
     stream_to_file(bucket, &object, size, path).await
 }
 
+/// Downloads one object into the file `path`.
+///
+/// # Errors
+///
+/// As [`download_block`].
+pub(crate) async fn download_file(bucket: &Bucket, object: &str, path: PathBuf) -> Result<()> {
+    let size = bucket.size(object).await?;
+    stream_to_file(bucket, object, size, path).await
+}
+
 /// Writes the object to `path`, by way of another name; its length must be `size`.
 async fn stream_to_file(bucket: &Bucket, object: &str, size: u64, path: PathBuf) -> Result<()> {
     let mut body = bucket.read_pieces(object).await?;
