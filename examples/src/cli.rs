@@ -10,7 +10,7 @@ use thanos_core::Result;
 use crate::about::About;
 use crate::flags::{LogFlags, TracingFlags, with_negations};
 use crate::logging;
-use crate::roles::{compact, query, standalone, store};
+use crate::roles::{compact, query, standalone, store, tools};
 
 /// How long blocking work may go on after a role has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,6 +35,8 @@ enum Role {
     Store(Box<store::StoreFlags>),
     /// Query node exposing PromQL enabled Query API with data retrieved from multiple store nodes.
     Query(Box<query::QueryFlags>),
+    /// Tools utility commands.
+    Tools(Box<tools::ToolsFlags>),
     /// Everything in one process over a local directory of blocks.
     Standalone(Box<standalone::StandaloneFlags>),
 }
@@ -91,6 +93,7 @@ fn run_role(role: Role, about: About) -> Result<()> {
             Role::Compact(flags) => compact::run(*flags).await,
             Role::Store(flags) => store::run(*flags).await,
             Role::Query(flags) => query::run(*flags, about).await,
+            Role::Tools(flags) => tools::run(*flags).await,
             Role::Standalone(flags) => standalone::run(*flags, about).await,
         }
     });

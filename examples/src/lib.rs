@@ -7,6 +7,7 @@ pub mod about;
 pub mod api;
 pub mod cli;
 pub mod flags;
+pub mod glob;
 pub mod grpc;
 pub mod http;
 pub mod logging;

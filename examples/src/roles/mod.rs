@@ -4,3 +4,4 @@ pub mod compact;
 pub mod query;
 pub mod standalone;
 pub mod store;
+pub mod tools;

@@ -22,3 +22,4 @@ mod store_caches;
 mod store_gateway;
 mod store_limits;
 mod tenants;
+mod tools;
