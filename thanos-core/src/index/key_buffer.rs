@@ -37,6 +37,21 @@ impl KeyBuffer {
         self.len = self.len.min(len);
     }
 
+    /// Appends what another key has.
+    #[inline]
+    pub(super) fn extend(&mut self, piece: &[u8]) {
+        let end = self.len + piece.len();
+        match self.bytes.get_mut(self.len..end) {
+            Some(room) => room.copy_from_slice(piece),
+            None => {
+                self.bytes.truncate(self.len);
+                self.bytes.extend_from_slice(piece);
+                self.bytes.resize(2 * end + 8 * BLOCK, 0);
+            }
+        }
+        self.len = end;
+    }
+
     /// Appends the text that was found in `symbols`, as a key has it.
     #[inline]
     pub(super) fn push(&mut self, symbols: &Symbols, text: Found) {

@@ -1,7 +1,8 @@
 //! Turns series entries into label keys and chunks, each entry with the help of the one before.
 //!
 //! The series of an index are sorted, so neighbours share their first labels: those are neither decoded nor looked up
-//! again. An entry without a chunk in the wanted time costs its checksum and its chunk list only.
+//! again. Of the rest they share most, in stretches between the labels in which they differ: such a stretch is found by
+//! comparing bytes, and copied as a whole from the key before. An entry without a chunk in the wanted time costs its checksum and its chunk list only.
 
 use std::sync::Arc;
 
@@ -45,6 +46,13 @@ pub struct SeriesKeys {
     key: KeyBuffer,
     /// Its labels.
     ends: Vec<LabelEnd>,
+    /// The labels of the series before that are not among the first ones that the new one shares with it.
+    ends_before: Vec<LabelEnd>,
+    /// The end of its key, which is theirs.
+    key_before: Vec<u8>,
+    /// How many labels are shared, and how long their key is.
+    kept: usize,
+    key_kept: usize,
     /// The names of two neighbouring labels that are known to be in order, by the position of the first.
     in_order: Vec<(SymbolRef, SymbolRef)>,
 }
@@ -107,32 +115,76 @@ impl SeriesKeys {
         self.use_table(symbols);
         let last = self.keep_common(encoded);
         let start = last.map_or(0, |label| label.encoded);
-        let mut before = last.map(|label| label.name);
-        let rest = encoded.get(start..).unwrap_or_default();
-        let mut cursor = Cursor::at_offset(rest, offset + start as u64);
-        while !cursor.is_empty() {
-            let name = SymbolRef(cursor.uvarint32("label name reference")?);
-            let value = SymbolRef(cursor.uvarint32("label value reference")?);
-            let name_text = self.labels.find(symbols, name)?;
-            let value_text = self.labels.find(symbols, value)?;
-            if let Some(before) = before {
-                self.check_order(symbols, before, name)?;
-            }
-            // A label with an empty value says the same as no label.
-            if value_text.place.len > 0 {
-                self.key.push(symbols, name_text);
-                self.key.push(symbols, value_text);
-            }
-            self.ends.push(LabelEnd {
-                encoded: encoded.len() - cursor.remaining(),
-                key: self.key.len(),
-                name,
-            });
-            before = Some(name);
+        let mut at = start;
+        while at < encoded.len() {
+            // The first label after those that are shared is another one, and so is the one after a stretch.
+            let rest = encoded.get(at..).unwrap_or_default();
+            let mut cursor = Cursor::at_offset(rest, offset + at as u64);
+            self.push_label(symbols, &mut cursor, encoded.len())?;
+            at = encoded.len() - cursor.remaining();
+            at += self.copy_stretch(symbols, encoded, at)?;
         }
         self.encoded.truncate(start);
-        self.encoded.extend_from_slice(rest);
+        self.encoded
+            .extend_from_slice(encoded.get(start..).unwrap_or_default());
         Ok(())
+    }
+
+    /// Decodes the label at the cursor, which ends at `end` of the encoded labels.
+    fn push_label(&mut self, symbols: &Symbols, cursor: &mut Cursor<'_>, end: usize) -> Result<()> {
+        let name = SymbolRef(cursor.uvarint32("label name reference")?);
+        let value = SymbolRef(cursor.uvarint32("label value reference")?);
+        let name_text = self.labels.find(symbols, name)?;
+        let value_text = self.labels.find(symbols, value)?;
+        if let Some(before) = self.ends.last().map(|label| label.name) {
+            self.check_order(symbols, before, name)?;
+        }
+        // A label with an empty value says the same as no label.
+        if value_text.place.len > 0 {
+            self.key.push(symbols, name_text);
+            self.key.push(symbols, value_text);
+        }
+        self.ends.push(LabelEnd {
+            encoded: end - cursor.remaining(),
+            key: self.key.len(),
+            name,
+        });
+        Ok(())
+    }
+
+    /// Appends the labels at `at` that the series before has at the same positions, and returns the bytes of their
+    /// references. A label before them has been decoded.
+    fn copy_stretch(&mut self, symbols: &Symbols, encoded: &[u8], at: usize) -> Result<usize> {
+        let position = self.ends.len() - self.kept;
+        let twin = position.checked_sub(1);
+        let Some(&from) = twin.and_then(|twin| self.ends_before.get(twin)) else {
+            return Ok(0);
+        };
+        let old = self.encoded.get(from.encoded..).unwrap_or_default();
+        let same = common_prefix(old, encoded.get(at..).unwrap_or_default());
+        let rest = self.ends_before.get(position..).unwrap_or_default();
+        let count = (rest.iter())
+            .take_while(|end| end.encoded - from.encoded <= same)
+            .count();
+        let (Some(&first), Some(&to)) = (rest.first(), rest[..count].last()) else {
+            return Ok(0);
+        };
+        let before = self.ends.last().map_or(first.name, |label| label.name);
+        // After the same name as before it has been checked.
+        if before != from.name {
+            self.check_order(symbols, before, first.name)?;
+        }
+        let key_at = self.key.len();
+        let base = self.key_kept;
+        let piece = self.key_before.get(from.key - base..to.key - base);
+        self.key.extend(piece.unwrap_or_default());
+        let rest = &self.ends_before[position..position + count];
+        self.ends.extend(rest.iter().map(|end| LabelEnd {
+            encoded: end.encoded - from.encoded + at,
+            key: end.key - from.key + key_at,
+            name: end.name,
+        }));
+        Ok(to.encoded - from.encoded)
     }
 
     /// Forgets the series before when it is of another table.
@@ -150,9 +202,15 @@ impl SeriesKeys {
     fn keep_common(&mut self, encoded: &[u8]) -> Option<LabelEnd> {
         let same = common_prefix(&self.encoded, encoded);
         let kept = self.ends.iter().take_while(|end| end.encoded <= same);
-        self.ends.truncate(kept.count());
+        self.kept = kept.count();
+        self.ends_before.clear();
+        self.ends_before.extend(self.ends.drain(self.kept..));
         let last = self.ends.last().copied();
-        self.key.truncate(last.map_or(0, |label| label.key));
+        self.key_kept = last.map_or(0, |label| label.key);
+        self.key_before.clear();
+        let key = self.key.key().get(self.key_kept..);
+        self.key_before.extend_from_slice(key.unwrap_or_default());
+        self.key.truncate(self.key_kept);
         last
     }
 
