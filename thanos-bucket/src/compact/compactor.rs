@@ -19,7 +19,7 @@ use super::view::{CompactView, ViewOptions, Viewer};
 use super::work::{Hooks, NoHooks, Work};
 use crate::Bucket;
 use crate::fetch::BlockEntry;
-use crate::tombstones::TombstoneReader;
+use crate::tombstones::TombstoneStore;
 
 /// How a [`Compactor`] works; the defaults are those of `thanos compact`.
 #[derive(Debug)]
@@ -72,8 +72,7 @@ pub struct Compactor {
     pub(super) marks: Marks,
     pub(super) cleaner: Cleaner,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) bucket: Bucket,
-    pub(super) tombstones: TombstoneReader,
+    pub(super) tombstones: TombstoneStore,
     last: Mutex<Arc<CompactView>>,
 }
 
@@ -100,6 +99,7 @@ impl Compactor {
         let consistency_delay = seconds(view.consistency_delay_ms);
         metrics.consistency_delay_seconds.set(consistency_delay);
         Ok(Self {
+            tombstones: TombstoneStore::new(bucket.clone()),
             viewer: Viewer::new(bucket.clone(), view),
             work,
             concurrency: options.concurrency,
@@ -115,8 +115,6 @@ impl Compactor {
                 metrics.clone(),
                 Arc::clone(&clock),
             ),
-            tombstones: TombstoneReader::new(bucket.clone()),
-            bucket,
             metrics,
             clock,
             last: Mutex::default(),
@@ -131,6 +129,7 @@ impl Compactor {
     pub async fn iterate(&self) -> Result<()> {
         let mut errors = Errors::default();
         errors.note("compaction", self.compact().await);
+        errors.note("deletion of series", self.apply_deletions().await);
         if self.retention.downsampling == Downsampling::On {
             for pass in ["first pass of downsampling", "second pass of downsampling"] {
                 tracing::info!("start {pass}");
@@ -140,7 +139,6 @@ impl Compactor {
             tracing::info!("downsampling was explicitly disabled");
         }
         errors.note("retention", self.apply_retention().await);
-        errors.note("deletion requests", self.finish_deletions().await);
         self.clean_partial().await;
         let outcome = errors.first();
         match &outcome {

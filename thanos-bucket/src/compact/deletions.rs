@@ -1,20 +1,51 @@
-//! Requests to delete series: which blocks still have to be written anew for them, and when they are done.
+//! Deleting series for good: which blocks still have samples that tombstones hide.
 //!
-//! A compaction leaves out what active requests delete. Blocks that no compaction is planned for are compacted alone.
+//! A compaction leaves out what active requests delete. Blocks that no compaction is planned for, or that none may have,
+//! are written anew, and only those of which something is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::StreamExt;
 use serde_json::Value;
 use thanos_core::Result;
-use thanos_core::block::Meta;
+use thanos_core::block::{BlockId, Meta};
 use thanos_core::labels::Labels;
 
-use super::clean::PARTIAL_UPLOAD_AGE_MS;
-use super::compactor::Compactor;
-use super::group::Group;
-use super::planner::{Plan, PlanKind};
-use crate::tombstones::{AppliedRecord, Tombstone, TombstoneStore};
+use super::compactor::{Compactor, Errors};
+use super::group::GroupKey;
+use super::work::Outcome;
+use crate::fetch::BlockEntry;
+use crate::tombstones::{AppliedRecord, RequestId, Tombstone};
+
+/// A tombstone is active at least so long: blocks of the deleted time may still be on their way, and others that were
+/// replaced are still read.
+const ACTIVE_MS_MIN: i64 = 48 * 3600 * 1000;
+
+/// A block that is to be written without some samples.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    /// The block, with the labels that the bucket has.
+    pub block: Arc<BlockEntry>,
+    /// The group in which it is compacted, by its labels without those of replicas.
+    pub group: GroupKey,
+    /// What is deleted.
+    pub requests: Vec<Arc<Tombstone>>,
+}
+
+/// The blocks that were looked through for a request and have nothing of it.
+pub(crate) type Clean = BTreeMap<RequestId, BTreeSet<BlockId>>;
+
+/// Reports whether `meta` says that `request` was applied to the block.
+fn is_applied(meta: &Meta, request: &RequestId) -> bool {
+    let thanos = meta.thanos.iter();
+    let mut applied = thanos
+        .flat_map(|thanos| &thanos.rewrites)
+        .flat_map(|rewrite| &rewrite.deletions_applied);
+    applied.any(|deletion| {
+        deletion.get("request_id").and_then(Value::as_str) == Some(request.as_str())
+    })
+}
 
 /// Returns those of `active` that may delete samples of the block of `meta`, whose labels are, or were before replica
 /// labels were removed, at least `labels`.
@@ -29,117 +60,118 @@ pub(super) fn concerning<'a>(
     })
 }
 
-/// Reports whether the block of `meta` was made without what `tombstone` deletes.
-fn is_applied(tombstone: &Tombstone, meta: &Meta) -> bool {
-    let rewrites = meta.thanos.iter().flat_map(|thanos| &thanos.rewrites);
-    let mut applied = rewrites.flat_map(|rewrite| &rewrite.deletions_applied);
-    let id = tombstone.request_id.as_str();
-    applied.any(|deletion| deletion.get("request_id").and_then(Value::as_str) == Some(id))
+/// Reports whether the block may have samples that `tombstone` deletes.
+fn concerns(tombstone: &Tombstone, entry: &BlockEntry, clean: &Clean) -> bool {
+    let (meta, id) = (&entry.meta, &tombstone.request_id);
+    let is_clean = || {
+        clean
+            .get(id)
+            .is_some_and(|blocks| blocks.contains(&meta.ulid))
+    };
+    let overlaps = meta.time_range().overlaps(tombstone.range);
+    let selects = |labels: Labels| !tombstone.selectors_within(labels.as_ref()).is_empty();
+    overlaps && !is_applied(meta, id) && !is_clean() && selects(meta.external_labels())
 }
 
-/// Returns the compaction of one block of `group`, alone, that still has samples of `active` requests.
-pub(super) fn pending(group: &Group, active: &[Arc<Tombstone>]) -> Option<Plan> {
-    let is_pending = |meta: &Meta| {
-        concerning(active, &group.labels, meta).any(|tombstone| !is_applied(tombstone, meta))
-    };
-    let mut blocks = group.blocks.iter();
-    let block = blocks.find(|entry| entry.marks.no_compact.is_none() && is_pending(&entry.meta))?;
-    Some(Plan {
-        blocks: vec![Arc::clone(block)],
-        kind: PlanKind::Tombstones,
-        shards: 1,
+/// Returns what is to be deleted of one block.
+fn of_block(
+    entry: &Arc<BlockEntry>,
+    group: GroupKey,
+    tombstones: &[Arc<Tombstone>],
+    clean: &Clean,
+) -> Option<Deletion> {
+    let concerning = tombstones
+        .iter()
+        .filter(|tombstone| concerns(tombstone, entry, clean));
+    let requests: Vec<_> = concerning.cloned().collect();
+    (!requests.is_empty()).then(|| Deletion {
+        block: Arc::clone(entry),
+        group,
+        requests,
     })
 }
 
 impl Compactor {
-    /// Puts the requests to rest that no block of the bucket has samples of any more, marked ones included.
-    ///
-    /// Blocks of those times may still come from uploaders that are late: a request stays for the time after which an
-    /// upload counts as given up.
+    /// Writes the blocks anew that have samples of tombstones, and ends the tombstones of which no block has any.
     ///
     /// # Errors
     ///
-    /// When the bucket cannot be read or written.
-    pub async fn finish_deletions(&self) -> Result<()> {
-        let active = self.tombstones.read().await?;
-        if active.is_empty() {
+    /// When the bucket or a tombstone cannot be read, and the first error of a block: the others are written.
+    pub async fn apply_deletions(&self) -> Result<()> {
+        let tombstones = self.tombstones.list().await?;
+        if tombstones.is_empty() {
             return Ok(());
         }
-        let view = self.viewer.fetcher().fetch().await?;
-        if !view.unread.is_empty() {
-            return Ok(());
+        tracing::info!(tombstones = tombstones.len(), "start deleting series");
+        let clean = self.tombstones.clean_blocks().await?;
+        let view = self.sync().await?;
+        let own = view.unmarked();
+        let all = self.all_blocks().await?;
+        let wanted: Vec<Deletion> = (all.iter())
+            .filter_map(|entry| {
+                let group = GroupKey::of(&own.get(&entry.meta.ulid)?.meta);
+                of_block(entry, group, &tombstones, &clean)
+            })
+            .collect();
+        let mut running = futures::stream::iter(wanted)
+            .map(|deletion| async move { self.delete_of(&deletion).await })
+            .buffer_unordered(self.concurrency);
+        let mut errors = Errors::default();
+        while let Some(outcome) = running.next().await {
+            errors.note("deleting series", outcome);
         }
-        let now = self.clock.now();
-        let store = TombstoneStore::new(self.bucket.clone());
-        for tombstone in active.iter() {
-            let one = std::slice::from_ref(tombstone);
-            let concerns = |meta: &&Meta| {
-                let labels = meta.thanos.as_ref().map(|thanos| thanos.labels.clone());
-                concerning(one, &labels.unwrap_or_default(), meta)
-                    .next()
-                    .is_some()
-            };
-            let metas = view.blocks.values().map(|entry| &entry.meta);
-            let concerned: Vec<&Meta> = metas.filter(concerns).collect();
-            let is_settled = now - tombstone.created > PARTIAL_UPLOAD_AGE_MS
-                && now - tombstone.range.max > PARTIAL_UPLOAD_AGE_MS;
-            if is_settled && concerned.iter().all(|meta| is_applied(tombstone, meta)) {
-                let record = AppliedRecord {
-                    tombstone: Tombstone::clone(tombstone),
-                    finished: now,
-                    blocks: concerned.iter().map(|meta| meta.ulid).collect(),
-                };
-                store.finish(&record).await?;
-                tracing::info!(request = %tombstone.request_id, "series of a request are deleted for good");
+        drop(running);
+        for tombstone in &tombstones {
+            errors.note("ending a tombstone", self.end_if_done(tombstone).await);
+        }
+        errors.first()
+    }
+
+    async fn delete_of(&self, deletion: &Deletion) -> Result<()> {
+        let block = deletion.block.meta.ulid;
+        let requests: Vec<&str> = (deletion.requests.iter())
+            .map(|tombstone| tombstone.request_id.as_str())
+            .collect();
+        let requests = requests.join(", ");
+        let outcome = self.work.delete(deletion).await;
+        let outcome = outcome.map_err(|error| error.context(format_args!("block {block}")))?;
+        match outcome {
+            Outcome::Done { new, marked } => {
+                use thanos_core::block::{DeletionMark, Marker};
+                self.metrics.marked(DeletionMark::FILE, "", marked);
+                let new = new.first().map(|meta| meta.ulid.to_string());
+                tracing::info!(%block, ?new, %requests, "deleted series of block");
             }
+            Outcome::PutAside(_) => tracing::warn!(%block, "block was put aside"),
+            Outcome::Elsewhere => tracing::info!(%block, "another compactor works on its group"),
         }
+        Ok(())
+    }
+
+    /// Ends `tombstone` when no block of the bucket, also of those that are to be removed, has samples of it.
+    async fn end_if_done(&self, tombstone: &Tombstone) -> Result<()> {
+        if self.clock.now() - tombstone.created < ACTIVE_MS_MIN {
+            return Ok(());
+        }
+        let (all, clean) = (
+            self.all_blocks().await?,
+            self.tombstones.clean_blocks().await?,
+        );
+        if all.iter().any(|entry| concerns(tombstone, entry, &clean)) {
+            return Ok(());
+        }
+        let id = &tombstone.request_id;
+        let written = all.iter().filter(|entry| is_applied(&entry.meta, id));
+        let record = AppliedRecord {
+            tombstone: tombstone.clone(),
+            finished: self.clock.now(),
+            blocks: written.map(|entry| entry.meta.ulid).collect(),
+        };
+        self.tombstones.finish(&record).await?;
+        tracing::info!(request = %id, "deletion is done: no block has samples of it");
         Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use thanos_core::block::Rewrite;
-    use thanos_core::labels::Matcher;
-    use thanos_core::time::{TimeRange, Timestamp};
-
-    use super::*;
-    use crate::compact::testing::{block, group};
-
-    fn request(id: &str, min: i64, max: i64, matchers: &[(&str, &str)]) -> Arc<Tombstone> {
-        let mut request = Tombstone::new(id.parse().unwrap(), Timestamp::from_millis(0));
-        let matchers = matchers.iter();
-        let matchers = matchers.map(|(name, value)| Matcher::equal(name, value));
-        request.selectors = vec![matchers.collect()];
-        request.range = TimeRange::from_millis(min, max);
-        Arc::new(request)
-    }
-
-    /// Blocks are written anew once for each request that concerns them, and no other block is.
-    #[test]
-    fn concerned_blocks_are_pending_until_they_say_so() {
-        let mut group = group(vec![block(1, 0, 20), block(2, 20, 40), block(3, 40, 60)]);
-        group.labels = [("tenant".to_owned(), "a".to_owned())].into();
-        let planned = |group: &Group, active: &[Arc<Tombstone>]| {
-            let plan = pending(group, active)?;
-            assert_eq!((plan.blocks.len(), plan.shards), (1, 1));
-            Some(plan.blocks[0].meta.min_time.as_millis())
-        };
-        let up = [("__name__", "up")];
-        assert_eq!(planned(&group, &[]), None);
-        assert_eq!(planned(&group, &[request("x", 60, 90, &up)]), None);
-        let other = [("tenant", "b"), ("__name__", "up")];
-        assert_eq!(planned(&group, &[request("x", 0, 90, &other)]), None);
-        let active = [request("x", 25, 45, &up), request("y", 0, 90, &other)];
-        assert_eq!(planned(&group, &active), Some(20));
-        for (place, next) in [(1, Some(40)), (2, None)] {
-            let entry = Arc::make_mut(&mut group.blocks[place]);
-            let thanos = entry.meta.thanos.get_or_insert_default();
-            thanos.rewrites = vec![Rewrite {
-                deletions_applied: vec![serde_json::json!({"request_id": "x"})],
-                ..Rewrite::default()
-            }];
-            assert_eq!(planned(&group, &active), next);
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sync -> delete marked blocks -> mark garbage -> group -> plan -> compact, until nothing is left
-//!      -> downsample, twice -> retention -> remove what broken uploads left
+//!      -> leave deleted series out -> downsample, twice -> retention -> remove what broken uploads left
 //! ```
 //!
 //! Deciding ([`planner`], [`passes`], [`retention`]) makes no request; carrying out is [`Work`]'s. Only one file deletes
@@ -35,6 +35,7 @@ pub mod work;
 
 pub use clean::PARTIAL_UPLOAD_AGE_MS;
 pub use compactor::{Compactor, CompactorOptions};
+pub use deletions::Deletion;
 pub use group::{DefaultGrouper, Group, GroupKey, Grouper, Resolution};
 pub use metrics::CompactMetrics;
 pub use planner::{DEFAULT_RANGES_MS, DefaultPlanner, IndexGuard, Plan, PlanKind, Planner};

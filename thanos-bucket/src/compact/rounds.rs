@@ -1,7 +1,6 @@
 //! Compacting and downsampling: rounds of decisions, each carried out for many groups at once.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
@@ -10,14 +9,12 @@ use thanos_core::block::BlockId;
 use thanos_core::{Error, Result};
 
 use super::compactor::{Compactor, Errors};
-use super::deletions::pending;
 use super::garbage;
 use super::group::{Group, GroupKey, Resolution};
 use super::metrics::GroupEvent;
 use super::passes::{Downsampling, downsamplings};
 use super::planner::{Plan, PlanKind};
 use super::work::Outcome;
-use crate::tombstones::Tombstone;
 
 /// Whether to look at a group again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,19 +54,11 @@ impl Compactor {
             if let Err(error) = self.work.tidy(&keys).await {
                 tracing::warn!(%error, "cannot remove what is left of other work, some disk space may be lost");
             }
-            // Without knowing them compaction would be right, too, but what it makes would be made once more.
-            let active = self.tombstones.read().await?;
-            groups.retain(|group| {
-                let has_work = group.blocks.len() > 1 || pending(group, &active).is_some();
-                has_work && !failed.contains(&group.key)
-            });
-            let (tried, active) = (&tried, &active);
-            let mut running =
-                futures::stream::iter(groups)
-                    .map(|group| async move {
-                        (group.key, self.compact_group(&group, active, tried).await)
-                    })
-                    .buffer_unordered(self.concurrency);
+            groups.retain(|group| group.blocks.len() > 1 && !failed.contains(&group.key));
+            let tried = &tried;
+            let mut running = futures::stream::iter(groups)
+                .map(|group| async move { (group.key, self.compact_group(&group, tried).await) })
+                .buffer_unordered(self.concurrency);
             let mut next = Next::Nothing;
             while let Some((key, outcome)) = running.next().await {
                 match outcome {
@@ -89,14 +78,9 @@ impl Compactor {
     }
 
     /// Plans `group` and carries out the plan.
-    async fn compact_group(
-        &self,
-        group: &Group,
-        active: &[Arc<Tombstone>],
-        tried: &Tried,
-    ) -> Result<Next> {
+    async fn compact_group(&self, group: &Group, tried: &Tried) -> Result<Next> {
         self.metrics.group(group.key, GroupEvent::RunStarted);
-        let outcome = self.plan_and_compact(group, active, tried).await;
+        let outcome = self.plan_and_compact(group, tried).await;
         let event = match outcome {
             Ok(_) => GroupEvent::RunCompleted,
             Err(_) => GroupEvent::Failed,
@@ -105,18 +89,13 @@ impl Compactor {
         outcome
     }
 
-    async fn plan_and_compact(
-        &self,
-        group: &Group,
-        active: &[Arc<Tombstone>],
-        tried: &Tried,
-    ) -> Result<Next> {
+    async fn plan_and_compact(&self, group: &Group, tried: &Tried) -> Result<Next> {
         let planned = self.planner.plan(group);
         for mark in &planned.marks {
             tracing::info!(block = %mark.id, reason = mark.reason, "marking block for no compaction");
             self.marks.no_compact(mark).await?;
         }
-        let Some(plan) = planned.plan.or_else(|| pending(group, active)) else {
+        let Some(plan) = planned.plan else {
             return Ok(Next::Nothing);
         };
         let ids: Vec<BlockId> = plan.blocks.iter().map(|entry| entry.meta.ulid).collect();

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thanos_core::block::{BlockId, Meta};
 use thanos_core::{Error, Result};
 
+use super::deletions::Deletion;
 use super::group::{Group, GroupKey};
 use super::passes::Downsampling;
 use super::planner::Plan;
@@ -44,6 +45,17 @@ pub trait Work: fmt::Debug + Send + Sync + 'static {
 
     /// Waits for what was decided and is being carried out, at the end of the program.
     async fn finish(&self) {}
+
+    /// Writes a block anew without the samples that are to be deleted.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Work::compact`], and `Invalid` where series are never deleted.
+    async fn delete(&self, deletion: &Deletion) -> Result<Outcome> {
+        let block = deletion.block.meta.ulid;
+        let message = format!("series of block {block} cannot be deleted here");
+        Err(Error::invalid(message))
+    }
 }
 
 /// What became of a decision.

@@ -3,6 +3,7 @@
 //! ```text
 //! add -> thanos-tombstones/v1/active/<request>.json -> the next sync of a gateway hides the samples
 //!                                                   -> the next compaction leaves them out for good
+//!        thanos-tombstones/v1/clean/<request>/<block> <- that a block has none of the samples
 //!        thanos-tombstones/v1/done/<request>.json   <- when no block has them any more, as the record of it
 //! ```
 //!
@@ -21,9 +22,12 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
+use thanos_core::block::BlockId;
 use thanos_core::labels::{LabelsRef, Matcher};
 use thanos_core::time::{TimeRange, Timestamp};
 use thanos_core::{Error, Result};
+
+use xxhash_rust::xxh64::xxh64;
 
 pub use record::AppliedRecord;
 pub use store::{TombstoneReader, TombstoneStore};
@@ -151,6 +155,15 @@ impl Tombstone {
             ));
         }
         Ok(())
+    }
+
+    /// Returns what blocks name among their sources when the request was applied to them: the same for all.
+    pub fn source(&self) -> BlockId {
+        let ms = self.created.as_millis();
+        // What the object does not keep would make another name of it.
+        let created = Timestamp::from_millis(ms - ms.rem_euclid(1000));
+        let [high, low] = [0, 1].map(|seed| xxh64(self.request_id.as_str().as_bytes(), seed));
+        BlockId::from_parts(created, u128::from(high) << 64 | u128::from(low))
     }
 
     /// Returns the selectors that are left for the series of a block with these external labels; none means that it

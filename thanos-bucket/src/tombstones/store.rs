@@ -1,9 +1,11 @@
 //! Tombstones in a bucket: writing, listing and lifting them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
+use thanos_core::block::BlockId;
 use thanos_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
@@ -22,6 +24,10 @@ fn active_dir() -> String {
 
 fn active(id: &RequestId) -> String {
     format!("{TOMBSTONES_DIR}/active/{id}.json")
+}
+
+fn clean_dir() -> String {
+    format!("{TOMBSTONES_DIR}/clean")
 }
 
 fn done(id: &RequestId) -> String {
@@ -103,12 +109,39 @@ impl TombstoneStore {
         Ok(true)
     }
 
+    /// Notes that block `block` has nothing that the request deletes.
+    pub(crate) async fn note_clean(&self, id: &RequestId, block: BlockId) -> Result<()> {
+        let object = format!("{}/{id}/{block}", clean_dir());
+        self.bucket.put(&object, Bytes::new()).await
+    }
+
+    /// Returns what [`Self::note_clean`] has noted.
+    pub(crate) async fn clean_blocks(&self) -> Result<BTreeMap<RequestId, BTreeSet<BlockId>>> {
+        let dir = clean_dir();
+        let mut clean: BTreeMap<RequestId, BTreeSet<BlockId>> = BTreeMap::new();
+        for (object, _) in self.bucket.objects_under(&dir).await? {
+            let name = object.strip_prefix(&dir).unwrap_or_default();
+            let mut parts = name.trim_start_matches('/').splitn(2, '/');
+            if let (Some(Ok(id)), Some(Ok(block))) =
+                (parts.next().map(str::parse), parts.next().map(str::parse))
+            {
+                clean.entry(id).or_default().insert(block);
+            }
+        }
+        Ok(clean)
+    }
+
     /// Keeps `record` and takes its tombstone away: no block has samples of it any more.
     pub async fn finish(&self, record: &AppliedRecord) -> Result<()> {
         let id = &record.tombstone.request_id;
         // The record comes first: a crash between the two leaves a tombstone that is finished again.
         self.bucket.put(&done(id), record.to_json().into()).await?;
-        self.bucket.delete(&active(id)).await
+        self.bucket.delete(&active(id)).await?;
+        let noted = format!("{}/{id}", clean_dir());
+        for (object, _) in self.bucket.objects_under(&noted).await? {
+            self.bucket.delete(&object).await?;
+        }
+        Ok(())
     }
 }
 

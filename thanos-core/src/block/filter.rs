@@ -6,7 +6,8 @@
 
 use super::Intervals;
 use crate::chunk::{
-    self, Aggregate, AggregateSet, Chunk, ChunkPayload, OpenChunk, SampleRef, Samples, SeriesChunk,
+    self, Aggregate, AggregateSet, Chunk, ChunkPayload, Encoding, OpenChunk, SampleRef, Samples,
+    SeriesChunk,
 };
 use crate::error::{Error, Result};
 use crate::time::{TimeRange, Timestamp};
@@ -32,6 +33,11 @@ pub(super) fn push_remaining(
         });
         return Ok(());
     };
+    if chunk.encoding == Encoding::AGGREGATES {
+        let set = chunk::decode_aggregates(&chunk.data)?;
+        out.extend(remaining_windows(&set, range, deleted)?);
+        return Ok(());
+    }
     let samples = chunk::samples(&chunk)?;
     // Usually one chunk comes out, more where the histograms left do not fit one.
     let mut open = OpenChunk::new(chunk.encoding)?;
@@ -153,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunk::{Aggregate, Encoding, Xor2Encoder, XorEncoder};
+    use crate::chunk::{Xor2Encoder, XorEncoder};
 
     fn xor(times: &[i64]) -> Chunk {
         let mut encoder = XorEncoder::new();

@@ -149,6 +149,18 @@ pub fn preview_rewrite(
     Ok(job.stats)
 }
 
+/// Returns the deletions with whole windows of a downsampled block: each says something of all its time.
+fn widened(deletions: &[DeletionRequest], resolution_ms: i64) -> Vec<DeletionRequest> {
+    let wider = |request: &DeletionRequest| DeletionRequest {
+        intervals: Intervals::from_ranges(request.intervals.clone())
+            .widened(resolution_ms)
+            .ranges()
+            .to_vec(),
+        ..request.clone()
+    };
+    deletions.iter().map(wider).collect()
+}
+
 /// The Thanos section of the new block.
 fn rewritten_meta(old: &Meta, rules: &RewriteRules, source: &str) -> crate::block::ThanosMeta {
     let mut thanos = old.thanos.clone().unwrap_or_default();
@@ -192,7 +204,7 @@ impl Plan {
 struct Job<'a> {
     block: &'a Block,
     relabeler: Relabeler,
-    deletions: &'a [DeletionRequest],
+    deletions: Vec<DeletionRequest>,
     changes: &'a mut dyn Changes,
     stats: RewriteStats,
     raw: RawSeries,
@@ -210,7 +222,7 @@ impl<'a> Job<'a> {
         Ok(Self {
             block,
             relabeler: rules.compile()?,
-            deletions: &rules.deletions,
+            deletions: widened(&rules.deletions, block.meta().resolution_ms()),
             changes,
             stats: RewriteStats::default(),
             raw: RawSeries::default(),
@@ -308,7 +320,7 @@ impl<'a> Job<'a> {
                 index.raw_series(SeriesRef::from(*part), &mut self.raw)?;
                 places.push((*part, std::mem::take(&mut self.raw.chunks)));
             }
-            let deleted = Deleted::of(self.deletions, series.labels());
+            let deleted = Deleted::of(&self.deletions, series.labels());
             if self.log_deletion(series.labels(), &deleted, &places)?
                 && let Some(writer) = &mut writer
             {

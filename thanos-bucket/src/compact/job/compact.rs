@@ -22,7 +22,7 @@ use crate::compact::work::Outcome;
 use crate::transfer::{delete_block, mark_block, stage_block};
 
 /// What Thanos' section of meta.json calls whoever makes blocks of blocks.
-const SOURCE_COMPACTOR: &str = "compactor";
+pub(super) const SOURCE_COMPACTOR: &str = "compactor";
 const SOURCE_REPAIR: &str = "compactor.repair";
 /// The number of the new block of a repair: no compaction makes so many.
 const REPAIRED_BLOCK: u32 = u32::MAX;
@@ -64,7 +64,7 @@ impl JobRunner {
     }
 
     /// Reports whether the plan was made before another compactor has replaced its blocks.
-    async fn is_outdated(&self, ids: &[BlockId], lease: &Lease) -> Result<bool> {
+    pub(super) async fn is_outdated(&self, ids: &[BlockId], lease: &Lease) -> Result<bool> {
         if let Some(previous) = lease.previous()
             && previous.sources.iter().any(|source| ids.contains(source))
             && self
@@ -233,7 +233,7 @@ impl JobRunner {
     }
 
     /// Does about a trouble what can be done.
-    async fn settle(
+    pub(super) async fn settle(
         &self,
         trouble: Trouble,
         told: &Told,

@@ -12,6 +12,7 @@
 //! the block and not the way here; a panic is an error of the job.
 
 mod compact;
+mod delete;
 mod deletions;
 mod downsample;
 mod options;
@@ -37,12 +38,13 @@ pub use options::{JobOptions, OutOfOrderChunks, OutOfOrderLabels};
 pub use predict::{FreeDisk, Prediction, SystemDisk};
 use sources::Trouble;
 
+use super::deletions::Deletion;
 use super::group::{Group, GroupKey};
 use super::lease::{Acquired, Commit, Lease, Leases};
 use super::passes::Downsampling;
 use super::planner::Plan;
 use super::quarantine::Quarantine;
-use super::work::{Hooks, Outcome, Work};
+use super::work::{Hooks, NoHooks, Outcome, Work};
 use crate::Bucket;
 
 /// How long the end of the program waits for decisions that are being carried out.
@@ -211,6 +213,28 @@ impl Work for JobRunner {
 
     async fn finish(&self) {
         Self::finish(self).await;
+    }
+
+    async fn delete(&self, deletion: &Deletion) -> Result<Outcome> {
+        let meta = &deletion.block.meta;
+        let key = deletion.group;
+        let told = Told {
+            group: Group {
+                key,
+                labels: meta
+                    .thanos
+                    .iter()
+                    .flat_map(|thanos| thanos.labels.clone())
+                    .collect(),
+                blocks: vec![Arc::clone(&deletion.block)],
+            },
+            hooks: Arc::new(NoHooks),
+        };
+        // Not while the group is compacted: the result would have the samples again.
+        let job = format!("compact/{key}");
+        let (runner, asked, wanted) = (self.clone(), told.clone(), deletion.clone());
+        let work = |lease| async move { runner.delete_leased(asked, wanted, lease).await }.boxed();
+        self.under_lease(&job, Some(told), work).await
     }
 }
 

@@ -14,7 +14,8 @@ use crate::transfer::download_block;
 /// The longest deletion mark that is read.
 const MARK_BYTES_MAX: u64 = 1 << 20;
 /// What deletion marks say when another block has the data.
-const REPLACED: [&str; 3] = [
+const REPLACED: [&str; 4] = [
+    "block rewritten",
     "source of compacted block",
     "outdated block",
     "source of repaired block",
