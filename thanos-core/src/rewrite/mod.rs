@@ -149,16 +149,18 @@ pub fn preview_rewrite(
     Ok(job.stats)
 }
 
-/// Returns the deletions with whole windows of a downsampled block: each says something of all its time.
+/// Returns the deletions with whole windows of a downsampled block: each says something of all its time. A request of
+/// nothing but empty intervals deletes nothing, and must not become one without intervals, which deletes everything.
 fn widened(deletions: &[DeletionRequest], resolution_ms: i64) -> Vec<DeletionRequest> {
-    let wider = |request: &DeletionRequest| DeletionRequest {
-        intervals: Intervals::from_ranges(request.intervals.clone())
-            .widened(resolution_ms)
-            .ranges()
-            .to_vec(),
-        ..request.clone()
+    let wider = |request: &DeletionRequest| {
+        let intervals = Intervals::from_ranges(request.intervals.clone()).widened(resolution_ms);
+        let is_void = intervals.is_empty() && !request.intervals.is_empty();
+        (!is_void).then(|| DeletionRequest {
+            intervals: intervals.ranges().to_vec(),
+            ..request.clone()
+        })
     };
-    deletions.iter().map(wider).collect()
+    deletions.iter().filter_map(wider).collect()
 }
 
 /// The Thanos section of the new block.

@@ -144,6 +144,8 @@ fn deletions_take_what_they_name() {
             deletion(vec![Matcher::equal("a", "1")], &[(2, 3), (8, 100)]),
             deletion(vec![Matcher::equal("b", "x")], &[(4, 4)]),
             deletion(vec![Matcher::equal("a", "3")], &[(1, 6)]),
+            // Ends before it begins: nothing, and not the whole series.
+            deletion(vec![Matcher::equal("a", "2")], &[(6, 1)]),
         ],
         ..RewriteRules::default()
     };
