@@ -422,6 +422,7 @@ impl BlockHeader {
             len,
             index_object: &self.index_object(),
             index_len: self.index_len,
+            part_bytes: READ_LENGTHS.part,
         };
         match published.read().await {
             Ok(bytes) => {

@@ -13,7 +13,6 @@ use futures::{StreamExt, TryStreamExt};
 use thanos_core::indexheader::{HeaderSource, IndexHeader};
 use thanos_core::{Error, Result};
 
-use super::build::READ_LENGTHS;
 use super::files::is_of_index;
 use crate::Bucket;
 use crate::compute::Compute;
@@ -33,6 +32,8 @@ pub(super) struct Published<'a> {
     pub(super) len: u64,
     pub(super) index_object: &'a str,
     pub(super) index_len: u64,
+    /// The length of one download.
+    pub(super) part_bytes: u64,
 }
 
 impl Published<'_> {
@@ -60,7 +61,7 @@ impl Published<'_> {
     }
 
     async fn download(self) -> Result<Bytes> {
-        let part = READ_LENGTHS.part;
+        let part = self.part_bytes;
         if self.len <= part {
             return self.bucket.read_range(self.object, 0..self.len).await;
         }

@@ -14,7 +14,10 @@ use thanos_core::time::Timestamp;
 
 use super::build::ReadLengths;
 use super::*;
-use crate::testkit::{BlockData, BlockSpec, LatencyModel, LatencyStore, Trace, block_id};
+use crate::testkit::{
+    BlockData, BlockSpec, FaultPlan, FaultyStore, LatencyModel, LatencyStore, StoreFault, Trace,
+    block_id,
+};
 
 const MINUTE_MS: i64 = 60_000;
 

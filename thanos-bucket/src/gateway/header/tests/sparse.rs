@@ -212,3 +212,66 @@ async fn publishing_adds_one_object_to_the_block() {
     rig.header(&headers).get().await.unwrap();
     assert!(rig.bucket.exists(&rig.sparse_object()).await.unwrap());
 }
+
+/// A header that is longer than one download comes in parts, in order; one that ends early is not used.
+#[tokio::test]
+async fn a_long_published_header_is_read_in_parts() {
+    let rig = Rig::new(300).await;
+    let sparse = rig.sparse();
+    let len = sparse.len() as u64;
+    rig.put_sparse(&sparse).await;
+    let compute = Compute::per_core();
+    let (object, index_object) = (rig.sparse_object(), format!("{}/index", block_id(1)));
+    let published = Published {
+        bucket: &rig.bucket,
+        compute: &compute,
+        object: &object,
+        len,
+        index_object: &index_object,
+        index_len: rig.data.index_bytes(),
+        part_bytes: len / 9,
+    };
+    rig.trace();
+    assert!(published.read().await.unwrap() == sparse);
+    // The last is what the division leaves; one more is for the end of the index.
+    let parts = len.div_ceil(len / 9);
+    assert_eq!(rig.trace().requests.len() as u64, parts + 1);
+    rig.put_sparse(&sparse[..sparse.len() - 1]).await;
+    assert_eq!(
+        published.read().await.unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
+}
+
+/// Who may not write serves all the same, and tries again with the next header only.
+#[tokio::test]
+async fn a_refused_publication_costs_nothing() {
+    let rig = Rig::new(100).await;
+    let faulty = Arc::new(FaultyStore::new(
+        Arc::clone(&rig.store) as Arc<dyn object_store::ObjectStore>
+    ));
+    faulty.start(FaultPlan {
+        per_mille: vec![(StoreFault::Unavailable, 1000)],
+        spared: vec![(StoreFault::Unavailable, "/index")],
+        ..FaultPlan::default()
+    });
+    let bucket = Bucket::new(Arc::clone(&faulty) as Arc<dyn object_store::ObjectStore>);
+    for data_dir in [Some(rig.dir.path().to_owned()), None] {
+        let options = GatewayOptions {
+            data_dir,
+            headers: with_sparse(SparseHeaders::Publish),
+            ..GatewayOptions::default()
+        };
+        let headers = Headers::new(&bucket, &options);
+        let header = rig.header(&headers);
+        header.prepare().await.unwrap();
+        let opened = header.get().await.unwrap();
+        assert!(opened.is_sparse());
+        assert_same_answers(&opened, &rig);
+        let failed = headers.options.metrics.failed_loads.get();
+        assert_eq!(failed, 0);
+    }
+    let refused = faulty.injected()[&StoreFault::Unavailable];
+    assert_eq!(refused, 2, "one for each header that was made");
+    assert!(!rig.bucket.exists(&rig.sparse_object()).await.unwrap());
+}
