@@ -136,16 +136,18 @@ impl Step {
         let Cut::Batches(batches) = outcome else {
             return Err(Error::corrupt("a chunk does not end").in_file(step.block.index_object()));
         };
-        // The batches hold what is theirs, under a lease of what chunks may hold.
+        // The batches hold what they were cut from, the gaps between the chunks too, under a lease of what chunks may
+        // hold.
+        let read = fetched.iter().map(|fetched| &fetched.lease);
+        let read_bytes: u64 = read.chain(&leases).map(Lease::bytes).sum();
         drop((fetched, leases, found));
         let chunks = batches.iter().flat_map(SeriesBatch::iter);
-        let chunks = chunks.flat_map(|series| series.chunks);
-        let bytes = chunks.map(|chunk| size_of::<SeriesChunk>() + chunk.data_len());
-        let bytes: usize = bytes.sum();
+        let count: usize = chunks.map(|series| series.chunks.len()).sum();
+        let bytes = (size_of::<SeriesChunk>() * count) as u64 + read_bytes;
         Ok(Ready {
             batches,
             _labels: step.lease.clone(),
-            _chunks: Some(step.query.lease_chunks(pool, bytes as u64)?),
+            _chunks: Some(step.query.lease_chunks(pool, bytes)?),
         })
     }
 
@@ -206,15 +208,11 @@ impl Step {
         order.sort_by_key(|at| reference(*at));
         let (mut plans, mut run_of) = (Vec::<SegmentPlan>::new(), vec![0; order.len()]);
         let mut run_count = 0_u32;
-        for (nth, at) in order.iter().enumerate() {
+        let ends = self.latest_ends(&order);
+        for (at, end) in order.iter().zip(ends) {
             let chunk = reference(*at);
             let start = u64::from(chunk.offset());
-            let same_file = |other: &ChunkRef| other.segment() == chunk.segment();
-            let later = order[nth + 1..].iter().map(|at| reference(*at));
-            // The same chunk may be wanted twice; then its neighbour says nothing about its end.
-            let next = later.take_while(same_file).find(|next| *next > chunk);
             let file_end = self.block.segment_bytes(chunk.segment());
-            let end = next.map_or(file_end, |next| u64::from(next.offset()));
             let range = start..end.min(start + assumed[*at]).max(start + 1);
             if plans
                 .last()
@@ -236,6 +234,23 @@ impl Step {
             run_of[*at] = run_count - 1;
         }
         Ok((plans, run_of))
+    }
+
+    /// Returns where each chunk ends at the latest, in `order`, which is that of the files: where the next one
+    /// starts or its file ends. The same chunk may be wanted many times; then its neighbour says nothing about its end.
+    fn latest_ends(&self, order: &[usize]) -> Vec<u64> {
+        let mut ends = vec![0; order.len()];
+        let mut later: Option<(ChunkRef, u64)> = None;
+        for (nth, at) in order.iter().enumerate().rev() {
+            let chunk = self.chunks[*at].reference;
+            ends[nth] = match later {
+                Some((same, end)) if same == chunk => end,
+                Some((next, _)) if next.segment() == chunk.segment() => u64::from(next.offset()),
+                _ => self.block.segment_bytes(chunk.segment()),
+            };
+            later = Some((chunk, ends[nth]));
+        }
+        ends
     }
 
     fn segment_plan(&self, chunk: ChunkRef) -> Result<SegmentPlan> {

@@ -308,8 +308,11 @@ impl EntryReader {
         let whole = longer.iter().map(|range| range.start).zip(fetched.bytes);
         match self.decode(window, runs, whole.collect()).await? {
             Outcome::Decoded(decoded) => Ok(decoded),
-            Outcome::Longer(_) => {
-                Err(Error::internal("an entry has no end").in_file(source.object))
+            // What came first or what came now is damaged: whoever looks twice finds out.
+            Outcome::Longer(longer) => {
+                let start = longer.first().map_or(0, |range| range.start);
+                let message = "a series entry says each time that it is longer";
+                Err(Error::corrupt(message).at(start).in_file(source.object))
             }
         }
     }

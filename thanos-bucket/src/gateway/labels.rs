@@ -27,8 +27,9 @@ use super::block::GatewayBlock;
 use super::gate::Gate;
 use super::masks::Mask;
 use super::query::QueryContext;
+use super::resumed::{is_of_header, resumed_series};
 use super::select::Resolutions;
-use super::stream::{BlockQuery, block_series};
+use super::stream::BlockQuery;
 use super::values::{Merge, Seen, Values};
 
 /// How many index-headers are opened at once.
@@ -206,12 +207,44 @@ pub(super) async fn labels(
 /// A block and its index-header, or why it cannot be had.
 type Opened = (Arc<GatewayBlock>, Result<Arc<IndexHeader>>);
 
-/// Adds what the blocks hold, all of whose series match; returns what is missing.
+/// Adds what the blocks hold, all of whose series match; returns what is missing. A header that turns out damaged is
+/// made anew, once.
 async fn from_headers(
     blocks: Vec<Arc<GatewayBlock>>,
     wanted: &LabelsQuery,
-    mut values: Values,
+    values: Values,
 ) -> Result<(Values, Vec<Missing>)> {
+    let (values, failed) = visit_headers(blocks, wanted, values).await?;
+    let (damaged, mut failed): (Vec<Failed>, Vec<Failed>) =
+        failed.into_iter().partition(|failed| failed.is_of_header);
+    let again = damaged.into_iter().map(|failed| {
+        let error = &failed.error;
+        tracing::warn!(%error, "index-header is damaged, making it anew");
+        failed.block
+    });
+    let (values, again) = visit_headers(again.collect(), wanted, values).await?;
+    failed.extend(again);
+    let policy = wanted.partial_response;
+    let missing = failed
+        .into_iter()
+        .map(|failed| excuse(failed.error, &failed.block, policy));
+    Ok((values, missing.collect::<Result<_>>()?))
+}
+
+/// A block that could not answer.
+struct Failed {
+    block: Arc<GatewayBlock>,
+    error: Error,
+    /// Whether the block may answer when its header is made anew.
+    is_of_header: bool,
+}
+
+/// Adds what the blocks hold; returns those that could not answer.
+async fn visit_headers(
+    blocks: Vec<Arc<GatewayBlock>>,
+    wanted: &LabelsQuery,
+    mut values: Values,
+) -> Result<(Values, Vec<Failed>)> {
     let Some(compute) = blocks.first().map(|block| block.compute().clone()) else {
         return Ok((values, Vec::new()));
     };
@@ -220,28 +253,52 @@ async fn from_headers(
     let mut opened = futures::stream::iter(opening)
         .buffer_unordered(HEADERS_AT_ONCE)
         .ready_chunks(HEADERS_PER_STEP);
-    let mut missing = Vec::new();
+    let mut all_failed = Vec::new();
     while let Some(blocks) = opened.next().await {
-        let (what, policy) = (Arc::clone(&wanted.wanted), wanted.partial_response);
+        let what = Arc::clone(&wanted.wanted);
         let step = move || {
-            let mut missing = Vec::new();
+            let mut all_failed = Vec::new();
             for (block, header) in blocks {
-                let merged = header.and_then(|header| {
-                    let visit = |merge: &mut Merge<'_>| visit_header(&block, &header, &what, merge);
-                    values.merge(visit)?;
-                    values.merge(|merge| visit_external_labels(&block, &what, merge))
-                });
-                if let Err(error) = merged {
-                    missing.push(excuse(error, &block, policy)?);
-                }
+                all_failed.extend(visit_block(block, header, &what, &mut values)?);
             }
-            Ok::<_, Error>((values, missing))
+            Ok::<_, Error>((values, all_failed))
         };
         let (merged, failed) = compute.run(step).await??;
         values = merged;
-        missing.extend(failed);
+        all_failed.extend(failed);
     }
-    Ok((values, missing))
+    Ok((values, all_failed))
+}
+
+/// Adds what a block holds, unless it cannot answer; that a limit is hit concerns the whole request.
+fn visit_block(
+    block: Arc<GatewayBlock>,
+    header: Result<Arc<IndexHeader>>,
+    what: &Wanted,
+    values: &mut Values,
+) -> Result<Option<Failed>> {
+    let header = match header {
+        Ok(header) => header,
+        Err(error) => {
+            return Ok(Some(Failed {
+                block,
+                error,
+                is_of_header: false,
+            }));
+        }
+    };
+    let merged = values
+        .merge(|merge| visit_header(&block, &header, what, merge))
+        .and_then(|()| values.merge(|merge| visit_external_labels(&block, what, merge)));
+    match merged {
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::LimitExceeded => Err(error),
+        Err(error) => Ok(Some(Failed {
+            is_of_header: is_of_header(&error, &header),
+            block,
+            error,
+        })),
+    }
 }
 
 async fn open(block: Arc<GatewayBlock>) -> Opened {
@@ -367,7 +424,7 @@ async fn walk_block(
     };
     let is_external = matches!(&*wanted.wanted, Wanted::Values { .. }) && !external.is_empty();
     let (ahead, driver) = ReadAhead::new();
-    let mut series = driver.drive(block_series(block, header, of_series, query, ahead));
+    let mut series = driver.drive(resumed_series(block, header, of_series, query, ahead));
     let mut is_first = true;
     while let Some(event) = series.try_next().await? {
         let SeriesEvent::Batch(batch) = event else {

@@ -31,6 +31,7 @@ mod postings;
 mod query;
 mod ranges;
 mod refetch;
+mod resumed;
 mod select;
 mod stream;
 mod sync;

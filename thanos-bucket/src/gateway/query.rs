@@ -278,10 +278,10 @@ impl QueryContext {
         add(&stats.touched_bytes, bytes);
     }
 
-    /// Notes that an item turned out longer than assumed and is fetched again.
-    pub(super) fn refetched(&self, item: Item) {
-        add(&self.stats.of(item).refetches, 1);
-        self.metrics.refetched(item, &self.tenant_label);
+    /// Notes that `count` items turned out longer than assumed and are fetched again.
+    pub(super) fn refetched(&self, item: Item, count: u64) {
+        add(&self.stats.of(item).refetches, count);
+        self.metrics.refetched(item, &self.tenant_label, count);
     }
 
     /// Asks for `count` series that the postings of a block name, before they are read.

@@ -335,7 +335,7 @@ impl Known {
 }
 
 /// Returns the bytes of `range` out of `bytes`, which lie at `base`; fewer where they end.
-fn cut(bytes: &Bytes, base: u64, range: &Range<u64>) -> Bytes {
+pub(super) fn cut(bytes: &Bytes, base: u64, range: &Range<u64>) -> Bytes {
     let position = |at: u64| {
         usize::try_from(at.saturating_sub(base))
             .unwrap_or(usize::MAX)

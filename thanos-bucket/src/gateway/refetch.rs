@@ -1,4 +1,7 @@
 //! Items that turned out longer than assumed: fetched again, exactly, all at once.
+//!
+//! Neighbours are fetched together, as at first: where `meta.json` says less than there is, all items of a block are
+//! longer than assumed.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -8,7 +11,8 @@ use futures::{StreamExt, TryStreamExt};
 use thanos_core::budget::Lease;
 use thanos_core::{Error, Result};
 
-use super::ranges::{RangeSource, Trust};
+use super::partition::{Part, PartitionOptions, partition};
+use super::ranges::{RangeSource, Trust, cut};
 
 /// Items, and the lease of their bytes, to be kept as long as any of them.
 #[derive(Debug)]
@@ -17,7 +21,7 @@ pub(super) struct Refetched {
     pub(super) lease: Lease,
 }
 
-/// Fetches each of `ranges`, which are single items of `source`.
+/// Fetches each of `ranges`, which are single items of `source`, in any order.
 ///
 /// # Errors
 ///
@@ -27,31 +31,50 @@ pub(super) async fn refetch(source: RangeSource<'_>, ranges: &[Range<u64>]) -> R
     let RangeSource {
         block, item, query, ..
     } = source;
-    let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    let mut order: Vec<usize> = (0..ranges.len()).collect();
+    order.sort_by_key(|at| ranges[*at].start);
+    let sorted: Vec<Range<u64>> = order.iter().map(|at| ranges[*at].clone()).collect();
+    let limits = block.limits();
+    let options = PartitionOptions {
+        gap_bytes_max: limits.gap_bytes_max,
+        part_bytes_max: source.part_bytes_max,
+        parts_max: query.parts_max(),
+    };
+    let parts = partition(&sorted, options);
+    let bytes = parts.iter().map(|part| part.range.end - part.range.start);
+    let bytes: u64 = bytes.sum();
     query.reserve_fetch(item, bytes)?;
     let lease = query.budget.lease(bytes)?;
     // The futures are collected first: a closure over references here would keep them from being `Send`.
-    let mut reads = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        reads.push(refetch_one(source, range.clone()));
+    let mut reads = Vec::with_capacity(parts.len());
+    for part in parts {
+        reads.push(refetch_part(source, part));
     }
-    let reads = futures::stream::iter(reads).buffered(block.limits().fetch_concurrency);
-    let bytes = reads.try_collect().await?;
-    Ok(Refetched { bytes, lease })
+    let mut reads = futures::stream::iter(reads).buffered(limits.fetch_concurrency);
+    let mut found = vec![Bytes::new(); ranges.len()];
+    while let Some((part, bytes)) = reads.try_next().await? {
+        for at in part.items {
+            found[order[at]] = cut(&bytes, part.range.start, &sorted[at]);
+        }
+    }
+    Ok(Refetched {
+        bytes: found,
+        lease,
+    })
 }
 
-async fn refetch_one(source: RangeSource<'_>, range: Range<u64>) -> Result<Bytes> {
+async fn refetch_part(source: RangeSource<'_>, part: Part) -> Result<(Part, Bytes)> {
     let (query, item) = (source.query, source.item);
     let closed = |_| Error::cancelled("the request is over");
     let _place = query.fetches.acquire().await.map_err(closed)?;
-    query.refetched(item);
+    let count = part.items.len() as u64;
+    query.refetched(item, count);
     let started = Instant::now();
-    let len = range.end - range.start;
     let bucket = match source.trust {
         Trust::Caches => source.block.bucket().clone(),
         Trust::Bucket => source.block.bucket().clone().past_caches(),
     };
-    let bytes = bucket.read_range(source.object, range).await?;
-    query.fetched(item, 1, len, started.elapsed());
-    Ok(bytes)
+    let bytes = bucket.read_range(source.object, part.range.clone()).await?;
+    query.fetched(item, count, bytes.len() as u64, started.elapsed());
+    Ok((part, bytes))
 }

@@ -21,7 +21,8 @@ use super::ahead::ReadAhead;
 use super::block::GatewayBlock;
 use super::masks::Mask;
 use super::query::QueryContext;
-use super::stream::{BlockQuery, block_series};
+use super::resumed::resumed_series;
+use super::stream::BlockQuery;
 
 /// A block to ask, and the matchers that are left for its own labels.
 struct Selected {
@@ -213,7 +214,7 @@ pub(super) fn series(
         let edited = async move {
             let header = block.header().await?;
             let only_adds = edit.only_adds(header.postings_table().label_names());
-            let series = block_series(block, header, wanted, Arc::clone(&query), ahead);
+            let series = resumed_series(block, header, wanted, Arc::clone(&query), ahead);
             Ok::<_, Error>(if only_adds {
                 add_labels(series, edit)
             } else {

@@ -403,16 +403,22 @@ impl GatewayMetrics {
         self.fetches.damaged.get_or_create(&labels).inc();
     }
 
-    /// Notes an item that was longer than assumed.
-    pub(super) fn refetched(&self, item: Item, tenant: &TenantLabel) {
+    /// Notes `count` items that were longer than assumed.
+    pub(super) fn refetched(&self, item: Item, tenant: &TenantLabel, count: u64) {
         match item {
             // The length of postings is known.
             Item::Postings => {}
             Item::Series => {
-                self.fetches.series_refetches.get_or_create(tenant).inc();
+                self.fetches
+                    .series_refetches
+                    .get_or_create(tenant)
+                    .inc_by(count);
             }
             Item::Chunks => {
-                self.fetches.chunk_refetches.get_or_create(tenant).inc();
+                self.fetches
+                    .chunk_refetches
+                    .get_or_create(tenant)
+                    .inc_by(count);
             }
         }
     }

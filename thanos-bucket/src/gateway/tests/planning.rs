@@ -227,6 +227,172 @@ async fn what_is_longer_than_assumed_is_fetched_again() {
     }
 }
 
+/// ST-19: a block whose meta.json says that its series and chunks are shorter than they are costs no request for each of
+/// them: what is fetched again is fetched with its neighbours.
+#[tokio::test]
+async fn what_is_fetched_again_is_fetched_with_its_neighbours() {
+    let data = wide(400);
+    let bucket = Bucket::new(Arc::new(InMemory::new()));
+    let id = block_id(1);
+    let spec = BlockSpec {
+        id,
+        ..BlockSpec::default()
+    };
+    data.upload(&bucket, &spec).await.unwrap();
+    let object = format!("{id}/meta.json");
+    let text = bucket.read(&object, 1 << 20).await.unwrap();
+    let mut meta: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    meta["thanos"]["index_stats"] = serde_json::json!({"series_max_size": 9, "chunk_max_size": 1});
+    let text = serde_json::to_vec(&meta).unwrap();
+    bucket.put(&object, text.into()).await.unwrap();
+    let gateway = Gateway::new(bucket.clone(), GatewayOptions::default());
+    gateway.sync().await.unwrap();
+
+    let ask = async |matchers: Vec<Matcher>| {
+        let query = within(&gateway, STORE_BYTES);
+        let request = SeriesRequest {
+            matchers,
+            ..SeriesRequest::default()
+        };
+        let resolutions = Resolutions::CoarsestUpTo(0);
+        let stream = select::series(&gateway.loaded(), request, resolutions, &query);
+        let shape = shape_of(stream.unwrap()).await.unwrap();
+        (query, shape)
+    };
+    let (_, all) = ask(vec![regex("__name__", ".+")]).await;
+    // Every other series, so that no entry and no chunk ends where the next wanted one starts.
+    let labels: Vec<String> = all
+        .iter()
+        .map(|(labels, ..)| labels.get("pod").unwrap_or_default().into_owned())
+        .collect();
+    let every_other: Vec<&str> = labels.iter().step_by(2).map(String::as_str).collect();
+    let pods = every_other.join("|");
+    let (query, some) = ask(vec![regex("pod", &pods)]).await;
+    let wanted = all.iter().filter(|(labels, ..)| {
+        let pod = labels.get("pod").unwrap_or_default();
+        every_other.contains(&pod.as_ref())
+    });
+    assert_eq!(some, wanted.cloned().collect::<Vec<_>>());
+    for item in [Item::Series, Item::Chunks] {
+        let stats = query.stats.of(item);
+        let (again, requests) = (get(&stats.refetches), get(&stats.fetch_count));
+        assert!(again > 50, "{item:?}: {again} fetched again");
+        assert!(requests < again / 4, "{item:?}: {requests} for {again}");
+    }
+}
+
+/// Asks for series, for values from the header, or for names from series.
+async fn ask(gateway: &Gateway, which: usize) -> Result<String> {
+    let label = "pod".to_owned();
+    let matchers = vec![regex("pod", ".*1.*")];
+    Ok(match which {
+        0 => format!("{:?}", shape_of(gateway.series(all_series()).await?).await?),
+        1 => {
+            let request = LabelValuesRequest {
+                label,
+                ..Default::default()
+            };
+            format!("{:?}", gateway.label_values(request).await?.values)
+        }
+        _ => {
+            let request = LabelNamesRequest {
+                matchers,
+                ..Default::default()
+            };
+            format!("{:?}", gateway.label_names(request).await?.values)
+        }
+    })
+}
+
+/// Damage in a kept header, wherever it is, shows when that page is needed, and costs no answer: the header is made
+/// anew, and what has left already does not come twice.
+#[tokio::test]
+async fn damage_of_a_kept_header_costs_no_answer() {
+    let data = wide(2000);
+    let bucket = Bucket::new(Arc::new(InMemory::new()));
+    let spec = BlockSpec {
+        id: block_id(1),
+        ..BlockSpec::default()
+    };
+    data.upload(&bucket, &spec).await.unwrap();
+    let dir = TempDir::new("damaged-headers");
+    let file = dir
+        .path()
+        .join(format!("{}/sparse-index-header", block_id(1)));
+    let open = async || {
+        let options = GatewayOptions {
+            data_dir: Some(dir.path().to_owned()),
+            ..GatewayOptions::default()
+        };
+        let gateway = Gateway::new(bucket.clone(), options);
+        assert!(gateway.sync().await.unwrap().failed.is_empty());
+        gateway
+    };
+    let whole = open().await;
+    let mut wanted = Vec::new();
+    for which in 0..3 {
+        wanted.push(ask(&whole, which).await.unwrap());
+    }
+    drop(whole);
+    let kept = std::fs::read(&file).unwrap();
+    let mut made_anew = 0;
+    for part in 1..12 {
+        for (which, wanted) in wanted.iter().enumerate() {
+            let mut damaged = kept.clone();
+            damaged[kept.len() * part / 12] ^= 0xFF;
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, damaged).unwrap();
+            let gateway = open().await;
+            assert!(
+                ask(&gateway, which).await.unwrap() == *wanted,
+                "{part} {which}"
+            );
+            made_anew += usize::from(std::fs::read(&file).unwrap() == kept);
+            drop(gateway);
+            std::fs::write(&file, &kept).unwrap();
+        }
+    }
+    assert!(made_anew > 10, "{made_anew}");
+}
+
+/// ST-23: what is cut out of long reads holds on to all of them, and so does its lease.
+#[tokio::test]
+async fn gaps_between_chunks_are_on_lease_as_long_as_the_chunks() {
+    let start = Timestamp::from_millis(1_700_000_000_000);
+    let mut encoder = XorEncoder::new();
+    for i in 0..60_u64 {
+        let noise = i.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let at = start + i64::try_from(i).unwrap() * 15_000;
+        encoder.append(at, f64::from_bits(noise >> 2));
+    }
+    let chunk = SeriesChunk::raw(start, start + 59 * 15_000, encoder.finish());
+    let series: Vec<_> = (0..2000)
+        .map(|number| {
+            let labels = Labels::from_pairs([("__name__", format!("m{number:04}"))]);
+            (labels, vec![chunk.clone()])
+        })
+        .collect();
+    let data = BlockData::of_series(&series).unwrap();
+    let gateway = gateway_with(&data, Sizes::Known, GatewayOptions::default()).await;
+    let query = within(&gateway, STORE_BYTES);
+    let request = SeriesRequest {
+        matchers: vec![regex("__name__", "m...5")],
+        ..SeriesRequest::default()
+    };
+    let resolutions = Resolutions::CoarsestUpTo(0);
+    let loaded = gateway.loaded();
+    let mut stream = select::series(&loaded, request, resolutions, &query).unwrap();
+    let mut held_most = 0;
+    while let Some(event) = stream.try_next().await.unwrap() {
+        drop(event);
+        held_most = held_most.max(query.budget.used_bytes());
+    }
+    let chunks = query.stats.of(Item::Chunks);
+    let (read, used) = (get(&chunks.fetched_bytes), get(&chunks.touched_bytes));
+    assert!(read > 5 * used, "{read} read for {used}");
+    assert!(held_most > read, "{held_most} held of {read}");
+}
+
 /// ST-29: values of many series: as many as fit, and no more are held than the limit wants.
 #[tokio::test]
 async fn label_values_hold_no_more_than_is_wanted() {

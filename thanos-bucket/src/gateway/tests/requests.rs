@@ -413,7 +413,7 @@ fn metrics_have_the_names_of_thanos() {
     metrics.dropped_for_memory(&tenant);
     for item in Item::ALL {
         metrics.fetched(item, &tenant, Duration::ZERO);
-        metrics.refetched(item, &tenant);
+        metrics.refetched(item, &tenant, 1);
     }
     metrics.got_all(&tenant, Duration::ZERO);
     metrics.sent_chunks(&tenant, [1].into_iter());
