@@ -21,5 +21,6 @@ mod shutdown;
 mod store_caches;
 mod store_gateway;
 mod store_limits;
+mod store_rows;
 mod tenants;
 mod tools;

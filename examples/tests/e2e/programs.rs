@@ -42,7 +42,16 @@ impl Store {
 
     /// Starts one over the bucket that `yaml` describes, with `more` flags. It looks for blocks often.
     pub(crate) fn over(yaml: &str, more: &[&str]) -> Self {
-        let data_dir = TempDir::new("e2e-store");
+        Self::in_data_dir(TempDir::new("e2e-store"), yaml, more)
+    }
+
+    /// Ends it and starts another one over the same data directory.
+    pub(crate) fn restarted(self, yaml: &str, more: &[&str]) -> Self {
+        drop(self.http);
+        Self::in_data_dir(self.data_dir, yaml, more)
+    }
+
+    fn in_data_dir(data_dir: TempDir, yaml: &str, more: &[&str]) -> Self {
         let http = Peer::start(
             |address| {
                 let mut command = thanos(&["store", "--data-dir"]);
