@@ -1,6 +1,7 @@
 //! `thanos tools`: what people do with a bucket by hand, and checks of rule files.
 
 mod cleanup;
+mod delete_series;
 mod downsample;
 mod flags;
 mod inspect;
@@ -57,6 +58,9 @@ enum BucketTool {
     /// Mark block for deletion or no-compact in a safe way. A compactor that works on the block right now does not see
     /// the mark.
     Mark(mark::MarkFlags),
+    /// Ask for series to be deleted from all blocks, list such requests, or take one back. Stores hide the series at their
+    /// next sync, and compactors leave them out of the blocks for good.
+    DeleteSeries(delete_series::DeleteSeriesFlags),
     /// Rewrite chosen blocks in the bucket, while deleting or modifying series. The new block has other statistics and
     /// compaction sources, and tells under thanos.rewrites what was done. Stop the compactor meanwhile. The source block
     /// stays unless --delete-blocks is given: delete or mark it to avoid overlaps. This is not reversible once the source
@@ -87,6 +91,7 @@ pub async fn run(flags: ToolsFlags) -> Result<()> {
         BucketTool::Downsample(flags) => downsample::run(flags).await,
         BucketTool::Cleanup(flags) => cleanup::run(flags).await,
         BucketTool::Mark(flags) => mark::run(flags).await,
+        BucketTool::DeleteSeries(flags) => delete_series::run(flags).await,
         BucketTool::Rewrite(flags) => rewrite::run(flags).await,
         BucketTool::Retention(flags) => retention::run(flags).await,
         BucketTool::UploadBlocks(flags) => upload_blocks::run(flags).await,
