@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Deleted samples are left out on the way. Memory is leased from the budget of [`BlockWriterOptions`]; what grows with
-//! the blocks goes to files in the directory of the unfinished block when it does not fit, but for what [`BlockWriter`]
-//! holds of each label value and the samples of one series that overlap.
+//! the blocks goes to files in the directory of the unfinished block when it does not fit, but for what the writer holds
+//! of each label value and the samples of one series that overlap.
 //!
 //! Blocks whose index would grow too large are merged into several, each with the series of some hashes:
 //! [`merge_blocks_into_parts`].

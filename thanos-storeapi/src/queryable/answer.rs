@@ -65,7 +65,9 @@ struct Begun {
     is_empty: bool,
 }
 
-async fn begun(mut series: SeriesStream) -> Begun {
+async fn begun(series: SeriesStream) -> Begun {
+    // The end may be met here, and the stream is asked for more after that.
+    let mut series = series.fuse().boxed();
     let mut before = Vec::new();
     let mut is_empty = true;
     while is_empty && let Some(event) = series.next().await {
