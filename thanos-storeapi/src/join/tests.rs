@@ -65,9 +65,9 @@ fn model(batches: &[Vec<TestPart>], limit: usize) -> Vec<TestPart> {
         series.entry(*label).or_default().extend(chunks);
     }
     for chunks in series.values_mut() {
-        chunks.sort_by_key(|chunk| chunk.0);
-        let mut seen = std::collections::BTreeSet::new();
-        chunks.retain(|chunk| seen.insert(*chunk));
+        // By time and then by content, whichever part came first.
+        chunks.sort_unstable();
+        chunks.dedup();
     }
     series
         .into_iter()
