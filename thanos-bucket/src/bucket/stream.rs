@@ -1,12 +1,16 @@
 //! Objects too large for memory: read and written piece by piece.
 
+#[cfg(feature = "filesystem")]
 use std::fs::File;
+#[cfg(feature = "filesystem")]
 use std::io::{Read, Seek, SeekFrom};
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, FuturesUnordered};
+use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{Stream, StreamExt, TryStreamExt};
-use object_store::{GetResult, GetResultPayload, MultipartUpload, ObjectStoreExt, UploadPart};
+#[cfg(feature = "filesystem")]
+use object_store::GetResultPayload;
+use object_store::{GetResult, MultipartUpload, ObjectStoreExt, UploadPart};
 use thanos_core::{Error, Result};
 
 use super::{Bucket, from_store};
@@ -14,6 +18,7 @@ use super::{Bucket, from_store};
 /// How many parts of one object are on their way at once.
 const CONCURRENT_PARTS: usize = 4;
 /// How much of a local file is read at once.
+#[cfg(feature = "filesystem")]
 const FILE_PIECE_BYTES: usize = 1 << 20;
 
 /// The body of an object, piece by piece, and how long it says to be.
@@ -100,16 +105,17 @@ async fn given_up(upload: &mut dyn MultipartUpload, object: &str, why: Error) ->
 }
 
 fn pieces(answer: GetResult, object: String) -> BoxStream<'static, Result<Bytes>> {
-    let range = answer.range.clone();
-    match answer.payload {
-        // As object_store's stream a file comes in pieces of 8 KiB, for each of which a thread is woken.
-        GetResultPayload::File(file, _) => file_pieces(file, range.start, range.end, object),
-        GetResultPayload::Stream(body) => body
-            .map_err(move |error| from_store(&object, error))
-            .boxed(),
+    // As object_store's stream a file comes in pieces of 8 KiB, for each of which a thread is woken.
+    #[cfg(feature = "filesystem")]
+    if let GetResultPayload::File(file, _) = answer.payload {
+        return file_pieces(file, answer.range.start, answer.range.end, object);
     }
+    let body = answer.into_stream();
+    body.map_err(move |error| from_store(&object, error))
+        .boxed()
 }
 
+#[cfg(feature = "filesystem")]
 fn file_pieces(
     file: File,
     start: u64,
@@ -141,5 +147,5 @@ fn file_pieces(
             Ok((!piece.is_empty()).then_some((piece, (file, rest))))
         }
     };
-    stream::try_unfold((file, start), piece).boxed()
+    futures::stream::try_unfold((file, start), piece).boxed()
 }
