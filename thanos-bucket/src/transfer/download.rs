@@ -147,6 +147,19 @@ async fn fetch_file(
     stream_to_file(bucket, &object, size, path).await
 }
 
+/// Downloads the index of block `id`, and nothing else of it, into the directory `dir`; returns its path.
+///
+/// # Errors
+///
+/// As [`download_block`].
+pub(crate) async fn download_index(bucket: &Bucket, id: BlockId, dir: &Path) -> Result<PathBuf> {
+    let (made, path) = (dir.to_owned(), dir.join(INDEX_FILE));
+    blocking(move || std::fs::create_dir_all(&made).map_err(|error| named(error, &made))).await?;
+    let object = format!("{id}/{INDEX_FILE}");
+    download_file(bucket, &object, path.clone()).await?;
+    Ok(path)
+}
+
 /// Downloads one object into the file `path`.
 ///
 /// # Errors

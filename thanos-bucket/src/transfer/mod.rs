@@ -18,7 +18,7 @@ mod upload;
 
 pub use delete::delete_block;
 pub use download::download_block;
-pub(crate) use download::download_file;
+pub(crate) use download::{download_file, download_index};
 pub use mark::{mark_block, remove_mark};
 pub use options::{DownloadOptions, HashFunc, UploadOptions};
 pub use upload::{publish_block, stage_block, upload_block};

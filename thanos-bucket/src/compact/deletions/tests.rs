@@ -18,7 +18,7 @@ use crate::compact::lease::{LeaseOptions, Leases};
 use crate::compact::{CompactorOptions, Downsampling, Retention, ViewOptions};
 use crate::fetch::FetchOptions;
 use crate::gateway::{Gateway, GatewayOptions};
-use crate::testkit::{BlockData, BlockSpec, block_id};
+use crate::testkit::{BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, block_id};
 use crate::tombstones::TombstoneStore;
 
 const HOUR: i64 = 3_600_000;
@@ -93,7 +93,10 @@ struct Rig {
 }
 
 async fn rig() -> Rig {
-    let bucket = Bucket::new(Arc::new(InMemory::new()));
+    rig_on(Bucket::new(Arc::new(InMemory::new()))).await
+}
+
+async fn rig_on(bucket: Bucket) -> Rig {
     let clock = Arc::new(TestClock::default());
     let dir = TempDir::new("deletions");
     let leases = LeaseOptions {
@@ -208,4 +211,39 @@ async fn a_block_with_nothing_left_goes() {
     assert_eq!(blocks.len(), 1);
     assert_eq!(blocks[0].meta.ulid, gone);
     assert!(blocks[0].marks.deletion.is_some());
+}
+
+/// To learn that a block has nothing of what is deleted takes its index, however many chunks it has.
+#[tokio::test]
+async fn chunks_come_only_from_blocks_with_deleted_series() {
+    let store = LatencyStore::new(Arc::new(InMemory::new()), LatencyModel::default());
+    let store = Arc::new(store);
+    let rig = rig_on(Bucket::new(store.clone())).await;
+    let with = upload(&rig.bucket, 1, START, &["a", "b"]).await;
+    let clean = upload(&rig.bucket, 2, START + 100 * HOUR, &["b"]).await;
+    let elsewhen = upload(&rig.bucket, 3, START + 200 * HOUR, &["a"]).await;
+    let mut tombstone = Tombstone::new("ticket-2".parse().unwrap(), rig.clock.now());
+    let selector = vec![
+        Matcher::equal("__name__", "a"),
+        Matcher::equal("cluster", "eu1"),
+    ];
+    tombstone.selectors.push(selector);
+    // The third block begins at this time, and its series later than that.
+    tombstone.range = TimeRange::from_millis(0, START + 200 * HOUR - 1);
+    let tombstones = TombstoneStore::new(rig.bucket.clone());
+    tombstones.add(&tombstone).await.unwrap();
+    store.take_trace();
+    rig.compactor.iterate().await.unwrap();
+    let trace = store.take_trace();
+    let read_chunks = |id: BlockId| {
+        let prefix = format!("{id}/chunks/");
+        let mut reads = trace.requests.iter();
+        reads.any(|read| read.kind == RequestKind::Get && read.object.starts_with(&prefix))
+    };
+    assert_eq!(
+        [with, clean, elsewhen].map(read_chunks),
+        [true, false, false]
+    );
+    let noted = tombstones.clean_blocks().await.unwrap();
+    assert!(noted[&tombstone.request_id].contains(&clean));
 }

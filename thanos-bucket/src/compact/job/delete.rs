@@ -1,22 +1,28 @@
 //! Deleting series: a block is written anew without the samples that tombstones hide.
+//!
+//! Most blocks have nothing of what is deleted, and their indexes alone tell that: the rest of a block comes only when
+//! there is something to leave out.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use thanos_core::block::{Block, BlockWriterOptions, HealthStats, Meta};
+use thanos_core::block::{Block, BlockWriterOptions, HealthStats, Intervals, Meta};
+use thanos_core::index::{ChunkMeta, IndexReader, SeriesScratch};
+use thanos_core::mmap::open_bytes;
 use thanos_core::rewrite::{
     DeletionRequest, NoLog, RewriteOptions, RewriteRules, preview_rewrite, rewrite_block,
 };
-use thanos_core::{Error, Result};
+use thanos_core::{Error, ErrorKind, Result};
 
 use super::compact::SOURCE_COMPACTOR;
 use super::predict::{Kernel, Prediction};
-use super::sources::Trouble;
+use super::sources::{Trouble, trouble_of};
 use super::{JobRunner, Step, Suspects, Told, work_dir};
 use crate::compact::deletions::Deletion;
 use crate::compact::lease::Lease;
 use crate::compact::work::Outcome;
-use crate::tombstones::TombstoneStore;
+use crate::tombstones::{TombstoneStore, selects};
+use crate::transfer::download_index;
 
 /// What is left of a block.
 enum Left {
@@ -79,6 +85,9 @@ impl JobRunner {
         dir: &std::path::Path,
     ) -> std::result::Result<Step, Trouble> {
         let id = deletion.block.meta.ulid;
+        if !self.has_any(deletion, dir).await? {
+            return Ok(self.note_clean(deletion).await?);
+        }
         let block = self.download(id, dir).await?;
         let mut options = BlockWriterOptions::new(lease.block_id(0));
         options.budget = self.options.budget.clone();
@@ -95,16 +104,7 @@ impl JobRunner {
         };
         drop(block);
         match left {
-            Left::All => {
-                let store = TombstoneStore::new(self.bucket.clone());
-                for tombstone in &deletion.requests {
-                    store.note_clean(&tombstone.request_id, id).await?;
-                }
-                Ok(Step::Ended(Outcome::Done {
-                    new: Vec::new(),
-                    marked: 0,
-                }))
-            }
+            Left::All => Ok(self.note_clean(deletion).await?),
             Left::Some(meta) => {
                 let mut commit = lease.decision();
                 commit.details = "block rewritten".to_owned();
@@ -114,6 +114,65 @@ impl JobRunner {
             }
         }
     }
+
+    /// Reports whether the index of the block has series with samples that are to be deleted.
+    async fn has_any(
+        &self,
+        deletion: &Deletion,
+        dir: &std::path::Path,
+    ) -> std::result::Result<bool, Trouble> {
+        let id = deletion.block.meta.ulid;
+        let block_dir = dir.join(id.to_string());
+        let index = match download_index(&self.bucket, id, &block_dir).await {
+            // Whether the block is not there any more, or is damaged, the whole download tells.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+            index => index?,
+        };
+        let wanted = deletion.clone();
+        let look = move || -> Result<bool> {
+            let index = IndexReader::open(&index.display().to_string(), open_bytes(&index)?)?;
+            deletes_of(&index, &wanted)
+        };
+        let found = self.options.compute.run(look).await?;
+        found.map_err(|error| trouble_of(id, error))
+    }
+
+    /// Notes that the block has nothing of the requests.
+    async fn note_clean(&self, deletion: &Deletion) -> Result<Step> {
+        let store = TombstoneStore::new(self.bucket.clone());
+        for tombstone in &deletion.requests {
+            let block = deletion.block.meta.ulid;
+            store.note_clean(&tombstone.request_id, block).await?;
+        }
+        Ok(Step::Ended(Outcome::Done {
+            new: Vec::new(),
+            marked: 0,
+        }))
+    }
+}
+
+/// Reports whether a series of `index` has a chunk with times that `deletion` deletes of it.
+fn deletes_of(index: &IndexReader, deletion: &Deletion) -> Result<bool> {
+    let meta = &deletion.block.meta;
+    let labels = meta.external_labels();
+    let mut scratch = SeriesScratch::default();
+    for tombstone in &deletion.requests {
+        let times = Intervals::from_ranges(vec![tombstone.range]).widened(meta.resolution_ms());
+        let is_deleted = |chunk: &ChunkMeta| {
+            let range = chunk.time_range();
+            times.ranges().iter().any(|times| times.overlaps(range))
+        };
+        for selector in tombstone.selectors_within(labels.as_ref()) {
+            for series in index.postings_for_matchers(&selector)?.into_vec() {
+                index.series(series.into(), &mut scratch)?;
+                let has_chunk = scratch.chunks().iter().any(is_deleted);
+                if has_chunk && selects(&selector, scratch.labels()) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Writes what `deletion` leaves of `block`.
