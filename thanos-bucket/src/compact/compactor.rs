@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use thanos_core::block::BlockId;
@@ -30,6 +31,8 @@ pub struct CompactorOptions {
     pub concurrency: usize,
     /// How many blocks are downsampled at once (`--downsample.concurrency`).
     pub downsample_concurrency: usize,
+    /// How long one look at the bucket may take; nothing for as long as it takes. With `--wait` it is one wait interval.
+    pub sync_timeout: Option<Duration>,
     /// How long data is kept.
     pub retention: Retention,
     /// What tells groups.
@@ -48,6 +51,7 @@ impl Default for CompactorOptions {
             view: ViewOptions::default(),
             concurrency: 1,
             downsample_concurrency: 1,
+            sync_timeout: None,
             retention: Retention::default(),
             grouper: Arc::new(DefaultGrouper),
             planner: Arc::new(DefaultPlanner::default()),
@@ -64,6 +68,7 @@ pub struct Compactor {
     pub(super) work: Arc<dyn Work>,
     pub(super) concurrency: usize,
     pub(super) downsample_concurrency: usize,
+    sync_timeout: Option<Duration>,
     retention: Retention,
     pub(super) grouper: Arc<dyn Grouper>,
     pub(super) planner: Arc<dyn Planner>,
@@ -104,6 +109,7 @@ impl Compactor {
             work,
             concurrency: options.concurrency,
             downsample_concurrency: options.downsample_concurrency,
+            sync_timeout: options.sync_timeout,
             retention: options.retention,
             grouper: options.grouper,
             planner: options.planner,
@@ -153,9 +159,20 @@ impl Compactor {
     ///
     /// # Errors
     ///
-    /// When it cannot be listed, or something in it cannot be read now.
+    /// When it cannot be listed, or something in it cannot be read now, or not in time.
     pub async fn sync(&self) -> Result<Arc<CompactView>> {
-        let found = self.viewer.sync().await;
+        let looking = self.viewer.sync();
+        let found = match self.sync_timeout {
+            None => looking.await,
+            Some(limit) => {
+                let late = |_| {
+                    let message = format!("looking at the bucket took longer than {limit:?}");
+                    Error::unavailable(message)
+                };
+                let found = tokio::time::timeout(limit, looking).await;
+                found.map_err(late).flatten()
+            }
+        };
         self.hooks.synced(found.as_ref());
         let view = Arc::new(found.map_err(|error| error.context("sync"))?);
         *self.last.lock() = Arc::clone(&view);

@@ -359,6 +359,7 @@ impl CompactFlags {
             view: self.view(metrics, compute)?,
             concurrency: self.jobs.concurrency,
             downsample_concurrency: self.jobs.downsample_concurrency,
+            sync_timeout: self.loops.wait.then_some(self.loops.wait_interval),
             retention: self.retention.retention(),
             planner: Arc::new(self.debug.planner()?),
             hooks,
