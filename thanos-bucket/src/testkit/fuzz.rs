@@ -186,6 +186,24 @@ pub fn relabel_yaml(data: &[u8]) {
     let _ = RelabelFilter::from_yaml(yaml);
 }
 
+/// Reads `data` as a slot of a job's journal, also with a checksum that fits.
+///
+/// # Panics
+///
+/// When a readable slot is not the same after it was written.
+pub fn journal_slot(data: &[u8]) {
+    crate::compact::lease::fuzz_slot(data);
+}
+
+/// Reads `data` as a request to delete series, also with a checksum that fits.
+///
+/// # Panics
+///
+/// When a readable request is not the same after it was written.
+pub fn tombstone(data: &[u8]) {
+    crate::tombstones::fuzz_tombstone(data);
+}
+
 #[cfg(feature = "memcached")]
 mod memcached {
     /// Takes `data` for the answers of a memcached server.
@@ -217,7 +235,7 @@ mod tests {
     use super::*;
 
     /// Pieces of what is read, so that random texts get somewhere.
-    const WORDS: [&str; 40] = [
+    const WORDS: [&str; 52] = [
         "type: ",
         "config:\n  ",
         "S3",
@@ -258,6 +276,18 @@ mod tests {
         ": ",
         "&a ",
         "*a ",
+        "{\"version\":1,\"kind\":\"lease\",",
+        "\"owner\":\"a\",\"attempt\":\"x\"",
+        ",\"expires_ms\":7",
+        "{\"version\":1,\"kind\":\"commit\",",
+        ",\"is_finished\":true,\"blocks\":[],\"sources\":[],\"details\":\"\"",
+        "{\"version\":1,\"request_id\":\"r\",",
+        "\"selectors\":[[",
+        "{\"name\":\"a\",\"type\":\"=~\",\"value\":\"b|\"}",
+        ",",
+        "]],",
+        "\"min_time\":1,\"max_time\":2,",
+        "\"creation_time\":3",
     ];
 
     fn all(data: &[u8]) {
@@ -267,6 +297,8 @@ mod tests {
         manifest(data);
         bucket_yaml(data);
         relabel_yaml(data);
+        journal_slot(data);
+        tombstone(data);
         #[cfg(feature = "memcached")]
         memcached_answers(data);
         #[cfg(feature = "redis")]

@@ -125,3 +125,20 @@ impl Tombstone {
         object.request.into_tombstone()
     }
 }
+
+/// Reads `data` as a tombstone, also as the request of one whose checksum fits.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn fuzz_tombstone(data: &[u8]) {
+    let sealed = serde_json::from_slice(data).ok().map(|request: Body| {
+        let checksum = request.checksum();
+        serde_json::to_vec(&Object { request, checksum }).expect("numbers and texts are JSON")
+    });
+    for text in [Some(data), sealed.as_deref()].into_iter().flatten() {
+        let Ok(tombstone) = Tombstone::parse(text) else {
+            continue;
+        };
+        let written = tombstone.to_json();
+        let again = Tombstone::parse(&written).map(|again| again.to_json());
+        assert!(again.is_ok_and(|again| again == written));
+    }
+}

@@ -29,6 +29,8 @@ use thanos_core::{Error, Result};
 
 use xxhash_rust::xxh64::xxh64;
 
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use format::fuzz_tombstone;
 pub use record::AppliedRecord;
 pub use store::{TombstoneReader, TombstoneStore};
 

@@ -1,19 +1,31 @@
-//! What a slot of a journal holds: one JSON object.
+//! What a slot of a journal holds: one line of JSON, and one with the checksum of the first.
 //!
 //! ```text
 //! thanos-jobs/v1/<job>/<slot, ten digits>.json
 //!   { "version": 1, "kind": "lease", "owner": "..", "expires_ms": .., "attempt": ".." }
 //!   { "version": 1, "kind": "commit", "owner": "..", "attempt": "..", "is_finished": false,
 //!     "blocks": [ <meta.json> .. ], "no_compact": "..", "sources": [ .. ], "details": ".." }
+//!
+//!   { "xxh64": "<sixteen digits>" }
 //! ```
+//!
+//! The checksum is there because a decision is carried out as it stands: with one bit of a name turned over, another block
+//! would be marked for deletion.
 
 use serde::{Deserialize, Serialize};
 use thanos_core::block::{BlockId, Meta};
 use thanos_core::{Error, Result};
+use xxhash_rust::xxh64::xxh64;
 
 /// Where all journals lie; Thanos looks only into directories that are called like blocks.
 pub(super) const JOURNALS: &str = "thanos-jobs/v1";
 const VERSION: u32 = 1;
+
+/// The second line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Checksum {
+    xxh64: String,
+}
 
 /// One slot of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,7 +83,12 @@ impl Entry {
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("strings, numbers and meta.jsons are JSON")
+        let mut text = serde_json::to_vec(self).expect("strings, numbers and meta.jsons are JSON");
+        let checksum = serde_json::to_vec(&Checksum::of(&text)).expect("a string is JSON");
+        text.push(b'\n');
+        text.extend_from_slice(&checksum);
+        text.push(b'\n');
+        text
     }
 
     /// Parses the bytes of a slot.
@@ -85,12 +102,46 @@ impl Entry {
             version: u32,
         }
         let damaged = |error: serde_json::Error| Error::corrupt(error.to_string());
-        let head: Head = serde_json::from_slice(text).map_err(damaged)?;
+        let (line, checksum) = split_lines(text);
+        let head: Head = serde_json::from_slice(line).map_err(damaged)?;
         if head.version != VERSION {
             let message = format!("unexpected version {} of a journal", head.version);
             return Err(Error::invalid(message));
         }
-        serde_json::from_slice(text).map_err(damaged)
+        let checksum: Checksum = serde_json::from_slice(checksum).map_err(damaged)?;
+        if checksum.xxh64 != Checksum::of(line).xxh64 {
+            return Err(Error::corrupt("the checksum of the slot is wrong"));
+        }
+        serde_json::from_slice(line).map_err(damaged)
+    }
+}
+
+impl Checksum {
+    fn of(line: &[u8]) -> Self {
+        Self {
+            xxh64: format!("{:016x}", xxh64(line, 0)),
+        }
+    }
+}
+
+/// Returns the first line of `text`, and the rest.
+fn split_lines(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    let (line, rest) = text.split_at(end.unwrap_or(text.len()));
+    (line, rest.get(1..).unwrap_or_default())
+}
+
+/// Reads `data` as a slot, also with a checksum that fits.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn fuzz_slot(data: &[u8]) {
+    let (line, _) = split_lines(data);
+    let checksum = serde_json::to_vec(&Checksum::of(line)).expect("a string is JSON");
+    for text in [data, &[line, b"\n", &checksum].concat()] {
+        let Ok(entry) = Entry::parse(text) else {
+            continue;
+        };
+        let again = Entry::parse(&entry.to_json());
+        assert!(again.is_ok_and(|again| again == entry));
     }
 }
 
@@ -137,7 +188,12 @@ mod tests {
 
     #[test]
     fn entries_have_these_bytes() {
-        let text = r#"{"version":1,"kind":"lease","owner":"a","expires_ms":7,"attempt":"x"}"#;
+        let text = concat!(
+            r#"{"version":1,"kind":"lease","owner":"a","expires_ms":7,"attempt":"x"}"#,
+            "\n",
+            r#"{"xxh64":"7e76c981224d7140"}"#,
+            "\n",
+        );
         assert_eq!(String::from_utf8(lease().to_json()).unwrap(), text);
         for entry in [lease(), commit()] {
             assert_eq!(Entry::parse(&entry.to_json()).unwrap(), entry);
@@ -148,9 +204,24 @@ mod tests {
     #[test]
     fn half_an_entry_is_corrupt_and_another_version_is_not_touched() {
         let text = commit().to_json();
-        for len in 0..text.len() {
+        // The last byte ends a line that is whole without it.
+        for len in 0..text.len() - 1 {
             let error = Entry::parse(&text[..len]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{len}");
+        }
+        for place in 0..text.len() - 1 {
+            for bit in 0..8 {
+                let mut flipped = text.clone();
+                flipped[place] ^= 1 << bit;
+                let parsed = Entry::parse(&flipped);
+                // Digits of a checksum may be written in capitals as well, and another version is another format.
+                let is_harmless = |entry: &Entry| *entry == commit();
+                match parsed {
+                    Ok(entry) => assert!(is_harmless(&entry), "{place} {bit}"),
+                    Err(error) if error.kind() == ErrorKind::Invalid => assert_eq!(place, 11),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt),
+                }
+            }
         }
         let newer = br#"{"version":2,"kind":"else"}"#;
         assert_eq!(Entry::parse(newer).unwrap_err().kind(), ErrorKind::Invalid);

@@ -35,6 +35,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub use format::Commit;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use format::fuzz_slot;
 use format::{Entry, EntryKind, JOURNALS, LeaseEntry};
 
 use crate::Bucket;
