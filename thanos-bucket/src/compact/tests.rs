@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::memory::InMemory;
@@ -20,7 +21,7 @@ use super::testing::{block, labelled};
 use super::*;
 use crate::Bucket;
 use crate::fetch::{BlockEntry, FetchOptions};
-use crate::testkit::block_id;
+use crate::testkit::{LatencyModel, LatencyStore, block_id};
 use crate::transfer::mark_block;
 
 const HOUR: i64 = 3_600_000;
@@ -631,4 +632,29 @@ fn settings_are_checked() {
         let error = Compactor::new(bucket.clone(), work.clone(), options).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+/// A look at the bucket that hangs ends after its time, and the next one is tried.
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_bucket_ends_in_time() {
+    let slow = LatencyModel::of_requests(Duration::from_secs(3600));
+    let store = LatencyStore::new(Arc::new(InMemory::new()), slow);
+    let bucket = Bucket::new(Arc::new(store));
+    let options = CompactorOptions {
+        sync_timeout: Some(Duration::from_secs(300)),
+        ..CompactorOptions::default()
+    };
+    let work = FakeWork {
+        bucket: bucket.clone(),
+        next: AtomicU32::new(1),
+        log: Mutex::default(),
+        fails: None,
+        bad: Vec::new(),
+    };
+    let compactor = Compactor::new(bucket, Arc::new(work), options).unwrap();
+    let started = tokio::time::Instant::now();
+    let error = compactor.sync().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("300s"), "{error}");
+    assert_eq!(started.elapsed(), Duration::from_secs(300));
 }
