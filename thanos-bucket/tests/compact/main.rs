@@ -9,6 +9,7 @@ mod jobs;
 mod model;
 mod scale;
 mod schedules;
+mod tools;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -124,6 +124,12 @@ impl Seen {
         all
     }
 
+    /// Returns the samples of one visible block.
+    pub(crate) async fn block(&mut self, bucket: &Bucket, id: BlockId, what: &str) -> Lines {
+        let blocks = visible(bucket).await;
+        self.samples(bucket, id, &blocks[&id].0, what).await.clone()
+    }
+
     async fn samples(&mut self, bucket: &Bucket, id: BlockId, meta: &Meta, what: &str) -> &Lines {
         let place = match self.read.entry(id) {
             Entry::Occupied(known) => return known.into_mut(),
