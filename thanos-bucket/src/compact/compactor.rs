@@ -194,12 +194,13 @@ impl Compactor {
         Ok(view.blocks.into_values().collect())
     }
 
-    /// Marks the blocks for deletion that are past their retention (row C-20 of the specification).
+    /// Marks the blocks for deletion that are past their retention (row C-20 of the specification); returns those that
+    /// were not marked before.
     ///
     /// # Errors
     ///
     /// When the bucket cannot be looked at, or the first block that cannot be marked: the others are.
-    pub async fn apply_retention(&self) -> Result<()> {
+    pub async fn apply_retention(&self) -> Result<BTreeSet<BlockId>> {
         let view = self.sync().await?;
         tracing::info!("start optional retention");
         let expired = self.retention.expired(&view.blocks, self.clock.now());
@@ -209,17 +210,21 @@ impl Compactor {
             let block = entry.meta.ulid;
             tracing::warn!(%block, "block is past its retention and is kept: no coarser block has its data");
         }
-        let mut errors = Errors::default();
+        let (mut errors, mut marked) = (Errors::default(), BTreeSet::new());
         for entry in expired.deletable {
             let (id, max_time) = (entry.meta.ulid, entry.meta.max_time);
             tracing::info!(block = %id, %max_time, "applying retention: marking block for deletion");
             let details = self
                 .retention
                 .details(Resolution(entry.meta.resolution_ms()));
-            errors.note("mark a block", self.marks.delete(id, &details).await);
+            let is_new = self.marks.delete(id, &details).await;
+            if matches!(is_new, Ok(true)) {
+                marked.insert(id);
+            }
+            errors.note("mark a block", is_new);
         }
         tracing::info!("optional retention apply done");
-        errors.first()
+        errors.first().map(|()| marked)
     }
 
     /// Deletes the blocks that were marked for deletion long enough ago, as the last look at the bucket has found them;

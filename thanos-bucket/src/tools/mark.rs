@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use thanos_core::block::{
     BlockId, DeletionMark, Marker, NoCompactMark, NoDownsampleMark, no_compact_reason,
 };
@@ -68,7 +69,8 @@ impl MarkOptions {
 }
 
 /// What became of the marker of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MarkOutcome {
     /// It was put, or taken away.
     Changed,

@@ -13,6 +13,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, TryStreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 use thanos_core::block::{BlockId, INDEX_FILE, META_FILE, Meta};
 use thanos_core::labels::Matcher;
 use thanos_core::time::{Clock, SystemClock, TimeWindow};
@@ -102,7 +103,7 @@ impl ReplicateMetrics {
 }
 
 /// What one run did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Replicated {
     /// Blocks that were copied, in their order.
     pub copied: Vec<BlockId>,

@@ -1,5 +1,6 @@
 //! `thanos tools bucket mark`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -8,7 +9,8 @@ use thanos_bucket::tools::{MarkOptions, MarkerKind, mark_blocks};
 use thanos_core::block::BlockId;
 use thanos_core::{Error, Result};
 
-use super::flags::{block_id, within};
+use super::flags::{Report, block_id, within};
+use super::output;
 use crate::flags::BucketFlags;
 
 /// How long all marks together may take.
@@ -31,6 +33,9 @@ pub(super) struct MarkFlags {
     /// Remove the marker.
     #[arg(long, action = ArgAction::SetTrue)]
     remove: bool,
+    /// Whether to print what became of the marker of each block.
+    #[arg(long, value_name = "FORMAT", default_value = "log")]
+    output: Report,
 }
 
 fn marker(name: &str) -> std::result::Result<MarkerKind, String> {
@@ -48,7 +53,11 @@ pub(super) async fn run(flags: MarkFlags) -> Result<()> {
         (false, true) => return Err(Error::invalid("required flag --details not provided")),
     };
     let bucket = flags.bucket.open(BucketMetrics::default())?;
-    within(TIMEOUT, mark_blocks(&bucket, &flags.ids, &options)).await?;
+    let outcomes = within(TIMEOUT, mark_blocks(&bucket, &flags.ids, &options)).await?;
+    if flags.output == Report::Json {
+        let outcomes: BTreeMap<_, _> = outcomes.into_iter().collect();
+        output::print(&output::json(&outcomes)?)?;
+    }
     let ids: Vec<String> = flags.ids.iter().map(ToString::to_string).collect();
     tracing::info!(
         marker = flags.marker.file(),

@@ -19,7 +19,8 @@ use thanos_core::{Error, Result};
 use thanos_promql::parser::{Options, parse_selector};
 use tokio::time::Instant;
 
-use super::flags::{WindowFlags, block_id, millis};
+use super::flags::{Report, WindowFlags, block_id, millis};
+use super::output;
 use crate::flags::{BucketFlags, HttpFlags, content, duration};
 use crate::process::Process;
 use crate::requests::RequestLog;
@@ -88,6 +89,9 @@ pub(super) struct ReplicateFlags {
     /// Do not replicate blocks that have deletion mark.
     #[arg(long, action = ArgAction::SetTrue)]
     ignore_marked_for_deletion: bool,
+    /// Whether to print which blocks a single run has copied, and which were there already.
+    #[arg(long, value_name = "FORMAT", default_value = "log")]
+    output: Report,
 }
 
 /// What one flag holds.
@@ -252,7 +256,7 @@ pub(super) async fn run(flags: ReplicateFlags) -> Result<()> {
         process.spawn(async move {
             tokio::select! {
                 () = shutdown.wait() => Ok(()),
-                done = work.once() => done.map(drop),
+                done = work.once() => tell(&done?, flags.output),
             }
         });
     } else {
@@ -260,6 +264,13 @@ pub(super) async fn run(flags: ReplicateFlags) -> Result<()> {
     }
     tracing::info!("starting replication");
     process.run().await
+}
+
+fn tell(done: &Replicated, report: Report) -> Result<()> {
+    match report {
+        Report::Log => Ok(()),
+        Report::Json => output::print(&output::json(done)?),
+    }
 }
 
 struct Replication {

@@ -7,7 +7,8 @@ use thanos_bucket::compact::{Compactor, CompactorOptions, Downsampling, Retentio
 use thanos_bucket::layers::BucketMetrics;
 use thanos_core::Result;
 
-use super::flags::{PassFlags, millis, no_work};
+use super::flags::{PassFlags, Report, millis, no_work};
+use super::output;
 use crate::flags::{BucketFlags, duration};
 
 /// Flags of `thanos tools bucket retention`.
@@ -28,6 +29,9 @@ pub(super) struct RetentionFlags {
     /// resolution forever.
     #[arg(id = "retention.resolution-1h", long = "retention.resolution-1h", value_name = "DURATION", default_value = "0d", value_parser = duration)]
     hour: Duration,
+    /// Whether to print which blocks were marked.
+    #[arg(long, value_name = "FORMAT", default_value = "log")]
+    output: Report,
 }
 
 pub(super) async fn run(flags: RetentionFlags) -> Result<()> {
@@ -56,5 +60,9 @@ pub(super) async fn run(flags: RetentionFlags) -> Result<()> {
     tracing::warn!("GLOBAL COMPACTOR SHOULD __NOT__ BE RUNNING ON THE SAME BUCKET");
     let applied = compactor.apply_retention().await;
     compactor.finish().await;
-    applied.map_err(|error| error.context("retention failed"))
+    let marked = applied.map_err(|error| error.context("retention failed"))?;
+    if flags.output == Report::Json {
+        output::print(&output::json(&marked)?)?;
+    }
+    Ok(())
 }

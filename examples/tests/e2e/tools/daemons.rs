@@ -79,7 +79,9 @@ fn replicate_copies_chosen_blocks_once() {
         "{}",
         logged(&second)
     );
-    printed(&replicate(&["--compaction=5"]));
+    let told = printed(&replicate(&["--compaction=5", "--output=json"]));
+    let copied = format!("\"copied\": [\n\t\t\"{}\"\n\t]", id(3));
+    assert!(told.contains(&copied), "{told}");
     assert_eq!(blocks_in(to.path()), [id(1), id(2), id(3)]);
     let refused = replicate(&["--compaction-min=3", "--compaction-max=2"]);
     assert!(

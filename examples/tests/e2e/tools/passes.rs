@@ -65,12 +65,12 @@ fn retention_marks_what_is_too_old() {
             .collect()
     };
     assert!(marks().is_empty());
-    printed(&bucket_tool(
-        "retention",
-        bucket.path(),
-        &[delay, "--retention.resolution-raw=1d"],
-    ));
+    let limits = [delay, "--retention.resolution-raw=1d", "--output=json"];
+    let told = printed(&bucket_tool("retention", bucket.path(), &limits));
+    assert_eq!(told, format!("[\n\t\"{old}\"\n]\n"));
     assert_eq!(marks(), [old]);
+    let told = printed(&bucket_tool("retention", bucket.path(), &limits));
+    assert_eq!(told, "[]\n", "a mark is put once");
     let text = std::fs::read_to_string(bucket.path().join(format!("{}/deletion-mark.json", id(1))))
         .unwrap();
     assert!(

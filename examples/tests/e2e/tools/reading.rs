@@ -168,14 +168,16 @@ fn marks_are_put_once_and_removed() {
         ("no-downsample-mark.json", "\"reason\":\"manual\""),
     ] {
         let path = bucket.path().join(&id).join(file);
-        printed(&mark(&["--marker", file, "--details=first"]));
+        let told = |outcome: &str| format!("{{\n\t\"{id}\": \"{outcome}\"\n}}\n");
+        let put = mark(&["--marker", file, "--details=first", "--output=json"]);
+        assert_eq!(printed(&put), told("changed"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(
             text.contains("\"details\":\"first\"") && text.contains(more),
             "{text}"
         );
-        let again = mark(&["--marker", file, "--details=second"]);
-        printed(&again);
+        let again = mark(&["--marker", file, "--details=second", "--output=json"]);
+        assert_eq!(printed(&again), told("unchanged"));
         assert!(logged(&again).contains("level=warn"), "{}", logged(&again));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         printed(&mark(&["--marker", file, "--remove"]));
