@@ -73,7 +73,8 @@ fn replicas(c: &mut Criterion) {
     for (name, replicas, dedup) in [
         ("one", 1, None),
         ("penalty2", 2, Some(Dedup::Penalty)),
-        ("counter2", 2, Some(Dedup::PenaltyOfCounter)),
+        ("counter2", 2, Some(Dedup::Counter)),
+        ("thanos2", 2, Some(Dedup::PenaltyOfCounter)),
         ("chain2", 2, Some(Dedup::Chain)),
         ("penalty3", 3, Some(Dedup::Penalty)),
     ] {
@@ -91,7 +92,7 @@ fn replicas(c: &mut Criterion) {
         };
         let all: Vec<_> = (0..SERIES).map(of_series).collect();
         let windows = match dedup {
-            Some(Dedup::PenaltyOfCounter) => WindowValue::Total,
+            Some(Dedup::Counter | Dedup::PenaltyOfCounter) => WindowValue::Total,
             _ => WindowValue::Average,
         };
         let reading = Reading {

@@ -34,6 +34,7 @@
 
 mod chain;
 mod counter;
+mod follow;
 #[cfg(test)]
 mod laws;
 mod penalty;
@@ -75,7 +76,7 @@ pub struct Pick {
     /// The position of the sample in it.
     pub sample: usize,
     /// What has to be added to a float, so that a counter does not seem to go back where the replica changes. 0 but
-    /// for [`Dedup::PenaltyOfCounter`].
+    /// for [`Dedup::PenaltyOfCounter`] and [`Dedup::Counter`].
     pub shift: f64,
 }
 
@@ -90,6 +91,10 @@ pub enum Dedup {
     Penalty,
     /// The same, and the values of a counter are shifted where the replica changes, so that they do not go back.
     PenaltyOfCounter,
+    /// One replica of a counter until it is silent, then whichever is next; values are shifted so that the answer is a
+    /// running total. It is ours, for `rate` and its like, and differs from [`PenaltyOfCounter`](Self::PenaltyOfCounter)
+    /// only around samples that are missing. The floats of the replicas are those of one counter, not totals.
+    Counter,
     /// Every time that any replica has, once.
     Chain,
 }
@@ -101,6 +106,8 @@ impl Dedup {
     pub fn pick<R: Replica>(self, replicas: &[&R]) -> Vec<Pick> {
         match (self, replicas) {
             (_, []) => Vec::new(),
+            // A total even of one replica.
+            (Self::Counter, _) => follow::pick(replicas),
             (_, [only]) => (0..only.times().len()).map(|at| Pick::new(0, at)).collect(),
             (Self::Penalty, _) => penalty::pick(replicas),
             (Self::PenaltyOfCounter, _) => counter::pick(replicas),

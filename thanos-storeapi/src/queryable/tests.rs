@@ -249,7 +249,7 @@ fn each_function_reads_replicas_in_its_way() {
         (batch.reading().windows, batch.reading().dedup)
     };
     let (penalty, chain) = (DedupFunc::Penalty, DedupFunc::Chain);
-    let of_counter = (WindowValue::Total, Some(Dedup::PenaltyOfCounter));
+    let of_counter = (WindowValue::Total, Some(Dedup::Counter));
     for func in ["rate", "irate", "increase", "xrate", "xincrease"] {
         assert_eq!(reading(&["replica"], penalty, func), of_counter, "{func}");
     }

@@ -56,6 +56,8 @@ struct Plan {
     is_total: bool,
     /// Whether there are raw and downsampled chunks.
     is_mixed: bool,
+    /// Whether all chunks are raw ones of replicas of a counter, whose values are compared as they are.
+    is_counter: bool,
     dedup: Dedup,
 }
 
@@ -66,10 +68,13 @@ impl Plan {
         let is_mixed = raw > 0 && raw < chunks.len();
         let is_total = reading.windows == WindowValue::Total
             && (raw < chunks.len() || reading.dedup == Some(Dedup::PenaltyOfCounter));
+        let is_counter = reading.dedup == Some(Dedup::Counter) && raw == chunks.len();
         let dedup = match reading.dedup {
             Some(Dedup::Chain) => Dedup::Chain,
+            Some(Dedup::Counter) if is_counter => Dedup::Counter,
             // Totals of two replicas are apart by what one of them did not see.
             Some(_) if is_total => Dedup::PenaltyOfCounter,
+            Some(Dedup::Counter) => Dedup::Penalty,
             Some(dedup) => dedup,
             // The same samples twice, in two resolutions: one of the two at a time.
             None if is_mixed && is_total => Dedup::PenaltyOfCounter,
@@ -80,6 +85,7 @@ impl Plan {
             windows: reading.windows,
             is_total,
             is_mixed,
+            is_counter,
             dedup,
         }
     }
@@ -167,6 +173,11 @@ impl Part {
             }
             return Ok(());
         }
+        if plan.is_counter {
+            decode_alone(chunk, spare)?;
+            self.append_numbers(spare);
+            return Ok(());
+        }
         let before = self.samples.len();
         chunk::decode(chunk, &mut self.samples)?;
         let tail = &self.samples.times()[before.saturating_sub(1)..];
@@ -183,6 +194,32 @@ impl Part {
     fn append(&mut self, samples: &Samples) {
         for (at, (time, sample)) in samples.iter().enumerate() {
             if self.is_news(time) {
+                self.samples
+                    .push_with_start(samples.start(at), time, sample);
+            }
+        }
+    }
+
+    /// Appends samples but for those that are not numbers: where a series ends, a counter does not.
+    fn append_numbers(&mut self, samples: &Samples) {
+        let is_ascending = samples.times().is_sorted_by(|a, b| a < b);
+        let is_next = samples.times().first();
+        let is_next = is_next.is_none_or(|first| self.is_news(Timestamp::from_millis(*first)));
+        let is_number = |value: &f64| !value.is_nan();
+        if is_ascending
+            && is_next
+            && samples.is_float_only()
+            && samples.starts().is_empty()
+            && self.samples.starts().is_empty()
+            && samples.values().iter().all(is_number)
+        {
+            self.samples
+                .extend_floats(samples.times(), samples.values());
+            return;
+        }
+        for (at, (time, sample)) in samples.iter().enumerate() {
+            let is_nan = matches!(sample, SampleRef::Float(value) if value.is_nan());
+            if !is_nan && self.is_news(time) {
                 self.samples
                     .push_with_start(samples.start(at), time, sample);
             }
