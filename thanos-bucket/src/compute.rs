@@ -43,6 +43,20 @@ impl Compute {
         Self::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
 
+    /// Returns a place in the pool, for work on a thread that is not of the runtime.
+    ///
+    /// # Errors
+    ///
+    /// `Cancelled` when the runtime shuts down.
+    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let permits = Arc::clone(&self.permits);
+        in_task(async move {
+            let closed = |_| Error::cancelled("the pool for computation is closed");
+            permits.acquire_owned().await.map_err(closed)
+        })
+        .await?
+    }
+
     /// Runs `work` when a thread is free. Dropping the future drops work that has not begun.
     ///
     /// # Errors
@@ -89,17 +103,41 @@ fn at<T>(place: OwnedSemaphorePermit, work: impl FnOnce() -> T) -> T {
 pub(crate) async fn in_task<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T> {
-    /// Ends the task when nobody waits for it any more.
-    struct EndOnDrop<T>(JoinHandle<T>);
+    Task::spawn(future).join().await
+}
 
-    impl<T> Drop for EndOnDrop<T> {
-        fn drop(&mut self) {
-            self.0.abort();
-        }
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Task<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Task<T> {
+    /// Starts it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub(crate) fn spawn(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(future))
     }
 
-    let mut task = EndOnDrop(tokio::spawn(future));
-    outcome((&mut task.0).await)
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// `Cancelled` when the runtime shuts down.
+    ///
+    /// # Panics
+    ///
+    /// When the task panics, with its panic.
+    pub(crate) async fn join(mut self) -> Result<T> {
+        outcome((&mut self.0).await)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn outcome<T>(ended: std::result::Result<T, JoinError>) -> Result<T> {

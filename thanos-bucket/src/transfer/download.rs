@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use thanos_core::block::segment::{CHUNKS_DIR, SegmentFile, segment_file_name};
 use thanos_core::block::{BlockFile, BlockId, INDEX_FILE, META_FILE, Meta, write_file_atomic};
 use thanos_core::{Error, Result};
 
@@ -32,6 +33,65 @@ pub async fn download_block(
     dir: &Path,
     options: &DownloadOptions,
 ) -> Result<Meta> {
+    let (meta, text) = read_meta(bucket, id).await?;
+    let objects = wanted_objects(bucket, &meta).await?;
+    fetch_files(bucket, &meta, text, dir, objects, options).await?;
+    Ok(meta)
+}
+
+/// A block of which all but the chunks is in a directory.
+#[derive(Debug)]
+pub(crate) struct BlockWithoutChunks {
+    /// Its `meta.json`.
+    pub(crate) meta: Meta,
+    /// The segments in the order of their numbers, by the names of their objects.
+    pub(crate) segments: Vec<SegmentFile>,
+}
+
+/// Downloads the block `id` but for its chunks into the directory `dir`, in which no chunks are then.
+///
+/// # Errors
+///
+/// As [`download_block`].
+pub(crate) async fn download_without_chunks(
+    bucket: &Bucket,
+    id: BlockId,
+    dir: &Path,
+    options: &DownloadOptions,
+) -> Result<BlockWithoutChunks> {
+    let (meta, text) = read_meta(bucket, id).await?;
+    let objects = wanted_objects(bucket, &meta).await?;
+    let (segments, objects): (Vec<_>, Vec<_>) = objects
+        .into_iter()
+        .partition(|(path, _)| path.starts_with("chunks/"));
+    let segments = numbered(id, segments)?;
+    fetch_files(bucket, &meta, text, dir, objects, options).await?;
+    Ok(BlockWithoutChunks { meta, segments })
+}
+
+/// Returns the segments in the order of their numbers, of which none is missing.
+fn numbered(id: BlockId, objects: Vec<(String, u64)>) -> Result<Vec<SegmentFile>> {
+    let number = |path: &str| path.strip_prefix("chunks/")?.parse::<u64>().ok();
+    let mut found: Vec<(u64, SegmentFile)> = Vec::with_capacity(objects.len());
+    for (path, len_bytes) in objects {
+        let name = format!("{id}/{path}");
+        let Some(number) = number(&path) else {
+            return Err(Error::corrupt("name of a segment is no number").in_file(name));
+        };
+        found.push((number, SegmentFile { name, len_bytes }));
+    }
+    found.sort_unstable_by_key(|(number, _)| *number);
+    for (position, (number, _)) in found.iter().enumerate() {
+        // References count files: with one missing they would name the wrong ones.
+        if *number != position as u64 + 1 {
+            let missing = format!("{id}/{CHUNKS_DIR}/{}", segment_file_name(position));
+            return Err(Error::corrupt("segment file is missing").in_file(missing));
+        }
+    }
+    Ok(found.into_iter().map(|(_, segment)| segment).collect())
+}
+
+async fn read_meta(bucket: &Bucket, id: BlockId) -> Result<(Meta, Bytes)> {
     let object = format!("{id}/{META_FILE}");
     let text = bucket.read(&object, META_BYTES_MAX).await?;
     let meta = Meta::parse(&text).map_err(|error| error.in_file(object.clone()))?;
@@ -39,17 +99,27 @@ pub async fn download_block(
         let message = format!("meta.json is of block {}", meta.ulid);
         return Err(Error::corrupt(message).in_file(object));
     }
-    let objects = wanted_objects(bucket, &meta).await?;
+    Ok((meta, text))
+}
+
+/// Downloads `objects` into `dir`, and writes `meta.json` when all of them are there.
+async fn fetch_files(
+    bucket: &Bucket,
+    meta: &Meta,
+    text: Bytes,
+    dir: &Path,
+    objects: Vec<(String, u64)>,
+    options: &DownloadOptions,
+) -> Result<()> {
     prepare(dir, &objects)?;
-    let fetch = |(name, size): (String, u64)| fetch_file(bucket, &meta, dir, name, size, options);
+    let fetch = |(name, size): (String, u64)| fetch_file(bucket, meta, dir, name, size, options);
     stream::iter(objects)
         .map(fetch)
         .buffer_unordered(options.concurrency.max(1))
         .try_collect::<()>()
         .await?;
-    let (into, text) = (dir.join(META_FILE), text.to_vec());
-    blocking(move || write_file_atomic(&into, &text)).await?;
-    Ok(meta)
+    let into = dir.join(META_FILE);
+    blocking(move || write_file_atomic(&into, &text)).await
 }
 
 /// Returns the objects of the block that are read, by their paths in it, with their sizes.

@@ -21,10 +21,23 @@ const PIECE_BYTES: usize = 1 << 20;
 ///
 /// `NotFound` without an index or a directory of chunks, and what the file system reports.
 pub(super) fn gather(dir: &Path, hash: HashFunc) -> Result<Vec<BlockFile>> {
-    let mut files = Vec::new();
+    let mut segments = Vec::new();
     for name in chunk_files(dir)? {
-        files.push(stat(dir, format!("chunks/{name}"), hash)?);
+        segments.push(stat(dir, format!("chunks/{name}"), hash)?);
     }
+    gather_with(segments, dir, hash)
+}
+
+/// Returns what [`gather`] does of a block whose chunk files are `files`.
+///
+/// # Errors
+///
+/// As [`gather`].
+pub(super) fn gather_with(
+    mut files: Vec<BlockFile>,
+    dir: &Path,
+    hash: HashFunc,
+) -> Result<Vec<BlockFile>> {
     files.push(stat(dir, INDEX_FILE.to_owned(), hash)?);
     files.push(BlockFile {
         rel_path: META_FILE.to_owned(),

@@ -12,15 +12,20 @@ mod download;
 mod files;
 mod mark;
 mod options;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod upload;
 
 pub use delete::delete_block;
 pub use download::download_block;
-pub(crate) use download::{download_file, download_index};
+pub(crate) use download::{
+    BlockWithoutChunks, download_file, download_index, download_without_chunks,
+};
 pub use mark::{mark_block, remove_mark};
 pub use options::{DownloadOptions, HashFunc, UploadOptions};
+pub(crate) use stream::{ChunkStream, OUTPUT_BYTES, SOURCE_BYTES};
+pub(crate) use upload::stage_index;
 pub use upload::{publish_block, stage_block, upload_block};
 
 /// The longest `meta.json` that is read; it is the bound of local ones as well.

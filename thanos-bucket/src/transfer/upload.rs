@@ -46,7 +46,7 @@ pub async fn upload_block(bucket: &Bucket, dir: &Path, options: &UploadOptions) 
 ///
 /// As for [`upload_block`]. What was uploaded is removed again, as far as that is possible.
 pub async fn stage_block(bucket: &Bucket, dir: &Path, options: &UploadOptions) -> Result<Meta> {
-    let mut meta = checked_meta(dir, options)?;
+    let meta = checked_meta(dir, options)?;
     let (gathered_in, hash) = (dir.to_owned(), options.hash);
     let gathered = options
         .compute
@@ -57,6 +57,37 @@ pub async fn stage_block(bucket: &Bucket, dir: &Path, options: &UploadOptions) -
         remove_staged(bucket, meta.ulid, &found).await;
         return Err(error);
     }
+    Ok(staged(meta, found, options))
+}
+
+/// Uploads the index of the block in the directory `dir`, of which `segments` are in the bucket already; returns the
+/// `meta.json` to publish.
+///
+/// # Errors
+///
+/// As for [`stage_block`]; the segments are then removed, too.
+pub(crate) async fn stage_index(
+    bucket: &Bucket,
+    dir: &Path,
+    segments: Vec<BlockFile>,
+    options: &UploadOptions,
+) -> Result<Meta> {
+    let meta = checked_meta(dir, options)?;
+    let (gathered_in, hash) = (dir.to_owned(), options.hash);
+    let gathered = options
+        .compute
+        .run(move || files::gather_with(segments, &gathered_in, hash))
+        .await?;
+    let found = gathered.map_err(|error| error.context("gather meta file stats"))?;
+    if let Err(error) = send_index(bucket, dir, meta.ulid, &found, options).await {
+        remove_staged(bucket, meta.ulid, &found).await;
+        return Err(error);
+    }
+    Ok(staged(meta, found, options))
+}
+
+/// Returns the `meta.json` of a block with the files `found`.
+fn staged(mut meta: Meta, found: Vec<BlockFile>, options: &UploadOptions) -> Meta {
     let thanos = meta.thanos.get_or_insert_with(|| ThanosMeta {
         version: 1,
         ..ThanosMeta::default()
@@ -67,7 +98,7 @@ pub async fn stage_block(bucket: &Bucket, dir: &Path, options: &UploadOptions) -
         .collect();
     thanos.files = found;
     thanos.upload_time = UploadTime::at(options.clock.now());
-    Ok(meta)
+    meta
 }
 
 /// Makes a block of what [`stage_block`] uploaded: writes its `meta.json` where there is none; returns the published one.
@@ -178,6 +209,16 @@ async fn send_files(
         .try_collect::<()>()
         .await
         .map_err(|error| error.context("upload chunks"))?;
+    send_index(bucket, dir, id, found, options).await
+}
+
+async fn send_index(
+    bucket: &Bucket,
+    dir: &Path,
+    id: BlockId,
+    found: &[BlockFile],
+    options: &UploadOptions,
+) -> Result<()> {
     let index = found.iter().find(|file| file.rel_path == INDEX_FILE);
     let index = index.ok_or_else(|| Error::internal("a block without an index"))?;
     send_file(bucket, dir, id, index, options)

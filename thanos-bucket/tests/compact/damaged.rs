@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
+use thanos_bucket::compact::job::ChunkTransfer;
 use thanos_bucket::testkit::{LatencyModel, LatencyStore};
 use thanos_core::block::BlockId;
 use thanos_core::testkit::TempDir;
@@ -67,7 +68,7 @@ struct Cost {
     put_aside: usize,
 }
 
-async fn compact(model: &Model, groups: u32, ways: &[Damage]) -> Cost {
+async fn compact(model: &Model, groups: u32, ways: &[Damage], transfer: ChunkTransfer) -> Cost {
     let latency = LatencyModel::of_requests(Duration::from_millis(10));
     let store = Arc::new(LatencyStore::new(Arc::new(InMemory::new()), latency));
     let bucket = Bucket::new(store.clone());
@@ -91,7 +92,7 @@ async fn compact(model: &Model, groups: u32, ways: &[Damage]) -> Cost {
     healthy.retain(|id| *id >= first);
     store.take_trace();
     let (dir, clock, start) = (TempDir::new("damaged"), Hands::new(), Instant::now());
-    let worker = Worker::start(&bucket, "a".to_owned(), &dir, &clock, 4);
+    let worker = Worker::start_with(&bucket, "a".to_owned(), &dir, &clock, 4, transfer);
     let worker = worker.await.unwrap();
     worker.compactor.iterate().await.unwrap();
     let time = start.elapsed();
@@ -137,17 +138,19 @@ async fn healthy_groups_do_not_wait_for_damaged_blocks() {
     // Twelve of 1200 blocks are one per cent.
     let groups = if is_long() { 240 } else { 40 };
     let model = Model::new();
-    let clean = compact(&model, groups, &[]).await;
-    let damaged = compact(&model, groups, &WAYS).await;
-    println!(
-        "clean: {} requests, {:?}; damaged: {} requests, {:?}, {} put aside",
-        clean.requests, clean.time, damaged.requests, damaged.time, damaged.put_aside
-    );
-    assert_eq!(clean.put_aside, 0);
-    // What has no readable meta.json is no block, and nobody works with it.
-    assert_eq!(damaged.put_aside, 10);
-    assert!(damaged.requests * 10 <= clean.requests * 11);
-    if is_long() {
-        assert!(damaged.time * 10 <= clean.time * 11);
+    for transfer in [ChunkTransfer::Streamed, ChunkTransfer::Files] {
+        let clean = compact(&model, groups, &[], transfer).await;
+        let damaged = compact(&model, groups, &WAYS, transfer).await;
+        println!(
+            "{transfer:?}: clean: {} requests, {:?}; damaged: {} requests, {:?}, {} put aside",
+            clean.requests, clean.time, damaged.requests, damaged.time, damaged.put_aside
+        );
+        assert_eq!(clean.put_aside, 0);
+        // What has no readable meta.json is no block, and nobody works with it.
+        assert_eq!(damaged.put_aside, 10);
+        assert!(damaged.requests * 10 <= clean.requests * 11);
+        if is_long() {
+            assert!(damaged.time * 10 <= clean.time * 11);
+        }
     }
 }

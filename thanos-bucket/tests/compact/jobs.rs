@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
-use thanos_bucket::compact::job::{JobOptions, JobRunner, OutOfOrderChunks};
+use thanos_bucket::compact::job::{ChunkTransfer, JobOptions, JobRunner, OutOfOrderChunks};
 use thanos_bucket::compact::lease::{LeaseOptions, Leases};
 use thanos_bucket::compact::passes::Downsampling;
 use thanos_bucket::compact::work::{Hooks, NoHooks, Outcome, Work};
@@ -17,6 +17,7 @@ use thanos_bucket::compact::{
 use thanos_bucket::testkit::{BlockData, BlockSpec, FaultyStore, block_id};
 use thanos_bucket::transfer::{HashFunc, UploadOptions, upload_block};
 use thanos_core::block::{BlockId, Meta, ThanosMeta};
+use thanos_core::budget::MemoryBudget;
 use thanos_core::chunk::{Samples, SeriesChunk, encode};
 use thanos_core::testkit::{TempDir, label_pairs, malformed_block};
 use thanos_core::time::Timestamp;
@@ -146,6 +147,96 @@ async fn a_compaction_replaces_its_sources() {
     assert_eq!(Seen::default().check(&rig.bucket, "after").await, before);
     let left = std::fs::read_dir(rig.dir.path().join("compact")).unwrap();
     assert_eq!(left.count(), 0);
+}
+
+/// Tells which files a job has when everything but the new index is in the bucket.
+#[derive(Debug)]
+struct LookAtDisk {
+    dir: std::path::PathBuf,
+    found: Arc<std::sync::Mutex<BTreeSet<String>>>,
+}
+
+fn files_under(dir: &std::path::Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files_under(&path, found),
+            false => {
+                let mut names = path.iter().rev().take(2).map(|name| name.to_string_lossy());
+                let (name, parent) = (names.next().unwrap(), names.next().unwrap());
+                let is_chunk = parent == "chunks";
+                found.insert(if is_chunk {
+                    format!("chunks/{name}")
+                } else {
+                    name.into()
+                });
+            }
+        }
+    }
+}
+
+impl Hooks for LookAtDisk {
+    fn can_delete(&self, _: &Group, _: BlockId) -> bool {
+        files_under(&self.dir, &mut self.found.lock().unwrap());
+        true
+    }
+}
+
+/// C-08: streamed or by way of files, the new blocks are the same; streamed, no chunk is ever on disk.
+#[tokio::test]
+async fn streamed_chunks_make_the_same_blocks_and_no_files() {
+    let mut results = Vec::new();
+    for transfer in [ChunkTransfer::Files, ChunkTransfer::Streamed] {
+        for shards in [1, 3] {
+            let rig = Rig::new();
+            Model::new().upload(&rig.bucket, 0).await;
+            let change = |options: &mut JobOptions| {
+                options.chunk_transfer = transfer;
+                options.hash = HashFunc::Sha256;
+            };
+            let runner = rig.runner(change).await;
+            let (group, plan) = rig.plan(shards).await;
+            let found = Arc::default();
+            let hooks: Arc<dyn Hooks> = Arc::new(LookAtDisk {
+                dir: rig.dir.path().to_owned(),
+                found: Arc::clone(&found),
+            });
+            let (new, _) = done(runner.compact(&group, &plan, &hooks).await.unwrap());
+            let found = std::mem::take(&mut *found.lock().unwrap());
+            let has_chunks = found.contains("chunks/000001");
+            assert_eq!(has_chunks, transfer == ChunkTransfer::Files, "{found:?}");
+            assert!(found.contains("index"));
+            let mut contents = Vec::new();
+            for meta in new {
+                let files = meta.thanos.unwrap().files;
+                for file in files.iter().filter(|file| file.rel_path != "meta.json") {
+                    let object = format!("{}/{}", meta.ulid, file.rel_path);
+                    let bytes = rig.bucket.read(&object, 1 << 20).await.unwrap();
+                    assert_eq!(bytes.len() as u64, file.size_bytes, "{object}");
+                    contents.push((file.clone(), bytes));
+                }
+            }
+            results.push(contents);
+        }
+    }
+    assert!(results[0].len() == 2 && results[1].len() > 2);
+    assert!(results[..2] == results[2..]);
+}
+
+/// Without memory for windows and parts a job works with files.
+#[tokio::test]
+async fn chunks_are_files_where_memory_is_short() {
+    let rig = Rig::new();
+    Model::new().upload(&rig.bucket, 0).await;
+    let change = |options: &mut JobOptions| options.budget = MemoryBudget::new("job", 32 << 20);
+    let runner = rig.runner(change).await;
+    let found = Arc::default();
+    let hooks = LookAtDisk {
+        dir: rig.dir.path().to_owned(),
+        found: Arc::clone(&found),
+    };
+    done(rig.compact(&runner, hooks).await.unwrap());
+    assert!(found.lock().unwrap().contains("chunks/000001"));
 }
 
 /// C-09: blocks without samples vanish, and nothing comes of them.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use thanos_bucket::Bucket;
-use thanos_bucket::compact::job::{JobOptions, JobRunner};
+use thanos_bucket::compact::job::{ChunkTransfer, JobOptions, JobRunner};
 use thanos_bucket::compact::lease::{LeaseOptions, Leases};
 use thanos_bucket::compact::{Compactor, CompactorOptions, ViewOptions};
 use thanos_bucket::fetch::FetchOptions;
@@ -66,6 +66,19 @@ impl Worker {
         clock: &Arc<Hands>,
         concurrency: usize,
     ) -> Result<Self> {
+        let transfer = ChunkTransfer::default();
+        Self::start_with(bucket, owner, dir, clock, concurrency, transfer).await
+    }
+
+    /// Starts a process whose chunks come as `chunk_transfer` says.
+    async fn start_with(
+        bucket: &Bucket,
+        owner: String,
+        dir: &TempDir,
+        clock: &Arc<Hands>,
+        concurrency: usize,
+        chunk_transfer: ChunkTransfer,
+    ) -> Result<Self> {
         let leases = LeaseOptions {
             owner,
             ttl_ms: TTL_MS,
@@ -77,6 +90,7 @@ impl Worker {
             clock: clock.clone(),
             disk_bytes_max: Some(1 << 30),
             disk: Arc::new(Endless),
+            chunk_transfer,
             ..JobOptions::new(dir.path())
         };
         let runner = JobRunner::new(bucket.clone(), leases, jobs);

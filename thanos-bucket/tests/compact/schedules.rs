@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
+use thanos_bucket::compact::job::ChunkTransfer;
 use thanos_bucket::testkit::{FaultPlan, FaultyStore, StoreFault};
 use thanos_core::testkit::{TempDir, TestRandom};
 
@@ -73,7 +74,10 @@ async fn live_and_die(
         store.die_after(random.below(250));
     }
     let mut report = Report::default();
-    if let Ok(worker) = Worker::start(&bucket, owner, dir, clock, 2).await {
+    let transfer = [ChunkTransfer::Streamed, ChunkTransfer::Files];
+    let transfer = transfer[usize::from(random.below(4) == 0)];
+    let started = Worker::start_with(&bucket, owner, dir, clock, 2, transfer);
+    if let Ok(worker) = started.await {
         let lifetime = Duration::from_millis(match random.below(3) {
             0 => random.below(60_000),
             _ => 3_600_000,

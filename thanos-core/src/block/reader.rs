@@ -67,18 +67,45 @@ impl Block {
     /// `NotFound` when a file is missing, `Corrupt` with file and offset when one is damaged. Series and chunks are
     /// checked when they are read.
     pub fn open(dir: &Path) -> Result<Self> {
+        let chunks = || ChunkReader::open(&dir.join(CHUNKS_DIR));
+        Self::open_with(dir, chunks)
+    }
+
+    /// Opens the block in the directory `dir`, which has all but the chunks: these are what `chunks` returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Block::open`], and those of `chunks`.
+    pub fn open_with(dir: &Path, chunks: impl FnOnce() -> Result<ChunkReader>) -> Result<Self> {
         let meta = Meta::read_dir(dir)?;
         check_name(dir, &meta)?;
         let index = dir.join(INDEX_FILE);
         let inner = Inner {
             index: IndexReader::open(&index.display().to_string(), open_bytes(&index)?)?,
-            chunks: ChunkReader::open(&dir.join(CHUNKS_DIR))?,
+            chunks: chunks()?,
             tombstones: Tombstones::read_dir(dir)?,
             dir: dir.to_owned(),
             meta,
         };
         Ok(Self {
             inner: Arc::new(inner),
+        })
+    }
+
+    /// Returns the same block with the tombstones that its directory has now.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when they are damaged, and what the file system reports.
+    pub fn with_tombstones_reread(&self) -> Result<Self> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dir: self.inner.dir.clone(),
+                meta: self.inner.meta.clone(),
+                index: self.inner.index.clone(),
+                chunks: self.inner.chunks.clone(),
+                tombstones: Tombstones::read_dir(&self.inner.dir)?,
+            }),
         })
     }
 

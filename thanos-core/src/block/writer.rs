@@ -6,9 +6,10 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files::sync_dir;
-use super::segment::{CHUNKS_DIR, ChunkWriter, SEGMENT_LEN_MAX};
+use super::segment::{CHUNKS_DIR, ChunkWriter, SEGMENT_LEN_MAX, SegmentPlace};
 use super::tombstones::Tombstones;
 use super::{BlockId, Compaction, INDEX_FILE, IndexStats, Meta, Stats, ThanosMeta};
 use crate::budget::MemoryBudget;
@@ -40,6 +41,8 @@ pub struct BlockWriterOptions {
     pub label_indices: LabelIndices,
     /// The size at which the next chunk segment begins.
     pub segment_len_max: u64,
+    /// Where chunk segments go instead of into the directory of the block, which then has none.
+    pub segments: Option<Arc<dyn SegmentPlace>>,
     /// What the memory for symbols and postings is leased from. What does not fit goes to files in the directory of the
     /// block while it is written, but for symbols that are given one by one and about 40 bytes for each label value.
     pub budget: MemoryBudget,
@@ -55,6 +58,7 @@ impl BlockWriterOptions {
             thanos: None,
             label_indices: LabelIndices::default(),
             segment_len_max: SEGMENT_LEN_MAX,
+            segments: None,
             budget: MemoryBudget::unlimited(),
         }
     }
@@ -289,10 +293,18 @@ impl UnfinishedBlock {
         let path = directory.path.join(INDEX_FILE);
         let file = File::create_new(&path).map_err(|error| in_file(error, &path))?;
         let file = BufWriter::with_capacity(INDEX_BUFFER_BYTES, file);
-        let chunks_dir = directory.path.join(CHUNKS_DIR);
+        let segments = match &options.segments {
+            Some(elsewhere) => {
+                ChunkWriter::to(elsewhere.output(options.id)?, options.segment_len_max)?
+            }
+            None => {
+                let chunks_dir = directory.path.join(CHUNKS_DIR);
+                ChunkWriter::with_segment_len_max(&chunks_dir, options.segment_len_max)?
+            }
+        };
         Ok(BlockWriter {
             index: index(file, &options, place)?,
-            segments: ChunkWriter::with_segment_len_max(&chunks_dir, options.segment_len_max)?,
+            segments,
             options,
             directory,
             stats: Stats::default(),

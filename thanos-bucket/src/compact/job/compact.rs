@@ -1,25 +1,28 @@
 //! Compacting: several blocks become one, or one for each part of their series.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use thanos_core::block::{
     Block, BlockId, BlockWriterOptions, Downsample, HealthStats, Meta, NoCompactMark,
-    RepairOptions, RepairedFaults, Rewrite, ThanosMeta, no_compact_reason, repair_block,
+    RepairOptions, RepairedFaults, ThanosMeta, no_compact_reason, repair_block,
 };
 use thanos_core::merge::{MergeOptions, MergeProgress, PART_EXTENSION, merge_blocks_into_parts};
 use thanos_core::{Error, Result};
 
-use super::predict::{Kernel, Prediction};
+use super::deletions::WithoutDeleted;
 use super::sources::Trouble;
-use super::{JobRunner, OutOfOrderChunks, OutOfOrderLabels, Step, Suspects, Told, work_dir};
+use super::streamed::Chunks;
+use super::{
+    ChunkTransfer, JobRunner, OutOfOrderChunks, OutOfOrderLabels, Step, Suspects, Told, work_dir,
+};
 use crate::compact::group::Group;
 use crate::compact::lease::{Commit, Committed, Lease};
 use crate::compact::planner::{Plan, PlanKind};
 use crate::compact::quarantine::KeptOutOf;
 use crate::compact::work::Outcome;
-use crate::transfer::{delete_block, mark_block, stage_block};
+use crate::transfer::{delete_block, mark_block};
 
 /// What Thanos' section of meta.json calls whoever makes blocks of blocks.
 pub(super) const SOURCE_COMPACTOR: &str = "compactor";
@@ -41,10 +44,14 @@ impl JobRunner {
             return Ok(Step::Ended(Outcome::Elsewhere));
         }
         let dir = self.group_dir(group.key);
-        self.prepare(&plan, &ids, &dir).await?;
+        let transfer = self.prepare(&plan, &ids, &dir).await?;
         let mut suspects = Suspects::default();
         loop {
-            let trouble = match self.try_compact(&told, &plan, &ids, &lease, &dir).await {
+            let mut chunks = self.chunks(transfer);
+            let tried = self.try_compact(&told, &plan, &lease, &dir, &mut chunks);
+            let tried = tried.await;
+            self.abandon(&mut chunks).await;
+            let trouble = match tried {
                 Ok(step) => {
                     if let Step::Decided(_) = step {
                         self.options
@@ -80,42 +87,43 @@ impl JobRunner {
         Ok(false)
     }
 
-    /// Makes the work directory and checks that there is room for the job.
-    async fn prepare(&self, plan: &Plan, ids: &[BlockId], dir: &Path) -> Result<()> {
-        let entries = plan.blocks.iter().map(Arc::as_ref);
-        let prediction = Prediction::new(entries, Kernel::Merge);
+    /// Makes the work directory and checks that there is room for the job; returns how its chunks are to come.
+    async fn prepare(&self, plan: &Plan, ids: &[BlockId], dir: &Path) -> Result<ChunkTransfer> {
+        let (transfer, prediction) = self.transfer_of(plan);
         let kept: Vec<String> = ids.iter().map(BlockId::to_string).collect();
         let (dir, options) = (dir.to_owned(), self.options.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             work_dir::keep_only(&dir, |name| kept.iter().any(|id| id == name))?;
             prediction.check(&options, &dir, work_dir::bytes_in(&dir))
         });
-        prepared
+        let checked = prepared
             .await
-            .map_err(|_| Error::cancelled("the runtime shuts down"))?
+            .map_err(|_| Error::cancelled("the runtime shuts down"))?;
+        checked.map(|()| transfer)
     }
 
     async fn try_compact(
         &self,
         told: &Told,
         plan: &Plan,
-        ids: &[BlockId],
         lease: &Lease,
         dir: &Path,
+        chunks: &mut Chunks,
     ) -> std::result::Result<Step, Trouble> {
-        let blocks = self.fetch_all(ids, dir).await?;
+        let ids: Vec<BlockId> = plan.blocks.iter().map(|entry| entry.meta.ulid).collect();
+        let blocks = self.fetch_all(&ids, dir, chunks).await?;
         let without = self.without_deleted(&told.group, blocks).await;
         let without = without.map_err(Trouble::Other)?;
-        let (blocks, rewrites) = (without.blocks, without.rewrites);
-        let merged = self.merge(&told.group, plan, lease, &blocks, rewrites, dir);
-        let merged = merged.await?;
-        let metas = match merged {
+        // Work on a thread does not end by itself when nobody waits for it any more.
+        let (_stop, merge) = self.kernel(told, plan, lease, &without, dir, chunks);
+        let blocks = without.blocks;
+        let metas = match self.run(chunks, merge).await? {
             Ok(metas) => metas,
-            Err(error) => return Err(self.blame(error, blocks).await),
+            Err(error) => return Err(self.blame(error, blocks, chunks).await),
         };
         if metas.is_empty() {
             if without.is_any {
-                let sources = deletable(told, ids);
+                let sources = deletable(told, &ids);
                 let marked = self.mark_replaced(&sources, "block rewritten").await?;
                 let new = Vec::new();
                 return Ok(Step::Ended(Outcome::Done { new, marked }));
@@ -129,20 +137,26 @@ impl JobRunner {
         if metas.len() > 1 {
             commit.no_compact = format!("split by series hash into {} blocks", metas.len());
         }
-        commit.sources = deletable(told, ids);
-        Ok(self.stage_and_decide(lease, dir, metas, commit).await?)
+        commit.sources = deletable(told, &ids);
+        Ok(self
+            .stage_and_decide(lease, dir, metas, commit, chunks)
+            .await?)
     }
 
-    /// Merges `blocks`; returns the new ones, none where no sample is left, or what the kernel says.
-    async fn merge(
+    /// Returns what merges `blocks` and returns the new ones, none where no sample is left, or what the kernel says; and
+    /// what ends it when it is dropped.
+    fn kernel(
         &self,
-        group: &Group,
+        told: &Told,
         plan: &Plan,
         lease: &Lease,
-        blocks: &[Block],
-        rewrites: Vec<Rewrite>,
+        without: &WithoutDeleted,
         dir: &Path,
-    ) -> Result<Result<Vec<Meta>>> {
+        chunks: &Chunks,
+    ) -> (
+        StopOnDrop,
+        impl FnOnce() -> Result<Vec<Meta>> + Send + 'static,
+    ) {
         let mut ids: Vec<BlockId> = (0..plan.shards.max(1)).map(|n| lease.block_id(n)).collect();
         // The part that replaces the sources is published last, and a listing that shows it shows the others after it.
         ids.sort_unstable_by(|a, b| b.cmp(a));
@@ -155,13 +169,12 @@ impl JobRunner {
         let mut options = BlockWriterOptions::new(ids[0]);
         options.budget = self.options.budget.clone();
         options.thanos = Some(ThanosMeta {
-            rewrites,
-            ..thanos_of(group, blocks)
+            rewrites: without.rewrites.clone(),
+            ..thanos_of(&told.group, &without.blocks)
         });
+        chunks.direct(self, &mut options);
         let accepts_labels = self.options.out_of_order_labels == OutOfOrderLabels::Accept;
-        let (blocks, dir) = (blocks.to_vec(), dir.to_owned());
-        // Work on a thread does not end by itself when nobody waits for it any more.
-        let _stop = StopOnDrop(progress);
+        let (blocks, dir) = (without.blocks.clone(), dir.to_owned());
         let kernel = move || {
             let metas = merge_blocks_into_parts(&blocks, &dir, &ids, options, merge)?;
             for meta in &metas {
@@ -174,7 +187,7 @@ impl JobRunner {
             }
             Ok(metas)
         };
-        self.options.compute.run(kernel).await
+        (StopOnDrop(progress), kernel)
     }
 
     /// C-09: marks the sources without samples when all are.
@@ -201,11 +214,10 @@ impl JobRunner {
         dir: &Path,
         metas: Vec<Meta>,
         mut commit: Commit,
+        chunks: &mut Chunks,
     ) -> Result<Step> {
-        let upload = self.options.upload();
         for meta in &metas {
-            let block_dir = dir.join(meta.ulid.to_string());
-            match stage_block(&self.bucket, &block_dir, &upload).await {
+            match self.stage(meta, dir, chunks).await {
                 Ok(staged) => commit.blocks.push(staged),
                 Err(error) => {
                     self.discard(&commit.blocks).await;
@@ -226,9 +238,14 @@ impl JobRunner {
     /// Removes blocks that were uploaded and never became visible; cleaning up finds what stays behind.
     pub(super) async fn discard(&self, blocks: &[Meta]) {
         for meta in blocks {
-            if let Err(error) = delete_block(&self.bucket, meta.ulid).await {
-                tracing::warn!(block = %meta.ulid, %error, "a void upload stays in the bucket");
-            }
+            self.discard_block(meta.ulid).await;
+        }
+    }
+
+    /// Removes a block that never became visible.
+    pub(super) async fn discard_block(&self, id: BlockId) {
+        if let Err(error) = delete_block(&self.bucket, id).await {
+            tracing::warn!(block = %id, %error, "a void upload stays in the bucket");
         }
     }
 
@@ -281,11 +298,17 @@ impl JobRunner {
             faults: RepairedFaults::ISSUE_347,
             budget: self.options.budget.clone(),
         };
-        let (source, parent): (PathBuf, _) = (dir.join(id.to_string()), dir.to_owned());
-        let repaired = self.options.compute.run(move || {
-            let block = Block::open(&source)?;
-            repair_block(&block, &parent, &options)
-        });
+        // Of a block whose chunks were to be streamed they are not there.
+        let block = match self.download(id, dir).await {
+            Ok(block) => block,
+            Err(Trouble::Gone(_)) => return Ok(Step::Ended(Outcome::Elsewhere)),
+            Err(trouble) => return Err(trouble.into_error()),
+        };
+        let parent = dir.to_owned();
+        let repaired = self
+            .options
+            .compute
+            .run(move || repair_block(&block, &parent, &options));
         let repaired = match repaired.await? {
             Ok(repaired) => repaired,
             Err(error) => {
@@ -299,7 +322,8 @@ impl JobRunner {
         commit.details = "source of repaired block".to_owned();
         commit.sources = deletable(told, &[id]);
         let metas = repaired.meta.into_iter().collect();
-        self.stage_and_decide(lease, dir, metas, commit).await
+        self.stage_and_decide(lease, dir, metas, commit, &mut Chunks::Files)
+            .await
     }
 }
 

@@ -17,6 +17,7 @@ use thanos_core::{Error, ErrorKind, Result};
 use super::compact::SOURCE_COMPACTOR;
 use super::predict::{Kernel, Prediction};
 use super::sources::{Trouble, trouble_of};
+use super::streamed::Chunks;
 use super::{JobRunner, Step, Suspects, Told, work_dir};
 use crate::compact::deletions::Deletion;
 use crate::compact::lease::Lease;
@@ -100,7 +101,7 @@ impl JobRunner {
         let kernel = move || write_without(&source, &parent, &options, &wanted);
         let left = match self.options.compute.run(kernel).await? {
             Ok(left) => left,
-            Err(error) => return Err(self.blame(error, vec![block]).await),
+            Err(error) => return Err(self.blame(error, vec![block], &mut Chunks::Files).await),
         };
         drop(block);
         match left {
@@ -110,7 +111,9 @@ impl JobRunner {
                 commit.details = "block rewritten".to_owned();
                 commit.sources = vec![id];
                 let metas = meta.map(|meta| *meta).into_iter().collect();
-                Ok(self.stage_and_decide(lease, dir, metas, commit).await?)
+                Ok(self
+                    .stage_and_decide(lease, dir, metas, commit, &mut Chunks::Files)
+                    .await?)
             }
         }
     }

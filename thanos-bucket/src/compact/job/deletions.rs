@@ -107,7 +107,7 @@ fn hide_of(block: &Block, tombstones: &[&Arc<Tombstone>]) -> Result<Block> {
         },
         false => found.write_dir(block.dir())?,
     }
-    Block::open(block.dir())
+    block.with_tombstones_reread()
 }
 
 fn delete(

@@ -9,6 +9,7 @@ use thanos_core::{Error, Result};
 
 use super::predict::{Kernel, Prediction};
 use super::sources::Trouble;
+use super::streamed::Chunks;
 use super::{JobRunner, Step, Suspects, work_dir};
 use crate::compact::lease::Lease;
 use crate::compact::passes::Downsampling;
@@ -114,10 +115,11 @@ impl JobRunner {
             Ok(meta) => {
                 drop(block);
                 let commit = lease.decision();
-                let step = self.stage_and_decide(lease, dir, vec![meta], commit);
+                let mut chunks = Chunks::Files;
+                let step = self.stage_and_decide(lease, dir, vec![meta], commit, &mut chunks);
                 Ok(step.await?)
             }
-            Err(error) => Err(self.blame(error, vec![block]).await),
+            Err(error) => Err(self.blame(error, vec![block], &mut Chunks::Files).await),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! lease -> what a predecessor decided is carried out first
 //!       -> download -> health check -> merge or downsample -> verify -> upload all but meta.json
+//!          of what is compacted the indexes, while chunks go from bucket to bucket (transfer::stream)
 //!       -> decide (a conditional write) -> publish meta.json -> mark the sources -> note that it is done
 //! ```
 //!
@@ -19,6 +20,7 @@ mod options;
 mod predict;
 mod publish;
 mod sources;
+mod streamed;
 mod work_dir;
 
 use std::collections::HashSet;
@@ -34,7 +36,7 @@ use thanos_core::block::BlockId;
 use thanos_core::{Error, Result};
 use tokio::sync::RwLock;
 
-pub use options::{JobOptions, OutOfOrderChunks, OutOfOrderLabels};
+pub use options::{ChunkTransfer, JobOptions, OutOfOrderChunks, OutOfOrderLabels};
 pub use predict::{FreeDisk, Prediction, SystemDisk};
 use sources::Trouble;
 

@@ -31,6 +31,17 @@ pub enum OutOfOrderLabels {
     Accept,
 }
 
+/// How chunks come from the blocks that are compacted into the new ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChunkTransfer {
+    /// From bucket to bucket while they are merged: only indexes are on disk. Where the memory for it is missing, it is
+    /// done as with [`ChunkTransfer::Files`].
+    #[default]
+    Streamed,
+    /// By way of files: whole blocks are downloaded first and uploaded in the end, as Thanos does it.
+    Files,
+}
+
 /// How jobs are carried out; the defaults are those of `thanos compact`.
 #[derive(Debug, Clone)]
 pub struct JobOptions {
@@ -42,6 +53,8 @@ pub struct JobOptions {
     pub blocks_fetch_concurrency: usize,
     /// How many files of a block are on their way at once (`--block-files-concurrency`).
     pub block_files_concurrency: usize,
+    /// How chunks come from the blocks that are compacted into the new ones.
+    pub chunk_transfer: ChunkTransfer,
     /// Which checksums new blocks have (`--hash-func`).
     pub hash: HashFunc,
     /// What becomes of blocks with chunks out of order.
@@ -68,6 +81,7 @@ impl JobOptions {
             overlaps: MergeOverlaps::default(),
             blocks_fetch_concurrency: 1,
             block_files_concurrency: 1,
+            chunk_transfer: ChunkTransfer::default(),
             hash: HashFunc::None,
             out_of_order_chunks: OutOfOrderChunks::default(),
             out_of_order_labels: OutOfOrderLabels::default(),

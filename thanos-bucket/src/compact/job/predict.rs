@@ -8,6 +8,7 @@ use thanos_core::{Error, Result};
 
 use super::JobOptions;
 use crate::fetch::BlockEntry;
+use crate::transfer::{OUTPUT_BYTES, SOURCE_BYTES};
 
 /// The bytes of an index for each byte of memory that merging holds of it: the label values, at about 40 bytes each.
 const INDEX_PER_MERGE_MEMORY: u64 = 8;
@@ -51,7 +52,8 @@ fn available_of(output: &str) -> Option<u64> {
 /// What a job takes at most at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Prediction {
-    /// Bytes on disk: all sources, the new blocks, and what is spooled while their indexes are written.
+    /// Bytes on disk: all sources, the new blocks - of both only the indexes where chunks are streamed - and what is
+    /// spooled while the new indexes are written.
     pub disk_bytes: u64,
     /// Bytes of memory.
     pub memory_bytes: u64,
@@ -61,25 +63,39 @@ pub struct Prediction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernel {
     Merge,
+    /// A merge of chunks that are no files, into so many blocks.
+    StreamedMerge {
+        outputs: u32,
+    },
     Downsample,
 }
 
 impl Prediction {
     /// Predicts the work on `sources`. Blocks whose sizes nobody knows count as nothing.
     pub(super) fn new<'a>(sources: impl Iterator<Item = &'a BlockEntry>, kernel: Kernel) -> Self {
-        let (mut index_bytes, mut all_bytes) = (0_u64, 0_u64);
+        let (mut index_bytes, mut all_bytes, mut count) = (0_u64, 0_u64, 0_u64);
         for source in sources {
             let (index, all) = sizes(source);
+            count += 1;
             index_bytes = index_bytes.saturating_add(index);
             all_bytes = all_bytes.saturating_add(all);
         }
         // Downsampling remembers the labels of all series until the index is written.
         let memory_bytes = match kernel {
             Kernel::Merge => index_bytes / INDEX_PER_MERGE_MEMORY,
+            Kernel::StreamedMerge { outputs } => {
+                let windows = count.saturating_mul(SOURCE_BYTES);
+                let parts = u64::from(outputs.max(1)).saturating_mul(OUTPUT_BYTES);
+                (index_bytes / INDEX_PER_MERGE_MEMORY).saturating_add(windows.saturating_add(parts))
+            }
             Kernel::Downsample => index_bytes,
         };
+        let kept_bytes = match kernel {
+            Kernel::Merge | Kernel::Downsample => all_bytes,
+            Kernel::StreamedMerge { .. } => index_bytes,
+        };
         Self {
-            disk_bytes: all_bytes.saturating_mul(2).saturating_add(index_bytes),
+            disk_bytes: kept_bytes.saturating_mul(2).saturating_add(index_bytes),
             memory_bytes: memory_bytes.max(MEMORY_BYTES_MIN),
         }
     }

@@ -8,8 +8,9 @@ use thanos_core::chunk::{self, ChunkPayload, SeriesChunk};
 use thanos_core::query::Select;
 use thanos_core::{Error, ErrorKind, Result};
 
+use super::streamed::Chunks;
 use super::{JobRunner, OutOfOrderLabels, work_dir};
-use crate::transfer::download_block;
+use crate::transfer::{BlockWithoutChunks, download_block};
 
 /// The longest deletion mark that is read.
 const MARK_BYTES_MAX: u64 = 1 << 20;
@@ -44,6 +45,20 @@ impl From<Error> for Trouble {
     }
 }
 
+impl Trouble {
+    /// Returns what it says.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Damaged(_, error)
+            | Self::Unfit(_, error)
+            | Self::OutOfOrderChunks(_, error)
+            | Self::Issue347(_, error)
+            | Self::Other(error) => error,
+            Self::Gone(id) => Error::not_found(format!("block {id} is not there any more")),
+        }
+    }
+}
+
 /// Tells a damaged block from trouble on the way.
 pub(super) fn trouble_of(id: BlockId, error: Error) -> Trouble {
     match error.kind() {
@@ -52,6 +67,23 @@ pub(super) fn trouble_of(id: BlockId, error: Error) -> Trouble {
         }
         _ => Trouble::Other(error.context(format_args!("block {id}"))),
     }
+}
+
+/// Tells why a block did not come.
+pub(super) fn trouble_of_download(id: BlockId, error: Error) -> Trouble {
+    let is_gone = error.kind() == ErrorKind::NotFound
+        && error.file().is_some_and(|file| file.ends_with(META_FILE));
+    match error.kind() {
+        _ if is_gone => Trouble::Gone(id),
+        ErrorKind::Corrupt => Trouble::Damaged(id, error),
+        _ => Trouble::Other(error.context(format_args!("download block {id}"))),
+    }
+}
+
+/// What came of a block.
+enum Fetched {
+    Block(Block),
+    Index(Box<BlockWithoutChunks>),
 }
 
 impl JobRunner {
@@ -86,15 +118,41 @@ impl JobRunner {
         Ok(true)
     }
 
-    /// Downloads the blocks into `dir` and checks them.
+    /// Downloads the blocks into `dir`, as much of them as `chunks` says, and checks them.
     pub(super) async fn fetch_all(
         &self,
         ids: &[BlockId],
         dir: &Path,
+        chunks: &mut Chunks,
     ) -> std::result::Result<Vec<Block>, Trouble> {
-        stream::iter(ids.to_vec())
-            .map(|id| self.fetch(id, dir))
-            .buffered(self.options.blocks_fetch_concurrency.max(1))
+        let (concurrency, is_streamed) = (
+            self.options.blocks_fetch_concurrency.max(1),
+            matches!(chunks, Chunks::Streamed(_)),
+        );
+        let fetched: Vec<Fetched> = stream::iter(ids.to_vec())
+            .map(|id| async move {
+                match is_streamed {
+                    true => {
+                        let index = self.download_index_of(id, dir).await?;
+                        Ok(Fetched::Index(Box::new(index)))
+                    }
+                    false => self.download(id, dir).await.map(Fetched::Block),
+                }
+            })
+            .buffered(concurrency)
+            .try_collect()
+            .await?;
+        let mut blocks = Vec::with_capacity(fetched.len());
+        for fetched in fetched {
+            let block = match fetched {
+                Fetched::Block(block) => block,
+                Fetched::Index(index) => self.open_streamed(*index, dir, chunks).await?,
+            };
+            blocks.push(block);
+        }
+        stream::iter(blocks)
+            .map(|block| self.checked(block))
+            .buffered(concurrency)
             .try_collect()
             .await
     }
@@ -107,15 +165,8 @@ impl JobRunner {
     ) -> std::result::Result<Block, Trouble> {
         let block_dir = dir.join(id.to_string());
         let options = self.options.download();
-        if let Err(error) = download_block(&self.bucket, id, &block_dir, &options).await {
-            let is_gone = error.kind() == ErrorKind::NotFound
-                && error.file().is_some_and(|file| file.ends_with(META_FILE));
-            return Err(match error.kind() {
-                _ if is_gone => Trouble::Gone(id),
-                ErrorKind::Corrupt => Trouble::Damaged(id, error),
-                _ => Trouble::Other(error.context(format_args!("download block {id}"))),
-            });
-        }
+        let downloaded = download_block(&self.bucket, id, &block_dir, &options).await;
+        downloaded.map_err(|error| trouble_of_download(id, error))?;
         let opened = self
             .options
             .compute
@@ -124,8 +175,9 @@ impl JobRunner {
         opened.map_err(|error| trouble_of(id, error))
     }
 
-    async fn fetch(&self, id: BlockId, dir: &Path) -> std::result::Result<Block, Trouble> {
-        let block = self.download(id, dir).await?;
+    /// Returns `block` when it can be worked with.
+    async fn checked(&self, block: Block) -> std::result::Result<Block, Trouble> {
+        let id = block.id();
         let accepts_labels = self.options.out_of_order_labels == OutOfOrderLabels::Accept;
         let checked = move || check(id, block, accepts_labels);
         self.options.compute.run(checked).await?
@@ -141,7 +193,12 @@ impl JobRunner {
     }
 
     /// Returns which of `blocks` the error of a kernel is about.
-    pub(super) async fn blame(&self, error: Error, blocks: Vec<Block>) -> Trouble {
+    pub(super) async fn blame(
+        &self,
+        error: Error,
+        blocks: Vec<Block>,
+        chunks: &mut Chunks,
+    ) -> Trouble {
         if error.kind() != ErrorKind::Corrupt {
             return Trouble::Other(error);
         }
@@ -160,7 +217,7 @@ impl JobRunner {
                 .iter()
                 .find_map(|block| Some((block.id(), read_all(block).err()?)))
         };
-        match self.options.compute.run(find).await {
+        match self.run(chunks, find).await {
             Ok(Some((id, error))) => trouble_of(id, error),
             Ok(None) => Trouble::Other(error),
             Err(error) => Trouble::Other(error),

@@ -28,6 +28,8 @@ const VERSION: u8 = 1;
 const ENCODING_LEN: usize = 1;
 /// The longest length field: a 32-bit varint.
 pub(super) const LENGTH_LEN_MAX: usize = 5;
+/// What tells how long any chunk is, and no more than the shortest of them has.
+pub(super) const CHUNK_LEN_MIN: usize = 1 + ENCODING_LEN + CRC_LEN;
 
 /// Returns the name of the segment file at `position`, counted from 0: `000001`.
 pub fn segment_file_name(position: usize) -> String {

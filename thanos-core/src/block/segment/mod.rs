@@ -4,14 +4,18 @@
 //! Which chunk belongs to which series, and its time range, is the index's part.
 
 mod format;
+mod output;
 mod reader;
+mod source;
 mod writer;
 
 pub use format::{
     CHUNKS_DIR, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, chunk_entry_len, decode_chunk,
     segment_file_name,
 };
+pub use output::{SegmentOutput, SegmentPlace};
 pub use reader::{ChunkReader, check_segment};
+pub use source::SegmentSource;
 pub use writer::{ChunkWriter, SegmentFile};
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Reading chunks out of the segment files of a block.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::SegmentSource;
 use super::format::{SEGMENT_HEADER_LEN, check_header, decode_chunk_at, segment_file_name};
+use super::source::Elsewhere;
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::index::ChunkRef;
@@ -16,7 +19,13 @@ use crate::mmap::open_bytes;
 /// reader is gone.
 #[derive(Debug, Clone)]
 pub struct ChunkReader {
-    segments: Vec<Segment>,
+    segments: Segments,
+}
+
+#[derive(Debug, Clone)]
+enum Segments {
+    Files(Vec<Segment>),
+    Elsewhere(Arc<Elsewhere>),
 }
 
 #[derive(Debug, Clone)]
@@ -45,7 +54,16 @@ impl ChunkReader {
             }
             segments.push(Segment::open(&path)?);
         }
-        Ok(Self { segments })
+        Ok(Self {
+            segments: Segments::Files(segments),
+        })
+    }
+
+    /// Returns a reader of segments that `source` has. What of them is damaged is found when it is read.
+    pub fn from_source(source: Arc<dyn SegmentSource>) -> Self {
+        Self {
+            segments: Segments::Elsewhere(Arc::new(Elsewhere::new(source))),
+        }
     }
 
     /// Returns the chunk at `reference`, after a check of its checksum.
@@ -56,15 +74,19 @@ impl ChunkReader {
     pub fn chunk(&self, reference: ChunkRef) -> Result<Chunk> {
         let position = reference.segment() as usize;
         let offset = reference.offset() as usize;
-        let Some(segment) = self.segments.get(position) else {
+        let found = match &self.segments {
+            Segments::Files(files) => files.get(position).map(|segment| segment.chunk(offset)),
+            Segments::Elsewhere(segments) => segments.chunk(position, offset),
+        };
+        let Some(chunk) = found else {
             return Err(Error::corrupt(format!(
                 "{reference:?} lies in a segment beyond the last of {}",
-                self.segments.len()
+                self.segment_count()
             ))
             .at(u64::from(reference.offset()))
             .in_file(segment_file_name(position)));
         };
-        Ok(segment.chunk(offset)?.0)
+        Ok(chunk?.0)
     }
 
     /// Adds to `error`, met while decoding the chunk at `reference`, where that chunk lies.
@@ -73,25 +95,38 @@ impl ChunkReader {
     #[must_use]
     pub fn locate(&self, error: Error, reference: ChunkRef) -> Error {
         let place = u64::from(reference.offset());
-        let name = self.segments.get(reference.segment() as usize);
-        let name = name.map_or_else(
-            || segment_file_name(reference.segment() as usize),
-            |segment| segment.name.clone(),
-        );
+        let position = reference.segment() as usize;
+        let name = match &self.segments {
+            Segments::Files(files) => files.get(position).map(|segment| &segment.name),
+            Segments::Elsewhere(segments) => {
+                let segment = segments.segments().get(position);
+                segment.map(|segment| &segment.name)
+            }
+        };
+        let name = name.map_or_else(|| segment_file_name(position), Clone::clone);
         error.shifted(place).at(place).in_file(name)
     }
 
     /// Returns the number of segment files.
     pub fn segment_count(&self) -> usize {
-        self.segments.len()
+        match &self.segments {
+            Segments::Files(files) => files.len(),
+            Segments::Elsewhere(segments) => segments.segments().len(),
+        }
     }
 
     /// Returns the length of all segment files together.
     pub fn len_bytes(&self) -> u64 {
-        self.segments
-            .iter()
-            .map(|segment| segment.bytes.len() as u64)
-            .sum()
+        match &self.segments {
+            Segments::Files(files) => {
+                let lens = files.iter().map(|segment| segment.bytes.len() as u64);
+                lens.sum()
+            }
+            Segments::Elsewhere(segments) => {
+                let lens = segments.segments().iter().map(|segment| segment.len_bytes);
+                lens.fold(0, u64::saturating_add)
+            }
+        }
     }
 
     /// Reads every chunk of every segment and returns their number.
@@ -100,8 +135,12 @@ impl ChunkReader {
     ///
     /// `Corrupt` at the first chunk that is not sound.
     pub fn verify(&self) -> Result<u64> {
+        let files = match &self.segments {
+            Segments::Files(files) => files,
+            Segments::Elsewhere(segments) => return segments.verify(),
+        };
         let mut chunks = 0;
-        for segment in &self.segments {
+        for segment in files {
             chunks += segment.verify()?;
         }
         Ok(chunks)

@@ -216,3 +216,66 @@ proptest! {
         let _ = check_segment(Bytes::from([head, bytes].concat()));
     }
 }
+
+/// Segments in memory, handed out in pieces that are as short as they may be.
+#[derive(Debug)]
+struct InMemory {
+    segments: Vec<SegmentFile>,
+    contents: Vec<Bytes>,
+}
+
+impl InMemory {
+    fn of(contents: Vec<Bytes>) -> ChunkReader {
+        let segments = contents.iter().map(|bytes| SegmentFile {
+            name: "block/chunks/000001".to_owned(),
+            len_bytes: bytes.len() as u64,
+        });
+        let segments = segments.collect();
+        ChunkReader::from_source(std::sync::Arc::new(Self { segments, contents }))
+    }
+}
+
+impl SegmentSource for InMemory {
+    fn segments(&self) -> &[SegmentFile] {
+        &self.segments
+    }
+
+    fn read(&self, segment: usize, offset: u64, len_min: usize) -> crate::error::Result<Bytes> {
+        let (bytes, at) = (&self.contents[segment], usize::try_from(offset).unwrap());
+        Ok(bytes.slice(at..bytes.len().min(at + len_min)))
+    }
+}
+
+#[test]
+fn chunks_of_a_source_are_those_of_the_file() {
+    let file = fixture();
+    let reader = InMemory::of(vec![file.clone()]);
+    assert_eq!(reader.verify().unwrap(), 3987);
+    assert_eq!((reader.segment_count(), reader.len_bytes()), (1, 943_391));
+    let (chunk, len) = decode_chunk(&file.slice(8..), 8).unwrap();
+    assert_eq!(reader.chunk(ChunkRef(8)).unwrap(), chunk);
+    let second = ChunkRef(8 + len as u64);
+    assert!(reader.chunk(second).is_ok());
+    for nowhere in [ChunkRef(0), ChunkRef(943_392), ChunkRef::new(1, 8)] {
+        let error = reader.chunk(nowhere).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_source_is_corrupt() {
+    let mut good = header().to_vec();
+    for len in [0, 1, 127, 128, 300] {
+        append_chunk(&mut good, &chunk(len));
+    }
+    assert_eq!(InMemory::of(vec![good.clone().into()]).verify().unwrap(), 5);
+    for at in 0..good.len() {
+        for bits in [0x01, 0x80, 0xFF] {
+            let mut bad = good.clone();
+            bad[at] ^= bits;
+            let error = InMemory::of(vec![bad.into()]).verify().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}: {error}");
+            assert!(error.file().is_some_and(|file| file.starts_with("block/")));
+        }
+    }
+}

@@ -1,43 +1,31 @@
-//! Writing chunks to segment files.
+//! Writing chunks to segments, files mostly.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::format::{
     SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, append_chunk, chunk_len_bound, header, segment_file_name,
 };
-use crate::block::files::sync_dir;
+use super::output::{SegmentFiles, SegmentOutput};
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::index::ChunkRef;
 
-/// The bytes that are gathered before they go to the file.
-const BUFFER_BYTES: usize = 1 << 20;
-
 /// Writes the chunks of series after series and cuts segments where Prometheus cuts them.
 #[derive(Debug)]
 pub struct ChunkWriter {
-    dir: PathBuf,
+    output: Box<dyn SegmentOutput>,
     segment_len_max: u64,
-    tail: Option<Tail>,
+    /// The length of the segment that is being written.
+    tail: Option<u64>,
     finished: Vec<SegmentFile>,
     buffer: Vec<u8>,
     chunk_len_max: u64,
 }
 
-/// The segment that is being written.
-#[derive(Debug)]
-struct Tail {
-    file: BufWriter<File>,
-    path: PathBuf,
-    len: u64,
-}
-
-/// A segment file that was written.
+/// A segment file: one that was written, or is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentFile {
-    /// Its name in the `chunks` directory.
+    /// Its name, of one that was written that in the `chunks` directory.
     pub name: String,
     /// Its length.
     pub len_bytes: u64,
@@ -59,13 +47,20 @@ impl ChunkWriter {
     ///
     /// What the file system reports; `Invalid` for a size that references can not address.
     pub fn with_segment_len_max(dir: &Path, segment_len_max: u64) -> Result<Self> {
+        Self::to(Box::new(SegmentFiles::create(dir)?), segment_len_max)
+    }
+
+    /// Returns a writer to `output` with segments of at most `segment_len_max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for a size that references can not address.
+    pub fn to(output: Box<dyn SegmentOutput>, segment_len_max: u64) -> Result<Self> {
         if segment_len_max > u64::from(u32::MAX) {
             return Err(Error::invalid("chunk segments are limited to 4 GiB"));
         }
-        std::fs::create_dir_all(dir)
-            .map_err(|error| Error::from(error).in_file(dir.display().to_string()))?;
         Ok(Self {
-            dir: dir.to_owned(),
+            output,
             segment_len_max,
             tail: None,
             finished: Vec::new(),
@@ -84,7 +79,7 @@ impl ChunkWriter {
     ///
     /// What the file system reports; the files are of no use then.
     pub fn write(&mut self, chunks: &[Chunk], references: &mut Vec<ChunkRef>) -> Result<()> {
-        let len_before = self.tail.as_ref().map_or(0, |tail| tail.len);
+        let len_before = self.tail.unwrap_or(0);
         let header_len = SEGMENT_HEADER_LEN as u64;
         let mut fills_started_segment = len_before > header_len;
         let mut batch_len = 0;
@@ -110,21 +105,17 @@ impl ChunkWriter {
         if u32::try_from(chunk.data.len()).is_err() {
             return Err(Error::invalid("a chunk is limited to 4 GiB"));
         }
-        if self.tail.is_none() {
-            self.tail = Some(Tail::create(
-                self.dir.join(segment_file_name(self.finished.len())),
-            )?);
-        }
-        let tail = self
-            .tail
-            .as_mut()
-            .expect("it was made above if there was none");
+        let len_before = match self.tail {
+            Some(len) => len,
+            None => self.begin()?,
+        };
         let segment = u32::try_from(self.finished.len()).map_err(|_| too_many())?;
-        let offset = u32::try_from(tail.len).map_err(|_| too_many())?;
+        let offset = u32::try_from(len_before).map_err(|_| too_many())?;
         self.buffer.clear();
         append_chunk(&mut self.buffer, chunk);
         self.chunk_len_max = self.chunk_len_max.max(self.buffer.len() as u64);
-        tail.write(&self.buffer)?;
+        self.output.write(&self.buffer)?;
+        self.tail = Some(len_before + self.buffer.len() as u64);
         Ok(ChunkRef::new(segment, offset))
     }
 
@@ -133,56 +124,31 @@ impl ChunkWriter {
         self.chunk_len_max
     }
 
+    /// Begins the next segment; returns its length.
+    fn begin(&mut self) -> Result<u64> {
+        self.output.begin(&segment_file_name(self.finished.len()))?;
+        self.output.write(&header())?;
+        Ok(SEGMENT_HEADER_LEN as u64)
+    }
+
     fn finish_tail(&mut self) -> Result<()> {
-        if let Some(tail) = self.tail.take() {
+        if let Some(len_bytes) = self.tail.take() {
+            self.output.end()?;
             let name = segment_file_name(self.finished.len());
-            let len_bytes = tail.finish()?;
             self.finished.push(SegmentFile { name, len_bytes });
         }
         Ok(())
     }
 
-    /// Forces everything to disk and returns the files; none when no chunk was written.
+    /// Forces everything to where it is to stay and returns the segments; none when no chunk was written.
     ///
     /// # Errors
     ///
-    /// What the file system reports.
+    /// What the file system or the output reports.
     pub fn finish(mut self) -> Result<Vec<SegmentFile>> {
         self.finish_tail()?;
-        sync_dir(&self.dir)
-            .map_err(|error| Error::from(error).in_file(self.dir.display().to_string()))?;
+        self.output.finish()?;
         Ok(self.finished)
-    }
-}
-
-impl Tail {
-    fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create_new(&path)
-            .map_err(|error| Error::from(error).in_file(path.display().to_string()))?;
-        let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let mut tail = Self { file, path, len: 0 };
-        tail.write(&header())?;
-        Ok(tail)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.len += bytes.len() as u64;
-        self.file
-            .write_all(bytes)
-            .map_err(|error| self.error(error))
-    }
-
-    fn finish(mut self) -> Result<u64> {
-        let synced = self
-            .file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all());
-        synced.map_err(|error| self.error(error))?;
-        Ok(self.len)
-    }
-
-    fn error(&self, error: std::io::Error) -> Error {
-        Error::from(error).in_file(self.path.display().to_string())
     }
 }
 
