@@ -24,19 +24,24 @@ pub fn read_uvarint(data: &[u8]) -> Result<(u64, usize)> {
 const GOES_ON: u64 = 0x8080_8080_8080_8080;
 
 fn read_long_uvarint(data: &[u8]) -> Result<(u64, usize)> {
-    // Eight bytes hold all integers below 2^56.
-    if let Some(word) = data.first_chunk::<8>() {
-        let word = u64::from_le_bytes(*word);
-        let ends = !word & GOES_ON;
-        if ends != 0 {
-            let len = ends.trailing_zeros() / 8 + 1;
-            return Ok((
-                join_groups(word & (u64::MAX >> (64 - 8 * len))),
-                len as usize,
-            ));
-        }
+    match read_uvarint_of_word(data) {
+        Some(found) => Ok(found),
+        None => read_uvarint_bytewise(data),
     }
-    read_uvarint_bytewise(data)
+}
+
+/// Reads an integer below 2^56 at the start of `data`, which goes on for at least eight bytes; `None` where it is larger or
+/// `data` is shorter.
+#[inline]
+pub(crate) fn read_uvarint_of_word(data: &[u8]) -> Option<(u64, usize)> {
+    let word = u64::from_le_bytes(*data.first_chunk::<8>()?);
+    let ends = !word & GOES_ON;
+    if ends == 0 {
+        return None;
+    }
+    let len = ends.trailing_zeros() / 8 + 1;
+    let groups = word & (u64::MAX >> (64 - 8 * len));
+    Some((join_groups(groups), len as usize))
 }
 
 /// Joins the seven low bits of each byte of a little-endian word.

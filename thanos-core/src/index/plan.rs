@@ -156,10 +156,12 @@ impl Planner<'_> {
             (true, None) => {
                 let many = regex.prefixes();
                 let is_match = |value: &str| regex.is_match(value);
-                match self.is_cheaper_to_look_up(many.len(), name) {
-                    true => self.values_where(name, many, is_match),
-                    false => self.values_where(name, &[regex.prefix()], is_match),
-                }
+                let prefixes = match self.is_cheaper_to_look_up(many.len(), name) {
+                    true => many,
+                    false => &[regex.prefix().to_owned()],
+                };
+                let may_match = |value: &[u8]| regex.may_match(value);
+                self.values_where_bytes(name, prefixes, may_match, is_match)
             }
             (false, _) => self.values_where(name, every, |value| !regex.is_match(value)),
         }
@@ -214,9 +216,24 @@ impl Planner<'_> {
         prefixes: &[impl AsRef<str>],
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<PlannedList>> {
+        self.values_where_bytes(name, prefixes, |_| true, wanted)
+    }
+
+    /// Returns the lists as [`Planner::values_where`] does, of values whose bytes satisfy `may_match`.
+    fn values_where_bytes(
+        &mut self,
+        name: &str,
+        prefixes: &[impl AsRef<str>],
+        may_match: impl Fn(&[u8]) -> bool,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<PlannedList>> {
         let (mut lists, table) = (Vec::new(), self.table);
         for prefix in prefixes.iter().map(AsRef::as_ref) {
-            table.visit_from(name, prefix, |entry| {
+            // What lies behind the prefix ends the walk.
+            let is_visited = |value: &[u8]| {
+                may_match(value) || !(prefix.is_empty() || value.starts_with(prefix.as_bytes()))
+            };
+            table.visit_if(name, prefix, is_visited, |entry| {
                 if !prefix.is_empty() && !entry.value.starts_with(prefix) {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -290,8 +307,11 @@ fn side(matcher: &Matcher, all: &[Matcher]) -> Side {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::index::IndexReader;
+    use crate::indexheader::{IndexHeader, build_header, build_sparse_header};
     use crate::testkit::{K8sSpec, k8s_index};
 
     /// Whether values are looked up or walked over, and from where, does not show.
@@ -302,7 +322,11 @@ mod tests {
             ..K8sSpec::default()
         };
         let index = IndexReader::open("index", k8s_index(&spec)).unwrap();
-        let table = index.postings_table();
+        let header = Bytes::from(build_header(index.bytes()).unwrap());
+        let header = IndexHeader::open("index-header", header).unwrap();
+        let sparse = Bytes::from(build_sparse_header(&header).unwrap());
+        let sparse = IndexHeader::open("index-header", sparse).unwrap();
+        let tables = [index.postings_table(), sparse.postings_table()];
         let pods = index.label_values("pod").unwrap();
         let set = |step| pods.iter().step_by(step).cloned().collect::<Vec<_>>();
         let mixed = format!("a|{}|b|zz|{}|web-", pods[7], pods[100]);
@@ -321,17 +345,20 @@ mod tests {
             ("no_such_label", "a|b"),
         ] {
             let matcher = Matcher::new(MatchOp::Regex, name, expression).unwrap();
-            let plan = PostingsPlan::new(table, std::slice::from_ref(&matcher)).unwrap();
-            let planned: Vec<&str> = match &plan {
-                PostingsPlan::Nothing => Vec::new(),
-                PostingsPlan::Lists { keep, .. } => {
-                    let lists = keep[0].lists.iter();
-                    lists.map(|list| table.value(list.entry).unwrap()).collect()
+            let planned = tables.map(|table| {
+                let plan = PostingsPlan::new(table, std::slice::from_ref(&matcher)).unwrap();
+                match &plan {
+                    PostingsPlan::Nothing => Vec::new(),
+                    PostingsPlan::Lists { keep, .. } => {
+                        let lists = keep[0].lists.iter();
+                        lists.map(|list| table.value(list.entry).unwrap()).collect()
+                    }
                 }
-            };
+            });
             let values = index.label_values(name).unwrap();
             let expected = values.iter().filter(|value| matcher.matches(value));
-            assert_eq!(planned, expected.collect::<Vec<_>>(), "{matcher}");
+            let expected: Vec<_> = expected.collect();
+            assert_eq!(planned, [expected.clone(), expected], "{matcher}");
         }
     }
 

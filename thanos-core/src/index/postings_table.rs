@@ -206,9 +206,25 @@ impl PostingsTable {
         from: &str,
         visit: impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
+        self.visit_if(name, from, |_| true, visit)
+    }
+
+    /// Calls `visit` as [`PostingsTable::visit_from`] does, with the values whose bytes satisfy `is_wanted`. The others
+    /// cost next to nothing; whether they are UTF-8 is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when the table is damaged, or what `visit` returns.
+    pub fn visit_if(
+        &self,
+        name: &str,
+        from: &str,
+        is_wanted: impl Fn(&[u8]) -> bool,
+        visit: impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
         match &self.layout {
-            Layout::Section(table) => table.visit_from(name, from, visit),
-            Layout::Sparse(table) => table.visit_from(name, from, visit),
+            Layout::Section(table) => table.visit_if(name, from, is_wanted, visit),
+            Layout::Sparse(table) => table.visit_if(name, from, is_wanted, visit),
         }
     }
 }

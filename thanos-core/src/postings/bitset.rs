@@ -2,6 +2,9 @@
 
 use roaring::RoaringBitmap;
 
+use super::decode::within;
+use super::search::Reference;
+
 /// One bit for each reference from `base` on.
 #[derive(Debug)]
 pub(super) struct Bitset {
@@ -56,27 +59,27 @@ impl Bitset {
         }
     }
 
-    /// Adds the references of `list`, all of which lie in the stretch.
-    pub(super) fn insert_all(&mut self, list: &[u32]) {
+    /// Adds the references of `list`, which ascends and lies in the stretch.
+    pub(super) fn insert_all<R: Reference>(&mut self, list: &[R]) {
+        // A word is written once, after all of its references: each would have to wait for the write of the one before.
+        let (mut at, mut word) = (0, 0);
         for reference in list {
-            let bit = reference - self.base;
-            self.words[(bit / 64) as usize] |= 1 << (bit % 64);
+            let bit = reference.get() - self.base;
+            let place = (bit / 64) as usize;
+            if place != at {
+                self.words[at] |= word;
+                (at, word) = (place, 0);
+            }
+            word |= 1 << (bit % 64);
+        }
+        if word != 0 {
+            self.words[at] |= word;
         }
     }
 
     /// Adds those references of `list`, which ascends, that lie in the stretch.
-    pub(super) fn insert_within(&mut self, list: &[u32]) {
-        let (Some(first), Some(last)) = (list.first(), list.last()) else {
-            return;
-        };
-        let end = self.end();
-        if *first >= self.base && *last <= end {
-            self.insert_all(list);
-            return;
-        }
-        let start = list.partition_point(|one| *one < self.base);
-        let count = list[start..].partition_point(|one| *one <= end);
-        self.insert_all(&list[start..start + count]);
+    pub(super) fn insert_within<R: Reference>(&mut self, list: &[R]) {
+        self.insert_all(within(list, (self.base, self.end())));
     }
 
     /// Returns the last reference that has a bit.

@@ -1,15 +1,16 @@
 //! Set operations on lists as an index stores them, without decoding more of them than the answer needs.
 //!
 //! ```text
-//! candidates: one list, still encoded, or the union of the smallest group
+//! stretch:    where all lists that are alone in their group have references
+//! candidates: one list, still encoded, or the union of the smallest group, as far as they lie in the stretch
 //! every other group only says which candidates stay: by a bitmap over their stretch, or by looking them up
 //! ```
 //!
 //! So the memory of an answer is that of about its smallest group, however many lists a regex over a million values has.
 
 use super::bitset::Bitset;
-use super::decode::{Entries, ascends};
-use super::search::{mark_found, skip_to};
+use super::decode::{Block, Checked, Entries, ascends, empty_block, ends, within};
+use super::search::{Reference, mark_found, retain_found, retain_merged, skip_to};
 use super::split_postings;
 use crate::budget::{Lease, MemoryBudget};
 use crate::error::Result;
@@ -18,6 +19,8 @@ use crate::error::Result;
 const GALLOP_RATIO: usize = 16;
 /// A reference of a group of several lists costs about so much more to unite than one of a single list to filter.
 const UNION_COST: usize = 8;
+/// How many lists of a group say how many references it has.
+const SAMPLED_LISTS: usize = 8;
 
 /// A list as an index stores it, with its length and its checksum, and where it lies; not checked yet.
 ///
@@ -37,6 +40,16 @@ impl<'a> StoredList<'a> {
         Entries::of(split_postings(self.bytes, self.offset)?)
     }
 
+    /// Returns the references that there may be, without a check of anything.
+    fn unchecked(self) -> &'a [[u8; 4]] {
+        const HEAD_BYTES: usize = 8;
+        let bytes = self.bytes.get(HEAD_BYTES..).unwrap_or_default();
+        let references = bytes.as_chunks().0;
+        // The length covers the number of references too.
+        let count = self.references_max().saturating_sub(1);
+        &references[..count.min(references.len())]
+    }
+
     /// Returns how many references there are, by what the list says and at most what its bytes have room for.
     fn references_max(self) -> usize {
         let len = self.bytes.first_chunk::<4>();
@@ -47,10 +60,6 @@ impl<'a> StoredList<'a> {
 
 /// Lists of one label; a series belongs to the group when it is in any of them.
 pub type StoredGroup<'a> = Vec<StoredList<'a>>;
-
-fn references_max(group: &StoredGroup<'_>) -> usize {
-    group.iter().map(|list| list.references_max()).sum()
-}
 
 /// Series that satisfy something, and the lease of their list.
 #[derive(Debug)]
@@ -63,7 +72,7 @@ pub struct Combined {
 
 /// Returns the series that are in all groups of `keep` and in none of `drop`; of no groups to keep, none.
 ///
-/// Groups are looked at while there are candidates left; what is looked at is checked.
+/// Groups of several lists are looked at while there are candidates left; what is looked at is checked.
 ///
 /// # Errors
 ///
@@ -73,25 +82,90 @@ pub fn combine(
     drop: &[StoredGroup<'_>],
     budget: &MemoryBudget,
 ) -> Result<Combined> {
-    let lease = budget.lease(0)?;
-    let cost = |group: &&StoredGroup<'_>| match group.len() {
-        1 => references_max(group),
-        _ => references_max(group).saturating_mul(UNION_COST),
-    };
-    let mut keep: Vec<&StoredGroup<'_>> = keep.iter().collect();
-    keep.sort_by_key(|group| references_max(group));
-    let Some(base) = (0..keep.len()).min_by_key(|at| cost(&keep[*at])) else {
-        let series = Vec::new();
-        return Ok(Combined { series, lease });
-    };
-    let mut work = Work::of(keep.remove(base), lease)?;
+    let mut work = Work::new(budget.lease(0)?);
+    let mut groups = Vec::with_capacity(keep.len());
     for group in keep {
+        groups.push(Group::open(group, &mut work.block)?);
+    }
+    let stretch = groups.iter().filter_map(Group::stretch);
+    let stretch = stretch.fold((0, u32::MAX), |a, b| (a.0.max(b.0), a.1.min(b.1)));
+    groups.iter_mut().for_each(|group| group.cut_to(stretch));
+    groups.sort_by_cached_key(|group| group.cost(stretch));
+    let mut groups = groups.into_iter();
+    if let Some(base) = groups.next() {
+        work.begin_with(base, stretch)?;
+    }
+    for group in groups {
         work.retain(group, Side::Keep)?;
     }
     for group in drop {
+        if work.candidates.is_empty() {
+            break;
+        }
+        let group = Group::open(group, &mut work.block)?;
         work.retain(group, Side::Drop)?;
     }
     work.finish()
+}
+
+/// Lists of one label.
+enum Group<'g> {
+    /// The references of one list that may be of use.
+    One(Checked<'g>),
+    /// Several lists, which are opened when it is their turn.
+    Many(&'g [StoredList<'g>]),
+}
+
+impl<'g> Group<'g> {
+    /// Checks a list that is alone.
+    fn open(lists: &'g [StoredList<'g>], block: &mut Block) -> Result<Self> {
+        match lists {
+            [list] => Ok(Self::One(list.open()?.checked(block)?)),
+            lists => Ok(Self::Many(lists)),
+        }
+    }
+
+    /// Returns the stretch outside of which it has no references, if that is known; that of no references is empty.
+    fn stretch(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::One(list) => Some(ends(list).unwrap_or((u32::MAX, 0))),
+            Self::Many(_) => None,
+        }
+    }
+
+    fn cut_to(&mut self, stretch: (u32, u32)) {
+        match self {
+            Self::One(list) => *list = within(list, stretch),
+            Self::Many(_) => {}
+        }
+    }
+
+    /// Returns what it costs to begin with it, in references of a single list.
+    fn cost(&self, stretch: (u32, u32)) -> usize {
+        match self {
+            Self::One(list) => list.len(),
+            Self::Many(lists) => references_about(lists, stretch).saturating_mul(UNION_COST),
+        }
+    }
+}
+
+/// Estimates how many references `lists` have within `stretch` by a few of them. They are not checked yet, so that this
+/// may be far off.
+fn references_about(lists: &[StoredList<'_>], (first, last): (u32, u32)) -> usize {
+    let stride = lists.len().div_ceil(SAMPLED_LISTS).max(1);
+    let (mut all, mut inside) = (0_usize, 0_usize);
+    for list in lists.iter().step_by(stride) {
+        let references = list.unchecked();
+        let below = references.partition_point(|one| one.get() < first);
+        let up_to = references.partition_point(|one| one.get() <= last);
+        all += references.len();
+        inside += up_to.saturating_sub(below);
+    }
+    let total: usize = lists.iter().map(|list| list.references_max()).sum();
+    match all {
+        0 => total,
+        all => total.saturating_mul(inside).div_ceil(all),
+    }
 }
 
 /// Whether those that are in a group stay.
@@ -102,143 +176,156 @@ enum Side {
 }
 
 /// Candidates, and the lease of what they and the operations on them take.
-#[derive(Debug)]
 struct Work {
     candidates: Vec<u32>,
     lease: Lease,
+    block: Block,
 }
 
 impl Work {
-    /// Begins with all series of `group`.
-    fn of(group: &StoredGroup<'_>, mut lease: Lease) -> Result<Self> {
-        let candidates = match &group[..] {
-            [list] => {
-                let list = list.open()?;
-                lease.grow((list.len() * size_of::<u32>()) as u64)?;
-                list.decode()?
+    fn new(lease: Lease) -> Self {
+        Self {
+            candidates: Vec::new(),
+            lease,
+            block: empty_block(),
+        }
+    }
+
+    /// Begins with all series of `group` that lie in `stretch`.
+    fn begin_with(&mut self, group: Group<'_>, stretch: (u32, u32)) -> Result<()> {
+        self.candidates = match group {
+            Group::One(list) => {
+                self.lease.grow(bytes_of(list.len()))?;
+                list.iter().map(|one| one.get()).collect()
             }
-            _ => union(group, &mut lease)?,
+            Group::Many(lists) => self.union(lists, stretch)?,
         };
-        lease.resize((candidates.capacity() * size_of::<u32>()) as u64)?;
-        Ok(Self { candidates, lease })
+        self.lease.resize(bytes_of(self.candidates.capacity()))
+    }
+
+    /// Returns the references of all lists that lie in `stretch`.
+    fn union(&mut self, group: &[StoredList<'_>], stretch: (u32, u32)) -> Result<Vec<u32>> {
+        self.lease.grow(size_of_val(group) as u64)?;
+        let mut lists: Vec<Checked<'_>> = Vec::with_capacity(group.len());
+        let (mut bounds, mut count): (Option<(u32, u32)>, usize) = (None, 0);
+        for list in group {
+            let list = within(list.open()?.checked(&mut self.block)?, stretch);
+            if let Some((first, last)) = ends(list) {
+                let (least, most) = bounds.unwrap_or((first, last));
+                bounds = Some((least.min(first), most.max(last)));
+                count += list.len();
+                lists.push(list);
+            }
+        }
+        let Some((first, last)) = bounds else {
+            return Ok(Vec::new());
+        };
+        match Bitset::bytes_if_smaller_than_sorting(first, last, count) {
+            Some(bytes) => {
+                self.lease.grow(bytes)?;
+                let mut bits = Bitset::between(first, last);
+                lists.iter().for_each(|list| bits.insert_all(list));
+                self.lease.grow(bytes_of(bits.count()))?;
+                Ok(bits.to_list())
+            }
+            None => {
+                self.lease.grow(bytes_of(count))?;
+                Ok(united_by_sorting(&lists, count))
+            }
+        }
     }
 
     /// Keeps the candidates that are in `group`, or that are not.
-    fn retain(&mut self, group: &StoredGroup<'_>, side: Side) -> Result<()> {
+    fn retain(&mut self, group: Group<'_>, side: Side) -> Result<()> {
         let before = self.lease.bytes();
-        if let (Some(first), Some(last)) = (self.candidates.first(), self.candidates.last()) {
-            let hits = Hits::of(&self.candidates, (*first, *last), group, &mut self.lease)?;
-            hits.filter(&mut self.candidates, side);
+        if let Some(stretch) = ends(&self.candidates) {
+            match group {
+                Group::One(list) => self.retain_one(within(list, stretch), side)?,
+                Group::Many(lists) => self.retain_many(lists, stretch, side)?,
+            }
         }
         self.lease.resize(before)
+    }
+
+    fn retain_one(&mut self, list: Checked<'_>, side: Side) -> Result<()> {
+        let keep_found = side == Side::Keep;
+        let candidates = &mut self.candidates;
+        let Some((first, last)) = ends(list) else {
+            candidates.truncate(if keep_found { 0 } else { candidates.len() });
+            return Ok(());
+        };
+        let words = Bitset::words_between(first, last);
+        if candidates.len().saturating_mul(GALLOP_RATIO) < list.len() {
+            retain_found(candidates, list, keep_found);
+        } else if words <= list.len() + candidates.len() {
+            self.lease.grow((words * size_of::<u64>()) as u64)?;
+            let mut bits = Bitset::between(first, last);
+            bits.insert_all(list);
+            filter(candidates, |_, one| bits.contains(one) == keep_found);
+        } else {
+            retain_merged(candidates, list, keep_found);
+        }
+        Ok(())
+    }
+
+    /// Keeps the candidates, which lie in `stretch`, that are in any of `lists`, or that are not.
+    fn retain_many(
+        &mut self,
+        lists: &[StoredList<'_>],
+        stretch: (u32, u32),
+        side: Side,
+    ) -> Result<()> {
+        let wanted = side == Side::Keep;
+        let words = Bitset::words_between(stretch.0, stretch.1);
+        let references: usize = lists.iter().map(|list| list.references_max()).sum();
+        let candidates = &mut self.candidates;
+        let searched = lists.len().saturating_mul(candidates.len());
+        let is_long = searched.saturating_mul(GALLOP_RATIO) < references;
+        if !is_long && words <= references + candidates.len() {
+            self.lease.grow((words * size_of::<u64>()) as u64)?;
+            let mut bits = Bitset::between(stretch.0, stretch.1);
+            for list in lists {
+                bits.insert_within(list.open()?.checked(&mut self.block)?);
+            }
+            filter(candidates, |_, one| bits.contains(one) == wanted);
+            return Ok(());
+        }
+        self.lease.grow(candidates.len() as u64)?;
+        let mut is_hit = vec![false; candidates.len()];
+        for list in lists {
+            let list = within(list.open()?.checked(&mut self.block)?, stretch);
+            match is_long {
+                true => mark_found(candidates, list, &mut is_hit),
+                false => mark_walked(candidates, list, &mut is_hit),
+            }
+        }
+        filter(candidates, |at, _| is_hit[at] == wanted);
+        Ok(())
     }
 
     fn finish(mut self) -> Result<Combined> {
         let mut series = self.candidates;
         series.shrink_to_fit();
-        let bytes = series.capacity() * size_of::<u32>();
-        self.lease.resize(bytes as u64)?;
+        self.lease.resize(bytes_of(series.capacity()))?;
         let lease = self.lease;
         Ok(Combined { series, lease })
     }
 }
 
-/// Returns the references of all lists.
-fn union(group: &StoredGroup<'_>, lease: &mut Lease) -> Result<Vec<u32>> {
-    lease.grow((group.len() * size_of::<Entries<'_>>()) as u64)?;
-    let mut lists = Vec::with_capacity(group.len());
-    let (mut bounds, mut count): (Option<(u32, u32)>, usize) = (None, 0);
-    for list in group {
-        let list = list.open()?;
-        if let Some((first, last)) = list.ends()? {
-            let (least, most) = bounds.unwrap_or((first, last));
-            bounds = Some((least.min(first), most.max(last)));
-            count += list.len();
-            lists.push(list);
-        }
-    }
-    let Some((first, last)) = bounds else {
-        return Ok(Vec::new());
-    };
-    match Bitset::bytes_if_smaller_than_sorting(first, last, count) {
-        Some(bytes) => {
-            lease.grow(bytes)?;
-            let mut bits = Bitset::between(first, last);
-            for list in lists {
-                list.for_each_block(|block| bits.insert_within(block))?;
-            }
-            lease.grow((bits.count() * size_of::<u32>()) as u64)?;
-            Ok(bits.to_list())
-        }
-        None => {
-            lease.grow((count * size_of::<u32>()) as u64)?;
-            united_by_sorting(&lists, count)
-        }
-    }
+fn bytes_of(references: usize) -> u64 {
+    (references * size_of::<u32>()) as u64
 }
 
-fn united_by_sorting(lists: &[Entries<'_>], count: usize) -> Result<Vec<u32>> {
+fn united_by_sorting(lists: &[Checked<'_>], count: usize) -> Vec<u32> {
     let mut all = Vec::with_capacity(count);
     for list in lists {
-        list.for_each_block(|block| all.extend_from_slice(block))?;
+        all.extend(list.iter().map(|one| one.get()));
     }
     if !ascends(&all) {
         all.sort_unstable();
         all.dedup();
     }
-    Ok(all)
-}
-
-/// Which candidates are in a group.
-enum Hits {
-    /// By their number.
-    Bits(Bitset),
-    /// By their position.
-    Marks(Vec<bool>),
-}
-
-impl Hits {
-    /// Finds the `candidates`, which lie between `first` and `last`, in `group`.
-    fn of(
-        candidates: &[u32],
-        (first, last): (u32, u32),
-        group: &StoredGroup<'_>,
-        lease: &mut Lease,
-    ) -> Result<Self> {
-        let words = Bitset::words_between(first, last);
-        let references = references_max(group);
-        let searched = group.len().saturating_mul(candidates.len());
-        let is_long = searched.saturating_mul(GALLOP_RATIO) < references;
-        if !is_long && words <= references + candidates.len() {
-            lease.grow((words * size_of::<u64>()) as u64)?;
-            let mut bits = Bitset::between(first, last);
-            for list in group {
-                let list = list.open()?;
-                list.for_each_block(|block| bits.insert_within(block))?;
-            }
-            return Ok(Self::Bits(bits));
-        }
-        lease.grow(candidates.len() as u64)?;
-        let mut is_hit = vec![false; candidates.len()];
-        for list in group {
-            let list = list.open()?;
-            if is_long {
-                mark_found(candidates, list.checked()?, &mut is_hit);
-            } else {
-                let mut rest = Rest::of(candidates);
-                list.for_each_block(|block| rest.mark(block, &mut is_hit))?;
-            }
-        }
-        Ok(Self::Marks(is_hit))
-    }
-
-    fn filter(&self, candidates: &mut Vec<u32>, side: Side) {
-        let wanted = side == Side::Keep;
-        match self {
-            Self::Bits(bits) => filter(candidates, |_, one| bits.contains(one) == wanted),
-            Self::Marks(marks) => filter(candidates, |at, _| marks[at] == wanted),
-        }
-    }
+    all
 }
 
 /// Keeps what satisfies `keep`, which gets position and reference, without a branch for each.
@@ -253,27 +340,14 @@ fn filter(list: &mut Vec<u32>, keep: impl Fn(usize, u32) -> bool) {
     list.truncate(count);
 }
 
-/// The candidates that are not below what was walked of a list.
-struct Rest<'c> {
-    all: usize,
-    rest: &'c [u32],
-}
-
-impl<'c> Rest<'c> {
-    fn of(candidates: &'c [u32]) -> Self {
-        Self {
-            all: candidates.len(),
-            rest: candidates,
-        }
-    }
-
-    /// Marks the candidates that are in the next `block` of the list.
-    fn mark(&mut self, block: &[u32], is_hit: &mut [bool]) {
-        for reference in block {
-            self.rest = skip_to(self.rest, *reference);
-            if self.rest.first() == Some(reference) {
-                is_hit[self.all - self.rest.len()] = true;
-            }
+/// Marks the candidates that are in `list`, which is walked.
+fn mark_walked(candidates: &[u32], list: Checked<'_>, is_hit: &mut [bool]) {
+    let mut rest = candidates;
+    for reference in list {
+        let reference = reference.get();
+        rest = skip_to(rest, reference);
+        if rest.first() == Some(&reference) {
+            is_hit[candidates.len() - rest.len()] = true;
         }
     }
 }

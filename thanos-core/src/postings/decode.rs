@@ -34,8 +34,14 @@ pub(super) struct Entries<'a> {
     offset: u64,
 }
 
-/// How many entries are decoded at once: few enough for the first cache.
+/// Room for the entries that are decoded at once: few enough for the first cache. Whoever checks many lists clears it
+/// once.
+pub(super) type Block = [u32; BLOCK_ENTRIES];
+
 const BLOCK_ENTRIES: usize = 256;
+
+/// Entries of a list whose order is right, or a stretch of them, as they are stored.
+pub(super) type Checked<'a> = &'a [[u8; 4]];
 
 impl<'a> Entries<'a> {
     /// Checks that a list has as many entries as it says.
@@ -55,21 +61,6 @@ impl<'a> Entries<'a> {
         })
     }
 
-    pub(super) fn len(self) -> usize {
-        self.entries.len()
-    }
-
-    /// Returns the first and the last one.
-    pub(super) fn ends(self) -> Result<Option<(u32, u32)>> {
-        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
-            return Ok(None);
-        };
-        if first > last {
-            return Err(self.out_of_order());
-        }
-        Ok(Some((first.get(), last.get())))
-    }
-
     /// Returns all of them.
     pub(super) fn decode(self) -> Result<Vec<u32>> {
         let mut references = Vec::with_capacity(self.entries.len());
@@ -81,14 +72,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Returns all of them as they are stored.
-    pub(super) fn checked(self) -> Result<&'a [[u8; 4]]> {
-        self.for_each_block(|_| {})?;
-        Ok(self.entries)
-    }
-
-    /// Hands over all of them in order, some at a time; the last may come before the order turns out to be wrong.
-    pub(super) fn for_each_block(self, mut visit: impl FnMut(&[u32])) -> Result<()> {
-        let mut block = [0; BLOCK_ENTRIES];
+    pub(super) fn checked(self, block: &mut Block) -> Result<Checked<'a>> {
         let mut before = None;
         for entries in self.entries.chunks(BLOCK_ENTRIES) {
             for (decoded, entry) in block.iter_mut().zip(entries) {
@@ -99,15 +83,30 @@ impl<'a> Entries<'a> {
                 return Err(self.out_of_order());
             }
             before = decoded.last().copied();
-            visit(decoded);
         }
-        Ok(())
+        Ok(self.entries)
     }
 
     #[cold]
     fn out_of_order(self) -> Error {
         Error::corrupt("postings do not ascend strictly").at(self.offset)
     }
+}
+
+/// Returns no entries, to be filled by [`Entries::checked`].
+pub(super) const fn empty_block() -> Block {
+    [0; BLOCK_ENTRIES]
+}
+
+/// Returns the first and the last of references that ascend.
+pub(super) fn ends<R: Reference>(list: &[R]) -> Option<(u32, u32)> {
+    Some((list.first()?.get(), list.last()?.get()))
+}
+
+/// Returns those of references that ascend that lie between `first` and `last`.
+pub(super) fn within<R: Reference>(list: &[R], (first, last): (u32, u32)) -> &[R] {
+    let list = &list[list.partition_point(|one| one.get() < first)..];
+    &list[..list.partition_point(|one| one.get() <= last)]
 }
 
 /// Reports whether `list` ascends strictly. Has no early exit, so that the compiler can use wide registers.

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::bitset::Bitset;
 use super::combine::{Combined, StoredList};
+use super::decode::{Block, empty_block, ends};
 use crate::budget::{Lease, MemoryBudget};
 use crate::error::{Error, Result};
 
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 pub struct DenseSet {
     range: RangeInclusive<u32>,
     bits: Bitset,
+    block: Box<Block>,
     _lease: Lease,
 }
 
@@ -33,6 +35,7 @@ impl DenseSet {
         Ok(Self {
             bits: Bitset::between(first, last.max(first)),
             range,
+            block: Box::new(empty_block()),
             _lease: lease,
         })
     }
@@ -43,8 +46,8 @@ impl DenseSet {
     ///
     /// `Corrupt` when the list is damaged or names a series outside of the range.
     pub fn insert(&mut self, list: StoredList<'_>) -> Result<()> {
-        let entries = list.open()?;
-        if let Some((first, last)) = entries.ends()?
+        let references = list.open()?.checked(&mut self.block)?;
+        if let Some((first, last)) = ends(references)
             && !(self.range.contains(&first) && self.range.contains(&last))
         {
             let range = &self.range;
@@ -53,7 +56,8 @@ impl DenseSet {
             );
             return Err(Error::corrupt(message).at(list.offset));
         }
-        entries.for_each_block(|block| self.bits.insert_within(block))
+        self.bits.insert_all(references);
+        Ok(())
     }
 
     /// Keeps what is in `other` too, which has the same range.

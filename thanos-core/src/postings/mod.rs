@@ -32,7 +32,7 @@ use bitset::Bitset;
 ///
 /// let jobs = Postings::union(vec![Postings::from_sorted(vec![1, 5]), Postings::from_sorted(vec![3])]);
 /// let up = Postings::from_sorted(vec![3, 4, 5]);
-/// let both = Postings::intersect(vec![jobs, up]);
+/// let both = Postings::intersect([&jobs, &up]);
 /// assert_eq!(both.iter().collect::<Vec<_>>(), [3, 5]);
 /// assert_eq!(both.subtract(&Postings::from_sorted(vec![5])), Postings::from_sorted(vec![3]));
 /// ```
@@ -144,7 +144,7 @@ impl Postings {
     }
 
     /// Returns the series that are in all of `sets`; of no sets, the empty set.
-    pub fn intersect(sets: Vec<Self>) -> Self {
+    pub fn intersect<'p>(sets: impl IntoIterator<Item = &'p Self>) -> Self {
         intersect::intersect(sets)
     }
 

@@ -70,7 +70,7 @@ pub(super) fn mark_found<R: Reference>(wanted: &[u32], list: &[R], is_hit: &mut 
 }
 
 /// Keeps those of `from` that are in `list`, or that are not.
-pub(super) fn retain_found(from: &mut Vec<u32>, list: &[u32], keep_found: bool) {
+pub(super) fn retain_found<R: Reference>(from: &mut Vec<u32>, list: &[R], keep_found: bool) {
     let mut windows = Windows::new(list);
     let (mut start, mut kept) = (0, 0);
     while start < from.len() {
@@ -83,6 +83,26 @@ pub(super) fn retain_found(from: &mut Vec<u32>, list: &[u32], keep_found: bool) 
             kept += usize::from(is_in(window, reference) == keep_found);
         }
         start = end;
+    }
+    from.truncate(kept);
+}
+
+/// Keeps those of `from` that are in `list`, or that are not, by a walk over both without a branch that depends on the
+/// data.
+pub(super) fn retain_merged<R: Reference>(from: &mut Vec<u32>, list: &[R], keep_found: bool) {
+    let (mut i, mut j, mut kept) = (0, 0, 0);
+    while i < from.len() && j < list.len() {
+        let (a, b) = (from[i], list[j].get());
+        // Not more are kept than were read, so that nothing unread is overwritten.
+        from[kept] = a;
+        kept += usize::from(if keep_found { a == b } else { a < b });
+        i += usize::from(a <= b);
+        j += usize::from(b <= a);
+    }
+    let end = from.len();
+    if !keep_found {
+        from.copy_within(i..end, kept);
+        kept += end - i;
     }
     from.truncate(kept);
 }
@@ -137,9 +157,12 @@ mod tests {
             prop_assert_eq!(&hits, &expected);
             for keep_found in [true, false] {
                 let mut kept = from.clone();
-                retain_found(&mut kept, &plain, keep_found);
+                retain_found(&mut kept, &stored, keep_found);
+                let mut merged = from.clone();
+                retain_merged(&mut merged, &plain, keep_found);
                 let model: Vec<u32> = wanted.iter().copied().filter(|one| list.contains(one) == keep_found).collect();
-                prop_assert_eq!(kept, model);
+                prop_assert_eq!(&kept, &model);
+                prop_assert_eq!(merged, model);
             }
         }
 

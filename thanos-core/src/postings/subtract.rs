@@ -2,7 +2,7 @@
 
 use super::bitset::Bitset;
 use super::intersect::filter;
-use super::search::{retain_found, skip_to};
+use super::search::{retain_found, retain_merged, skip_to};
 use super::{GALLOP_RATIO, Postings, Repr, bitmap_of};
 
 pub(super) fn subtract(from: Postings, what: &Postings) -> Postings {
@@ -39,7 +39,7 @@ fn subtract_lists(mut from: Vec<u32>, what: &[u32]) -> Vec<u32> {
         bits.insert_all(what);
         filter(&mut from, |reference| !bits.contains(reference));
     } else {
-        retain_merged(&mut from, what);
+        retain_merged(&mut from, what, false);
     }
     from
 }
@@ -58,20 +58,4 @@ fn cut_out(from: &mut Vec<u32>, what: &[u32]) {
     let end = from.len();
     from.copy_within(read..end, kept);
     from.truncate(kept + end - read);
-}
-
-/// Walks both lists without a branch that depends on the data.
-fn retain_merged(from: &mut Vec<u32>, what: &[u32]) {
-    let (mut i, mut j, mut kept) = (0, 0, 0);
-    while i < from.len() && j < what.len() {
-        let (a, b) = (from[i], what[j]);
-        // Not more are kept than were read, so that nothing unread is overwritten.
-        from[kept] = a;
-        kept += usize::from(a < b);
-        i += usize::from(a <= b);
-        j += usize::from(b <= a);
-    }
-    let end = from.len();
-    from.copy_within(i..end, kept);
-    from.truncate(kept + end - i);
 }

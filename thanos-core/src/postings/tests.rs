@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn intersection_equals_the_model(sets in forms()) {
         let expected = sets.iter().map(|(model, _)| model.clone()).reduce(|a, b| &a & &b);
-        let found = Postings::intersect(build(&sets)).into_vec();
+        let found = Postings::intersect(&build(&sets)).into_vec();
         prop_assert_eq!(found, Vec::from_iter(expected.unwrap_or_default()));
     }
 
@@ -70,7 +70,7 @@ proptest! {
     ) {
         let long: BTreeSet<u32> = (0..3000).map(|i| start + i * stride).collect();
         let (a, b) = (postings(&picks, forms[0]), postings(&long, forms[1]));
-        let both = Postings::intersect(vec![a.clone(), b.clone()]);
+        let both = Postings::intersect([&a, &b]);
         prop_assert_eq!(both.into_vec(), Vec::from_iter(&picks & &long));
         prop_assert_eq!(a.clone().subtract(&b).into_vec(), Vec::from_iter(&picks - &long));
         prop_assert_eq!(b.subtract(&a).into_vec(), Vec::from_iter(&long - &picks));
@@ -121,7 +121,7 @@ fn lists_that_contradict_themselves_are_corrupt() {
 #[test]
 fn the_last_reference_is_no_special_case() {
     let high = Postings::from_sorted((u32::MAX - 100..=u32::MAX).collect());
-    let both = Postings::intersect(vec![high.clone(), high.clone()]);
+    let both = Postings::intersect([&high, &high]);
     assert_eq!(both, high);
     assert_eq!(Postings::union(vec![high.clone(), both]), high);
     assert!(high.clone().subtract(&high).is_empty());

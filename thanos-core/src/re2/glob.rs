@@ -121,6 +121,11 @@ impl GlobMatcher {
         skip_chars(rest, self.last_gap).is_some_and(|rest| ends_with(rest, &self.suffix))
     }
 
+    /// Reports whether `text` starts and ends as a match does.
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        has_ends(text, &self.prefix, &self.suffix)
+    }
+
     /// Returns the fewest characters of a match when any text that long matches.
     pub(super) fn min_chars_of_any_text(&self) -> Option<u32> {
         let is_bare = self.prefix.is_empty() && self.middle.is_empty() && self.suffix.is_empty();
@@ -130,6 +135,19 @@ impl GlobMatcher {
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
+}
+
+/// Reports whether `text` starts with `prefix` and ends with `suffix`. Most texts have another last byte, and looking at
+/// that needs no call.
+#[inline]
+pub(super) fn has_ends(text: &[u8], prefix: &str, suffix: &str) -> bool {
+    let (prefix, suffix) = (prefix.as_bytes(), suffix.as_bytes());
+    let same_last = suffix.is_empty() || text.last() == suffix.last();
+    let same_first = prefix.is_empty() || text.first() == prefix.first();
+    same_last
+        && same_first
+        && (suffix.len() <= 1 || text.ends_with(suffix))
+        && (prefix.len() <= 1 || text.starts_with(prefix))
 }
 
 /// `str::starts_with` that does not compare nothing with nothing.

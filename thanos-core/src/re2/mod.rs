@@ -61,6 +61,12 @@ impl GoRegex {
         self.plan.is_match(text)
     }
 
+    /// Reports whether `text` starts and ends as all matches do: where it does not, it is no match. That costs little and
+    /// wants no text that is known to be one.
+    pub fn may_match(&self, text: &[u8]) -> bool {
+        self.plan.may_match(text)
+    }
+
     /// Returns the only texts that match, sorted, when the expression is no more than a list of them.
     ///
     /// The empty text may be among them; in a matcher it also stands for a label that is absent.

@@ -13,7 +13,7 @@ use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::literal::{Extractor, Literal};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
-use super::glob::{Glob, GlobMatcher, ends_with, expand, starts_with};
+use super::glob::{Glob, GlobMatcher, ends_with, expand, has_ends, starts_with};
 use super::parser::{parse, syntax_error};
 use crate::error::Result;
 
@@ -75,6 +75,15 @@ impl Plan {
             Self::Set(set) => set.contains(text),
             Self::Globs(globs) => globs.iter().any(|glob| glob.is_match(text)),
             Self::Engine(engine) => engine.is_match(text),
+        }
+    }
+
+    /// Reports whether `text` has the ends of a match.
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Set(_) => true,
+            Self::Globs(globs) => globs.iter().any(|glob| glob.may_match(text)),
+            Self::Engine(engine) => has_ends(text, &engine.prefix, &engine.suffix),
         }
     }
 

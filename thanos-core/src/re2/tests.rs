@@ -224,6 +224,7 @@ proptest! {
         for text in &texts {
             prop_assert_eq!(regex.is_match(text), matches_by_engine(&pattern, text).unwrap(), "{} on {:?}", pattern, text);
             prop_assert!(!regex.is_match(text) || text.starts_with(regex.prefix()));
+            prop_assert!(!regex.is_match(text) || regex.may_match(text.as_bytes()));
             let is_known = regex.prefixes().iter().any(|prefix| text.starts_with(&**prefix));
             prop_assert!(!regex.is_match(text) || is_known, "{} starts with {:?}", pattern, regex.prefixes());
             if let Some(set) = regex.set_matches() {

@@ -247,7 +247,7 @@ impl SectionTable {
         if let Some(rest) = entries.get(start..)
             && let Some((len @ ..0x80, rest)) = rest.split_first()
             && let Some((value, rest)) = rest.split_at_checked(usize::from(*len))
-            && let Ok((list_offset, offset_len)) = varint::read_uvarint(rest)
+            && let Some((list_offset, offset_len)) = varint::read_uvarint_of_word(rest)
         {
             let next = start + 1 + value.len() + offset_len;
             return Ok(ValueEntry {
@@ -303,10 +303,11 @@ impl SectionTable {
             .map_err(|_| self.corrupt_at(position, "label value is not UTF-8"))
     }
 
-    pub(super) fn visit_from(
+    pub(super) fn visit_if(
         &self,
         name: &str,
         from: &str,
+        is_wanted: impl Fn(&[u8]) -> bool,
         visit: impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let Some(name) = self.name(name) else {
@@ -318,10 +319,10 @@ impl SectionTable {
             .get(first..name.samples.end)
             .unwrap_or_default();
         match self.version {
-            IndexVersion::V1 => self.visit_each(samples, from, visit),
+            IndexVersion::V1 => self.visit_each(samples, from, is_wanted, visit),
             IndexVersion::V2 => {
                 let start = samples.first().copied().unwrap_or(name.end);
-                self.visit_run(name, start, from, visit)
+                self.visit_run((name, start), from, is_wanted, visit)
             }
         }
     }
@@ -331,11 +332,12 @@ impl SectionTable {
         &self,
         positions: &[u32],
         from: &str,
+        is_wanted: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         for position in positions {
             let entry = self.entry(*position)?;
-            if entry.value < from.as_bytes() {
+            if entry.value < from.as_bytes() || !is_wanted(entry.value) {
                 continue;
             }
             let end = self.list_offset_at(entry.next)?;
@@ -347,12 +349,12 @@ impl SectionTable {
         Ok(())
     }
 
-    /// Visits the entries of `name` from `position` on, each read once.
+    /// Visits the entries of a name from a position on, each read once.
     fn visit_run(
         &self,
-        name: &NameEntry,
-        mut position: u32,
+        (name, mut position): (&NameEntry, u32),
         from: &str,
+        is_wanted: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let head_len = name.head_len;
@@ -360,31 +362,25 @@ impl SectionTable {
             return Ok(());
         }
         let mut entry = self.value_at(position, head_len)?;
-        let mut is_wanted = false;
-        loop {
-            let is_last = entry.next >= name.end;
-            let following = match is_last {
-                true => None,
-                false => Some(self.value_at(entry.next, head_len)?),
-            };
-            // All behind the first wanted one are wanted.
-            is_wanted = is_wanted || entry.value >= from.as_bytes();
-            if is_wanted {
-                let end = match following {
-                    Some(following) => following.list_offset,
-                    None => self.list_offset_at(entry.next)?,
-                };
-                let entry = self.table_entry(position, entry.value, entry.list_offset..end)?;
-                if visit(entry)?.is_break() {
+        let mut is_reached = false;
+        while entry.next < name.end {
+            let following = self.value_at(entry.next, head_len)?;
+            // All behind the first that is not less than `from` are not either.
+            is_reached = is_reached || entry.value >= from.as_bytes();
+            if is_reached && is_wanted(entry.value) {
+                let list = entry.list_offset..following.list_offset;
+                if visit(self.table_entry(position, entry.value, list)?)?.is_break() {
                     return Ok(());
                 }
             }
-            position = entry.next;
-            match following {
-                Some(following) => entry = following,
-                None => return Ok(()),
-            }
+            (position, entry) = (entry.next, following);
         }
+        if (is_reached || entry.value >= from.as_bytes()) && is_wanted(entry.value) {
+            let list = entry.list_offset..self.list_offset_at(entry.next)?;
+            let last = self.table_entry(position, entry.value, list)?;
+            return visit(last).map(drop);
+        }
+        Ok(())
     }
 
     /// Returns where the list of the entry at `position` starts, of whatever name; behind the last entry that is where

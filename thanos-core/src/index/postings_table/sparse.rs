@@ -105,14 +105,15 @@ impl SparseTable {
         }
     }
 
-    pub(super) fn visit_from(
+    pub(super) fn visit_if(
         &self,
         name: &str,
         from: &str,
+        is_wanted: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let Some(label) = self.label(name) else {
-            let is_all = name.is_empty() && from.is_empty();
+            let is_all = name.is_empty() && from.is_empty() && is_wanted(b"");
             let all_series = self.all_series.filter(|_| is_all);
             let all_series = all_series.map(|location| TableEntry {
                 id: ALL_SERIES,
@@ -125,7 +126,11 @@ impl SparseTable {
         let count = label.value_count as usize;
         while first < count {
             let run = ROWS_AT_ONCE.min(count - first);
-            if self.visit_rows(label, first, run, &mut visit)?.is_break() {
+            let rows = first..first + run;
+            if self
+                .visit_rows(label, rows, &is_wanted, &mut visit)?
+                .is_break()
+            {
                 break;
             }
             first += run;
@@ -133,21 +138,28 @@ impl SparseTable {
         Ok(())
     }
 
-    /// Visits `count` values of `label` from row `first` on.
+    /// Visits the values of `label` in `rows`.
     fn visit_rows(
         &self,
         label: &SparseLabel,
-        first: usize,
-        count: usize,
+        rows: Range<usize>,
+        is_wanted: &impl Fn(&[u8]) -> bool,
         visit: &mut impl FnMut(TableEntry<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        let start = label.rows.start + first * label.row_len;
-        let bytes = self.pages.get(start..start + (count + 1) * label.row_len)?;
+        let start = label.rows.start + rows.start * label.row_len;
+        let bytes = self
+            .pages
+            .get(start..start + (rows.len() + 1) * label.row_len)?;
         let mut rows = bytes.chunks_exact(label.row_len).map(Row::decode);
         let Some(mut row) = rows.next() else {
             return Ok(ControlFlow::Continue(()));
         };
         for next in rows {
+            let value = self.symbols.place(SymbolRef(row.symbol))?;
+            if !is_wanted(self.symbols.bytes_at(value)) {
+                row = next;
+                continue;
+            }
             let place = |list: u64| label.first_list.saturating_add(list);
             let location = ListLocation {
                 offset: place(row.list),
@@ -158,7 +170,7 @@ impl SparseTable {
             }
             let entry = TableEntry {
                 id: EntryId(row.symbol),
-                value: self.symbols.lookup(SymbolRef(row.symbol))?,
+                value: self.symbols.text(value)?,
                 location,
             };
             if visit(entry)?.is_break() {
