@@ -215,6 +215,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     ///
     /// `Corrupt` when the rest cannot hold that many.
+    #[inline]
     pub fn uvarint_count(&mut self, item_bytes_min: usize, what: &str) -> Result<usize> {
         let before = *self;
         let count = self.uvarint(what)?;

@@ -75,6 +75,22 @@ pub(crate) fn skip_uvarints(data: &[u8], mut count: usize) -> Option<usize> {
     Some(at)
 }
 
+/// Returns the unsigned integer at the start of `data` and the number of bytes it takes, when it fits 32 bits and eight
+/// bytes are there; without a branch on its length, which nobody can predict where references of all lengths follow each
+/// other.
+#[inline]
+pub(crate) fn read_short_uvarint32(data: &[u8]) -> Option<(u32, usize)> {
+    let word = u64::from_le_bytes(*data.first_chunk::<8>()?);
+    let ends = !word & GOES_ON;
+    // All up to the first byte that ends a number.
+    let value = join_groups(word & (ends ^ ends.wrapping_sub(1)));
+    let len = ends.trailing_zeros() as usize / 8 + 1;
+    match u32::try_from(value) {
+        Ok(value) if len <= 5 => Some((value, len)),
+        _ => None,
+    }
+}
+
 fn read_uvarint_bytewise(data: &[u8]) -> Result<(u64, usize)> {
     let mut value = 0_u64;
     for (at, &byte) in data.iter().take(VARINT_BYTES_MAX).enumerate() {
@@ -196,6 +212,9 @@ mod tests {
             prop_assert_eq!(len, uvarint_len(value));
             out.extend_from_slice(&rest);
             prop_assert_eq!(read_uvarint(&out).unwrap(), (value, len));
+            out.extend_from_slice(&[0x80; 6]);
+            let short = u32::try_from(value).ok().map(|value| (value, len));
+            prop_assert_eq!(read_short_uvarint32(&out), short);
             prop_assert_eq!(unzigzag(zigzag(value.cast_signed())), value.cast_signed());
         }
     }

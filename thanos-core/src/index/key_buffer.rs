@@ -3,6 +3,8 @@
 //! Names and values are short: most are copied as one block of fixed length, which takes two moves instead of a call, and
 //! what lies behind the text is written over by the next one.
 
+use std::ops::Range;
+
 use super::symbol_places::Found;
 use super::symbols::{SymbolPlace, Symbols};
 use crate::labels::append_escaped;
@@ -37,19 +39,30 @@ impl KeyBuffer {
         self.len = self.len.min(len);
     }
 
-    /// Appends what another key has.
+    /// Appends a piece of another key.
     #[inline]
-    pub(super) fn extend(&mut self, piece: &[u8]) {
-        let end = self.len + piece.len();
-        match self.bytes.get_mut(self.len..end) {
-            Some(room) => room.copy_from_slice(piece),
-            None => {
-                self.bytes.truncate(self.len);
-                self.bytes.extend_from_slice(piece);
-                self.bytes.resize(2 * end + 8 * BLOCK, 0);
-            }
+    pub(super) fn extend(&mut self, from: &Self, piece: Range<usize>) {
+        let len = piece.end - piece.start;
+        let blocks = len.div_ceil(BLOCK);
+        let source = from.bytes.get(piece.start..).unwrap_or_default();
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        if source.len() < blocks * BLOCK || room.len() < blocks * BLOCK {
+            return self.extend_slowly(source.get(..len).unwrap_or_default());
         }
-        self.len = end;
+        let source = source.as_chunks::<BLOCK>().0.iter();
+        let room = room.as_chunks_mut::<BLOCK>().0.iter_mut();
+        for (to, from) in room.zip(source).take(blocks) {
+            *to = *from;
+        }
+        self.len += len;
+    }
+
+    #[cold]
+    fn extend_slowly(&mut self, piece: &[u8]) {
+        self.bytes.truncate(self.len);
+        self.bytes.extend_from_slice(piece);
+        self.len = self.bytes.len();
+        self.bytes.resize(2 * self.len + 8 * BLOCK, 0);
     }
 
     /// Appends the text that was found in `symbols`, as a key has it.

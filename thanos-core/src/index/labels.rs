@@ -93,6 +93,12 @@ impl LabelDecoder {
         }
     }
 
+    /// Returns the text of `symbol` when somebody has met it who shares places with this decoder.
+    #[inline]
+    pub(super) fn known(&self, symbol: SymbolRef) -> Option<Found> {
+        self.shared.as_ref()?.known(symbol)
+    }
+
     /// Returns the text of `symbol`, checked.
     #[inline]
     pub(super) fn find(&mut self, symbols: &Symbols, symbol: SymbolRef) -> Result<Found> {

@@ -1,8 +1,9 @@
 //! Turns series entries into label keys and chunks, each entry with the help of the one before.
 //!
-//! The series of an index are sorted, so neighbours share their first labels: those are neither decoded nor looked up
-//! again. Of the rest they share most, in stretches between the labels in which they differ: such a stretch is found by
-//! comparing bytes, and copied as a whole from the key before. An entry without a chunk in the wanted time costs its checksum and its chunk list only.
+//! The series of an index are sorted, so neighbours share most of their labels. Where the references of a label are the
+//! bytes that the series before has at that place, nothing is decoded or looked up: the key of a whole stretch of such
+//! labels, with the name of the one that ends it, is one copy from the key before. What is left are the values in which
+//! neighbours differ. An entry without a chunk in the wanted time costs its checksum and its chunk list only.
 
 use std::sync::Arc;
 
@@ -40,29 +41,61 @@ pub struct SeriesKeys {
     labels: LabelDecoder,
     /// The table of the series before; `None` when there is none, or it was damaged.
     table_id: Option<u64>,
-    /// The references of the labels of the series before, as its entry has them.
-    encoded: Vec<u8>,
-    /// Its key.
-    key: KeyBuffer,
-    /// Its labels.
-    ends: Vec<LabelEnd>,
-    /// The labels of the series before that are not among the first ones that the new one shares with it.
-    ends_before: Vec<LabelEnd>,
-    /// The end of its key, which is theirs.
-    key_before: Vec<u8>,
-    /// How many labels are shared, and how long their key is.
-    kept: usize,
-    key_kept: usize,
+    /// The series before.
+    before: Known,
+    /// The series that is being decoded.
+    now: Known,
     /// The names of two neighbouring labels that are known to be in order, by the position of the first.
-    in_order: Vec<(SymbolRef, SymbolRef)>,
+    in_order: Vec<Option<(SymbolRef, SymbolRef)>>,
 }
 
-/// A label, and where it ends in the encoded references and in the key.
+/// A series, and where its labels are in it.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    /// The references of its labels, as its entry has them.
+    encoded: Vec<u8>,
+    key: KeyBuffer,
+    labels: Vec<LabelPlace>,
+}
+
+/// Where a label ends; it starts where the one before ends.
 #[derive(Debug, Clone, Copy)]
-struct LabelEnd {
+struct LabelPlace {
+    /// The ends of the references of its name and of its value.
+    encoded_name: usize,
     encoded: usize,
+    /// The ends of its name and of its value in the key; both where it starts when its value is empty.
+    key_name: usize,
     key: usize,
     name: SymbolRef,
+}
+
+/// A place between two labels.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    /// How many labels come before it.
+    label: usize,
+    encoded: usize,
+    key: usize,
+}
+
+impl Known {
+    /// Returns the place in front of label number `label`.
+    #[inline]
+    fn mark(&self, label: usize) -> Mark {
+        let last = label.checked_sub(1).and_then(|last| self.labels.get(last));
+        Mark {
+            label,
+            encoded: last.map_or(0, |last| last.encoded),
+            key: last.map_or(0, |last| last.key),
+        }
+    }
+
+    fn clear(&mut self) {
+        self.encoded.clear();
+        self.key.truncate(0);
+        self.labels.clear();
+    }
 }
 
 impl SeriesKeys {
@@ -102,124 +135,191 @@ impl SeriesKeys {
         if chunks.is_empty() {
             return Ok(None);
         }
+        self.use_table(symbols);
         let decoded = self.decode_labels(symbols, encoded, start);
         if decoded.is_err() {
             self.table_id = None;
         }
         decoded?;
-        Ok(Some(LabelsRef::from_trusted_key(self.key.key())))
+        Ok(Some(LabelsRef::from_trusted_key(self.now.key.key())))
     }
 
-    /// Makes `self` describe the series whose labels are `encoded`, at `offset` of the index.
+    /// Makes `now` the series whose labels are `encoded`, at `offset` of the index.
     fn decode_labels(&mut self, symbols: &Symbols, encoded: &[u8], offset: u64) -> Result<()> {
-        self.use_table(symbols);
-        let last = self.keep_common(encoded);
-        let start = last.map_or(0, |label| label.encoded);
-        let mut at = start;
+        std::mem::swap(&mut self.before, &mut self.now);
+        self.now.clear();
+        self.now.encoded.extend_from_slice(encoded);
+        let mut at = 0;
+        // The label of the series before that lines up with the next one, and whether the last one has the name of the
+        // label in front of it.
+        let mut twin = Mark::default();
+        let mut lines_up = true;
         while at < encoded.len() {
-            // The first label after those that are shared is another one, and so is the one after a stretch.
             let rest = encoded.get(at..).unwrap_or_default();
-            let mut cursor = Cursor::at_offset(rest, offset + at as u64);
-            self.push_label(symbols, &mut cursor, encoded.len())?;
-            at = encoded.len() - cursor.remaining();
-            at += self.copy_stretch(symbols, encoded, at)?;
+            let old = self.before.encoded.get(twin.encoded..).unwrap_or_default();
+            let same = common_prefix(old, rest);
+            let old = self.before.labels.get(twin.label..).unwrap_or_default();
+            let whole = old
+                .iter()
+                .take_while(|label| label.encoded - twin.encoded <= same);
+            let whole = whole.count();
+            // The value may differ in the label behind them, and its name not.
+            let half = old.get(whole).copied().filter(|label| {
+                label.encoded_name - twin.encoded <= same && label.key_name < label.key
+            });
+            let first = old.first().map(|label| label.name);
+            if whole == 0 && half.is_none() {
+                let mut cursor = Cursor::at_offset(rest, offset + at as u64);
+                let name = self.push_label(symbols, &mut cursor, encoded.len())?;
+                at = encoded.len() - cursor.remaining();
+                (twin, lines_up) = self.line_up(twin, name);
+                continue;
+            }
+            if !lines_up && let (Some(last), Some(first)) = (self.now.labels.last(), first) {
+                self.check_order(symbols, last.name, first)?;
+            }
+            lines_up = true;
+            at = match half {
+                None => {
+                    let end = self.before.mark(twin.label + whole);
+                    let end_at = at + end.encoded - twin.encoded;
+                    self.copy(twin, end, at, end.key);
+                    twin = end;
+                    end_at
+                }
+                Some(half) => {
+                    let end = self.before.mark(twin.label + whole);
+                    let value_at = at + half.encoded_name - twin.encoded;
+                    self.copy(twin, end, at, half.key_name);
+                    twin = self.before.mark(end.label + 1);
+                    self.push_value(symbols, encoded, offset, value_at, half.name)?
+                }
+            };
         }
-        self.encoded.truncate(start);
-        self.encoded
-            .extend_from_slice(encoded.get(start..).unwrap_or_default());
         Ok(())
     }
 
-    /// Decodes the label at the cursor, which ends at `end` of the encoded labels.
-    fn push_label(&mut self, symbols: &Symbols, cursor: &mut Cursor<'_>, end: usize) -> Result<()> {
+    /// Appends the labels between two places of the series before, and what its key has from there up to `key_end`; the
+    /// first of them lies at `at` of the encoded labels.
+    #[inline]
+    fn copy(&mut self, from: Mark, to: Mark, at: usize, key_end: usize) {
+        let key_at = self.now.key.len();
+        let (before, now) = (&self.before, &mut self.now);
+        now.key.extend(&before.key, from.key..key_end);
+        let labels = before.labels.get(from.label..to.label).unwrap_or_default();
+        now.labels.extend(labels.iter().map(|label| LabelPlace {
+            encoded_name: label.encoded_name - from.encoded + at,
+            encoded: label.encoded - from.encoded + at,
+            key_name: label.key_name - from.key + key_at,
+            key: label.key - from.key + key_at,
+            name: label.name,
+        }));
+    }
+
+    /// Decodes the value at `at` of the encoded labels, whose name the key ends with; returns where it ends.
+    #[inline]
+    fn push_value(
+        &mut self,
+        symbols: &Symbols,
+        encoded: &[u8],
+        offset: u64,
+        at: usize,
+        name: SymbolRef,
+    ) -> Result<usize> {
+        let rest = encoded.get(at..).unwrap_or_default();
+        let (value, len) = match varint::read_short_uvarint32(rest) {
+            Some(found) => found,
+            None => {
+                let mut cursor = Cursor::at_offset(rest, offset + at as u64);
+                let value = cursor.uvarint32("label value reference")?;
+                (value, rest.len() - cursor.remaining())
+            }
+        };
+        let text = match self.labels.known(SymbolRef(value)) {
+            Some(text) => text,
+            None => self.labels.find(symbols, SymbolRef(value))?,
+        };
+        let now = &mut self.now;
+        let mut key_name = now.key.len();
+        if text.place.len > 0 {
+            now.key.push(symbols, text);
+        } else {
+            // A label with an empty value says the same as no label.
+            key_name = now.labels.last().map_or(0, |label| label.key);
+            now.key.truncate(key_name);
+        }
+        now.labels.push(LabelPlace {
+            encoded_name: at,
+            encoded: at + len,
+            key_name,
+            key: now.key.len(),
+            name,
+        });
+        Ok(at + len)
+    }
+
+    /// Decodes the label at the cursor, which ends at `end` of the encoded labels; returns its name.
+    fn push_label(
+        &mut self,
+        symbols: &Symbols,
+        cursor: &mut Cursor<'_>,
+        end: usize,
+    ) -> Result<SymbolRef> {
         let name = SymbolRef(cursor.uvarint32("label name reference")?);
+        let encoded_name = end - cursor.remaining();
         let value = SymbolRef(cursor.uvarint32("label value reference")?);
         let name_text = self.labels.find(symbols, name)?;
         let value_text = self.labels.find(symbols, value)?;
-        if let Some(before) = self.ends.last().map(|label| label.name) {
+        if let Some(before) = self.now.labels.last().map(|label| label.name) {
             self.check_order(symbols, before, name)?;
         }
+        let key = &mut self.now.key;
+        let mut key_name = key.len();
         // A label with an empty value says the same as no label.
         if value_text.place.len > 0 {
-            self.key.push(symbols, name_text);
-            self.key.push(symbols, value_text);
+            key.push(symbols, name_text);
+            key_name = key.len();
+            key.push(symbols, value_text);
         }
-        self.ends.push(LabelEnd {
+        self.now.labels.push(LabelPlace {
+            encoded_name,
             encoded: end - cursor.remaining(),
-            key: self.key.len(),
+            key_name,
+            key: key.len(),
             name,
         });
-        Ok(())
+        Ok(name)
     }
 
-    /// Appends the labels at `at` that the series before has at the same positions, and returns the bytes of their
-    /// references. A label before them has been decoded.
-    fn copy_stretch(&mut self, symbols: &Symbols, encoded: &[u8], at: usize) -> Result<usize> {
-        let position = self.ends.len() - self.kept;
-        let twin = position.checked_sub(1);
-        let Some(&from) = twin.and_then(|twin| self.ends_before.get(twin)) else {
-            return Ok(0);
-        };
-        let old = self.encoded.get(from.encoded..).unwrap_or_default();
-        let same = common_prefix(old, encoded.get(at..).unwrap_or_default());
-        let rest = self.ends_before.get(position..).unwrap_or_default();
-        let count = (rest.iter())
-            .take_while(|end| end.encoded - from.encoded <= same)
-            .count();
-        let (Some(&first), Some(&to)) = (rest.first(), rest[..count].last()) else {
-            return Ok(0);
-        };
-        let before = self.ends.last().map_or(first.name, |label| label.name);
-        // After the same name as before it has been checked.
-        if before != from.name {
-            self.check_order(symbols, before, first.name)?;
-        }
-        let key_at = self.key.len();
-        let base = self.key_kept;
-        let piece = self.key_before.get(from.key - base..to.key - base);
-        self.key.extend(piece.unwrap_or_default());
-        let rest = &self.ends_before[position..position + count];
-        self.ends.extend(rest.iter().map(|end| LabelEnd {
-            encoded: end.encoded - from.encoded + at,
-            key: end.key - from.key + key_at,
-            name: end.name,
-        }));
-        Ok(to.encoded - from.encoded)
+    /// Returns the place of the series before that comes after `name`, not in front of `twin`, and whether the label in
+    /// front of that place has this name. References ascend with their texts, so that a label more or less does not keep
+    /// all later ones from being found; were it otherwise, the labels would only be decoded one by one.
+    fn line_up(&self, twin: Mark, name: SymbolRef) -> (Mark, bool) {
+        let rest = self.before.labels.get(twin.label..).unwrap_or_default();
+        let smaller = rest.iter().take_while(|label| label.name < name).count();
+        let lines_up = rest.get(smaller).is_some_and(|label| label.name == name);
+        let label = twin.label + smaller + usize::from(lines_up);
+        (self.before.mark(label), lines_up)
     }
 
     /// Forgets the series before when it is of another table.
+    #[inline]
     fn use_table(&mut self, symbols: &Symbols) {
         if self.table_id != Some(symbols.id()) {
             self.table_id = Some(symbols.id());
-            self.encoded.clear();
-            self.ends.clear();
+            self.before.clear();
+            self.now.clear();
             self.in_order.clear();
             self.labels.use_table(symbols);
         }
     }
 
-    /// Keeps the labels of the series before that `encoded` starts with, and returns the last of them.
-    fn keep_common(&mut self, encoded: &[u8]) -> Option<LabelEnd> {
-        let same = common_prefix(&self.encoded, encoded);
-        let kept = self.ends.iter().take_while(|end| end.encoded <= same);
-        self.kept = kept.count();
-        self.ends_before.clear();
-        self.ends_before.extend(self.ends.drain(self.kept..));
-        let last = self.ends.last().copied();
-        self.key_kept = last.map_or(0, |label| label.key);
-        self.key_before.clear();
-        let key = self.key.key().get(self.key_kept..);
-        self.key_before.extend_from_slice(key.unwrap_or_default());
-        self.key.truncate(self.key_kept);
-        last
-    }
-
-    /// Checks that the next label, `name`, may follow the last one, whose name is `before`. Neighbouring series mostly have the same
-    /// names: then it has been checked.
+    /// Checks that the next label, `name`, may follow the last one, whose name is `before`. Neighbouring series mostly have
+    /// the same names: then it has been checked.
     #[inline]
     fn check_order(&mut self, symbols: &Symbols, before: SymbolRef, name: SymbolRef) -> Result<()> {
-        let known = self.in_order.get_mut(self.ends.len() - 1);
-        if known.as_deref() == Some(&(before, name)) {
+        let position = self.now.labels.len();
+        if self.in_order.get(position) == Some(&Some((before, name))) {
             return Ok(());
         }
         let before_text = self.labels.find(symbols, before)?;
@@ -228,33 +328,44 @@ impl SeriesKeys {
         if symbols.bytes_at(before_text.place) >= name_bytes {
             return Err(out_of_order(name_bytes));
         }
-        match known {
-            Some(known) => *known = (before, name),
-            // Every position before it has been passed.
-            None => self.in_order.push((before, name)),
+        if self.in_order.len() <= position {
+            self.in_order.resize(position + 1, None);
         }
+        self.in_order[position] = Some((before, name));
         Ok(())
     }
 }
 
 /// Returns how many bytes `a` and `b` have in common at their start.
+#[inline]
 fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    let words = a.chunks_exact(8).zip(b.chunks_exact(8));
-    let same = words.take_while(|(a, b)| a == b).count() * 8;
+    let mut same = 0;
+    let word = |bytes: &[u8], at: usize| {
+        let word = bytes.get(at..)?.first_chunk::<8>()?;
+        Some(u64::from_le_bytes(*word))
+    };
+    while let (Some(a), Some(b)) = (word(a, same), word(b, same)) {
+        let differing = a ^ b;
+        if differing != 0 {
+            return same + differing.trailing_zeros() as usize / 8;
+        }
+        same += 8;
+    }
     let (a, b) = (&a[same..], &b[same..]);
     same + a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::LazyLock;
 
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::IndexReader;
     use super::super::series::{RawSeries, decode_series_within, split_series};
     use super::super::tests::{dump, v1_index};
+    use super::super::{IndexReader, IndexWriter, LabelIndices};
     use super::*;
     use crate::encoding::varint::put_uvarint;
     use crate::testkit::{K8sSpec, k8s_index};
@@ -395,6 +506,40 @@ mod tests {
                     for decoder in &mut decoders {
                         check(decoder, index, entry, TimeRange::ALL)?;
                     }
+                }
+            }
+        }
+
+        /// Labels that come and go between neighbours, with values that change, are empty, or take more bytes than before.
+        #[test]
+        fn labels_come_and_go(
+            all in proptest::collection::vec(
+                proptest::collection::vec((any::<bool>(), 0_usize..4), 10), 1..30),
+        ) {
+            let texts = (0..300).map(|number| format!("n{number:03}"));
+            let texts: BTreeSet<String> = texts.chain([String::new()]).collect();
+            let writer = IndexWriter::new(Vec::new(), texts, LabelIndices::Omit).unwrap();
+            let index = IndexReader::open("index", writer.finish().unwrap().0.into()).unwrap();
+            let references: Vec<u32> =
+                index.symbols().iter().map(|symbol| symbol.unwrap().0.0).collect();
+            let shared = SymbolPlaces::new(index.symbols());
+            let mut decoders = [SeriesKeys::new(), SeriesKeys::sharing(Arc::new(shared))];
+            for picks in &all {
+                let labels = picks.iter().enumerate().filter(|(_, (is_there, _))| *is_there);
+                let labels = labels.map(|(name, (_, value))| {
+                    // The first symbol is the empty one; those from number 128 on take two bytes.
+                    (references[20 * name + 5], references[[0, 7, 120, 250][*value]])
+                });
+                let labels: Vec<(u32, u32)> = labels.collect();
+                let mut content = vec![u8::try_from(labels.len()).unwrap()];
+                for (name, value) in labels {
+                    put_uvarint(&mut content, u64::from(name));
+                    put_uvarint(&mut content, u64::from(value));
+                }
+                content.extend_from_slice(&[1, 2, 2, 8]);
+                let entry = Section { content: &content, offset: 160 };
+                for decoder in &mut decoders {
+                    check(decoder, &index, entry, TimeRange::ALL)?;
                 }
             }
         }

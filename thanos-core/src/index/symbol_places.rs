@@ -87,7 +87,7 @@ impl SymbolPlaces {
     }
 
     #[inline]
-    fn known(&self, symbol: SymbolRef) -> Option<Found> {
+    pub(super) fn known(&self, symbol: SymbolRef) -> Option<Found> {
         // Nothing else is read on the strength of a word, so that no order is needed.
         let word = self.words.get(symbol.0 as usize)?.load(Ordering::Relaxed);
         (word & KNOWN != 0).then(|| Found {
