@@ -59,21 +59,11 @@ impl Bitset {
         }
     }
 
-    /// Adds the references of `list`, which ascends and lies in the stretch.
+    /// Adds the references of `list`, all of which lie in the stretch.
     pub(super) fn insert_all<R: Reference>(&mut self, list: &[R]) {
-        // A word is written once, after all of its references: each would have to wait for the write of the one before.
-        let (mut at, mut word) = (0, 0);
         for reference in list {
             let bit = reference.get() - self.base;
-            let place = (bit / 64) as usize;
-            if place != at {
-                self.words[at] |= word;
-                (at, word) = (place, 0);
-            }
-            word |= 1 << (bit % 64);
-        }
-        if word != 0 {
-            self.words[at] |= word;
+            self.words[(bit / 64) as usize] |= 1 << (bit % 64);
         }
     }
 

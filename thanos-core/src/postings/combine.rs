@@ -10,13 +10,11 @@
 
 use super::bitset::Bitset;
 use super::decode::{Block, Checked, Entries, ascends, empty_block, ends, within};
-use super::search::{Reference, mark_found, retain_found, retain_merged, skip_to};
+use super::search::{LOOK_UP_RATIO, Reference, mark_found, retain_found, retain_merged, skip_to};
 use super::split_postings;
 use crate::budget::{Lease, MemoryBudget};
 use crate::error::Result;
 
-/// How much longer than the candidates a list must be for searching it to beat walking it.
-const GALLOP_RATIO: usize = 16;
 /// A reference of a group of several lists costs about so much more to unite than one of a single list to filter.
 const UNION_COST: usize = 8;
 /// How many lists of a group say how many references it has.
@@ -255,7 +253,7 @@ impl Work {
             return Ok(());
         };
         let words = Bitset::words_between(first, last);
-        if candidates.len().saturating_mul(GALLOP_RATIO) < list.len() {
+        if candidates.len().saturating_mul(LOOK_UP_RATIO) < list.len() {
             retain_found(candidates, list, keep_found);
         } else if words <= list.len() + candidates.len() {
             self.lease.grow((words * size_of::<u64>()) as u64)?;
@@ -280,7 +278,7 @@ impl Work {
         let references: usize = lists.iter().map(|list| list.references_max()).sum();
         let candidates = &mut self.candidates;
         let searched = lists.len().saturating_mul(candidates.len());
-        let is_long = searched.saturating_mul(GALLOP_RATIO) < references;
+        let is_long = searched.saturating_mul(LOOK_UP_RATIO) < references;
         if !is_long && words <= references + candidates.len() {
             self.lease.grow((words * size_of::<u64>()) as u64)?;
             let mut bits = Bitset::between(stretch.0, stretch.1);

@@ -4,7 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::bitset::Bitset;
 use super::decode::{ends, within};
-use super::search::{retain_found, retain_merged, skip_to};
+use super::search::{LOOK_UP_RATIO, retain_found, retain_merged, skip_to};
 use super::{GALLOP_RATIO, Postings, Repr, bitmap_of};
 
 /// Intersects smallest first, so that every step works on little; copies at most the smallest one.
@@ -63,7 +63,7 @@ fn intersect_lists(small: &[u32], large: &[u32]) -> Vec<u32> {
     let Some((first, last)) = ends(large) else {
         return Vec::new();
     };
-    if found.len() * GALLOP_RATIO <= large.len() {
+    if found.len() * LOOK_UP_RATIO <= large.len() {
         retain_found(&mut found, large, true);
     } else if let Some(mut bits) = Bitset::if_dense(first, last, large.len()) {
         bits.insert_all(large);

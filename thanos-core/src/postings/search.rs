@@ -1,8 +1,13 @@
 //! Looking few references up in a long list.
 
-/// How many references are looked up in one window: their searches have the same length and no branch that depends on
-/// the data, so that a processor works on several at once.
+use std::hint::select_unpredictable;
+
+/// How many references are looked up together: their searches go step by step side by side, without a branch that
+/// depends on the data, so that a processor waits for the memory of all of them at once.
 const GROUP: usize = 16;
+
+/// How much longer a list must be for looking the references of another one up in it to beat a bitmap of it.
+pub(super) const LOOK_UP_RATIO: usize = 5;
 
 /// A reference as memory or as a file has it.
 pub(super) trait Reference: Copy {
@@ -25,62 +30,90 @@ impl Reference for [u8; 4] {
     }
 }
 
-/// Cuts the part of a sorted list that one group after the other can be in.
-struct Windows<'l, R> {
+/// Looks groups of references up in a sorted list, each behind the one before.
+struct Groups<'l, R> {
     rest: &'l [R],
-    /// How far the window before went.
+    /// Within how many of the rest the next group is likely to lie.
     hint: usize,
 }
 
-impl<'l, R: Reference> Windows<'l, R> {
+impl<'l, R: Reference> Groups<'l, R> {
     fn new(list: &'l [R]) -> Self {
         Self {
             rest: list,
-            hint: 1,
+            hint: GROUP,
         }
     }
 
-    /// Returns what is left of the list up to `last`, and goes on behind it.
-    fn up_to(&mut self, last: u32) -> &'l [R] {
-        let end = count_while(self.rest, self.hint, |found| found.get() <= last);
-        let (window, rest) = self.rest.split_at(end);
-        (self.rest, self.hint) = (rest, end.max(1));
-        window
+    /// Reports which of `wanted`, which ascends, are in the list.
+    fn find(&mut self, wanted: &[u32; GROUP]) -> [bool; GROUP] {
+        let window = self.up_to(wanted[GROUP - 1]);
+        // Where the last one that is not greater lies, or the first of all.
+        let mut places = [0; GROUP];
+        let mut size = window.len();
+        while size > 1 {
+            let half = size / 2;
+            for (place, wanted) in places.iter_mut().zip(wanted) {
+                let middle = *place + half;
+                // `place + size` is at most the length of the window.
+                let is_at_most = window[middle].get() <= *wanted;
+                *place = select_unpredictable(is_at_most, middle, *place);
+            }
+            size -= half;
+        }
+        let last = places[GROUP - 1];
+        let is_passed = |one: &R| one.get() <= wanted[GROUP - 1];
+        let passed = last + usize::from(window.get(last).is_some_and(is_passed));
+        self.rest = &self.rest[passed..];
+        self.hint = passed + passed / 4 + GROUP;
+        let mut found = [false; GROUP];
+        for ((found, place), wanted) in found.iter_mut().zip(places).zip(wanted) {
+            *found = window.get(place).is_some_and(|one| one.get() == *wanted);
+        }
+        found
+    }
+
+    /// Returns as much of what is left of the list as may be at most `last`.
+    fn up_to(&self, last: u32) -> &'l [R] {
+        let mut end = self.hint;
+        while self.rest.get(end).is_some_and(|one| one.get() <= last) {
+            end = end.saturating_mul(2);
+        }
+        &self.rest[..end.min(self.rest.len())]
     }
 }
 
-#[inline]
-fn is_in<R: Reference>(window: &[R], reference: u32) -> bool {
-    let at = window.partition_point(|found| found.get() < reference);
-    window.get(at).is_some_and(|found| found.get() == reference)
+/// Returns the references of a group, filled up by its last one.
+fn group_of(wanted: &[u32]) -> [u32; GROUP] {
+    let mut group = [wanted.last().copied().unwrap_or_default(); GROUP];
+    for (to, from) in group.iter_mut().zip(wanted) {
+        *to = *from;
+    }
+    group
 }
 
 /// Sets `is_hit` for those of `wanted` that are in `list`; both ascend.
 pub(super) fn mark_found<R: Reference>(wanted: &[u32], list: &[R], is_hit: &mut [bool]) {
-    let mut windows = Windows::new(list);
-    for (group, is_hit) in wanted.chunks(GROUP).zip(is_hit.chunks_mut(GROUP)) {
-        let Some(last) = group.last() else {
-            return;
-        };
-        let window = windows.up_to(*last);
-        for (reference, is_hit) in group.iter().zip(is_hit) {
-            *is_hit |= is_in(window, *reference);
+    let mut groups = Groups::new(list);
+    for (wanted, is_hit) in wanted.chunks(GROUP).zip(is_hit.chunks_mut(GROUP)) {
+        let found = groups.find(&group_of(wanted));
+        for (is_hit, found) in is_hit.iter_mut().zip(found) {
+            *is_hit |= found;
         }
     }
 }
 
 /// Keeps those of `from` that are in `list`, or that are not.
 pub(super) fn retain_found<R: Reference>(from: &mut Vec<u32>, list: &[R], keep_found: bool) {
-    let mut windows = Windows::new(list);
+    let mut groups = Groups::new(list);
     let (mut start, mut kept) = (0, 0);
     while start < from.len() {
         let end = from.len().min(start + GROUP);
-        let window = windows.up_to(from[end - 1]);
-        for at in start..end {
-            let reference = from[at];
+        let found = groups.find(&group_of(&from[start..end]));
+        for (at, found) in (start..end).zip(found) {
             // Not more are kept than were read, so that nothing unread is overwritten.
-            from[kept] = reference;
-            kept += usize::from(is_in(window, reference) == keep_found);
+            from[kept] = from[at];
+            kept += usize::from(found == keep_found);
         }
         start = end;
     }

@@ -2,7 +2,7 @@
 
 use super::bitset::Bitset;
 use super::intersect::filter;
-use super::search::{retain_found, retain_merged, skip_to};
+use super::search::{LOOK_UP_RATIO, retain_found, retain_merged, skip_to};
 use super::{GALLOP_RATIO, Postings, Repr, bitmap_of};
 
 pub(super) fn subtract(from: Postings, what: &Postings) -> Postings {
@@ -33,7 +33,7 @@ fn subtract_lists(mut from: Vec<u32>, what: &[u32]) -> Vec<u32> {
     };
     if what.len() * GALLOP_RATIO <= from.len() {
         cut_out(&mut from, what);
-    } else if from.len() * GALLOP_RATIO <= what.len() {
+    } else if from.len() * LOOK_UP_RATIO <= what.len() {
         retain_found(&mut from, what, false);
     } else if let Some(mut bits) = Bitset::if_dense(*first, *last, from.len() + what.len()) {
         bits.insert_all(what);

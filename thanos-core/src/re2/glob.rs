@@ -122,6 +122,7 @@ impl GlobMatcher {
     }
 
     /// Reports whether `text` starts and ends as a match does.
+    #[inline]
     pub(super) fn may_match(&self, text: &[u8]) -> bool {
         has_ends(text, &self.prefix, &self.suffix)
     }

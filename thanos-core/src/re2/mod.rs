@@ -63,6 +63,7 @@ impl GoRegex {
 
     /// Reports whether `text` starts and ends as all matches do: where it does not, it is no match. That costs little and
     /// wants no text that is known to be one.
+    #[inline]
     pub fn may_match(&self, text: &[u8]) -> bool {
         self.plan.may_match(text)
     }

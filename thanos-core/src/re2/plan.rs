@@ -79,6 +79,7 @@ impl Plan {
     }
 
     /// Reports whether `text` has the ends of a match.
+    #[inline]
     pub(super) fn may_match(&self, text: &[u8]) -> bool {
         match self {
             Self::Set(_) => true,

@@ -231,6 +231,7 @@ impl SectionTable {
         })
     }
 
+    #[inline]
     fn value_at(&self, position: u32, head_len: u32) -> Result<ValueEntry<'_>> {
         self.value_in(&self.entries, position, head_len)
     }
