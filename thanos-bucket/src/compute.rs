@@ -57,6 +57,13 @@ impl Compute {
         .await?
     }
 
+    /// Returns further places, at most `count`, for whoever has one and can do with any number; it never waits, as
+    /// waiting for more than one place could wait for somebody who does the same.
+    pub(crate) fn spare_places(&self, count: usize) -> Vec<OwnedSemaphorePermit> {
+        let place = |_| Arc::clone(&self.permits).try_acquire_owned().ok();
+        (0..count).map_while(place).collect()
+    }
+
     /// Runs `work` when a thread is free. Dropping the future drops work that has not begun.
     ///
     /// # Errors

@@ -99,10 +99,12 @@ impl Cleaner {
     /// deletes it, this leaves it to whoever looks at `thanos_blocks_meta_synced{state="corrupted-meta-json"}`.
     pub(super) async fn delete_partial(&self, partial: &BTreeMap<BlockId, Arc<Error>>) {
         let _place = self.one_at_a_time.lock().await;
-        let without_meta = partial
+        // A list, not an iterator over `partial`: with closures about references the future could not go to any thread.
+        let without_meta: Vec<BlockId> = partial
             .iter()
             .filter(|(_, error)| error.kind() == ErrorKind::NotFound)
-            .map(|(id, _)| *id);
+            .map(|(id, _)| *id)
+            .collect();
         let mut cleaned = futures::stream::iter(without_meta)
             .map(|id| async move { (id, self.clean_partial(id).await) })
             .buffer_unordered(CONCURRENCY);

@@ -658,3 +658,20 @@ async fn a_look_at_the_bucket_ends_in_time() {
     assert!(error.to_string().contains("300s"), "{error}");
     assert_eq!(started.elapsed(), Duration::from_secs(300));
 }
+
+/// Embedders may run it as a task of their own.
+#[test]
+fn futures_of_a_compactor_go_to_any_thread() {
+    fn is_send<T: Send>(_: impl FnOnce(&'static Compactor) -> T) {}
+
+    is_send(Compactor::iterate);
+    is_send(Compactor::sync);
+    is_send(Compactor::compact);
+    is_send(Compactor::downsample);
+    is_send(Compactor::apply_retention);
+    is_send(Compactor::delete_marked);
+    is_send(Compactor::clean_partial);
+    is_send(Compactor::show_progress);
+    is_send(Compactor::all_blocks);
+    is_send(Compactor::finish);
+}

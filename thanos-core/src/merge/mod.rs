@@ -7,6 +7,8 @@
 //!        -> BlockWriter, or one for each part of the series (parts)
 //! ```
 //!
+//! With [`MergeOptions::threads`] chunks are read and merged ahead of the writer (ahead), with the same result.
+//!
 //! Deleted samples are left out on the way. Memory is leased from the budget of [`BlockWriterOptions`]; what grows with
 //! the blocks goes to files in the directory of the unfinished block when it does not fit, but for what the writer holds
 //! of each label value and the samples of one series that overlap.
@@ -17,6 +19,7 @@
 //! Sources: Prometheus `tsdb/compact.go` and `storage/merge.go`; Thanos' `pkg/dedup` for replicas.
 
 mod aggregates;
+mod ahead;
 mod chunks;
 mod counters;
 mod options;
@@ -35,12 +38,16 @@ pub use chunks::{MergeOverlaps, merge_chunks};
 pub use options::{MergeOptions, MergeProgress};
 pub use parts::{PART_EXTENSION, PartOfSeries, part_of, seal_parts};
 
+use self::ahead::merge_ahead;
 use self::chunks::ChunkMerger;
 use self::parts::Parts;
 use self::sources::Sources;
 use self::symbols::unite;
 use crate::block::{Block, BlockId, BlockWriterOptions, Compaction, Meta, ParentBlock};
+use crate::budget::MemoryBudget;
+use crate::chunk::SeriesChunk;
 use crate::error::{Error, Result};
+use crate::index::SymbolRef;
 
 /// Writes one block with the samples of `sources` into the database directory `parent`; returns its meta.json, or
 /// nothing where no sample is left.
@@ -152,20 +159,36 @@ fn merge_series(
     options
         .compaction
         .get_or_insert_with(|| compaction_of(metas()));
-    let mut chunks = ChunkMerger::new(merge.overlaps, options.budget.clone())?;
+    let budget = options.budget.clone();
     let parts = Parts::create(parent, ids, options, merge.only_part)?;
     let union = unite(&blocks, &parts.spool_place()?)?;
     let mut series = Sources::new(&blocks, union.names, &union.symbols)?;
     let mut writers = parts.start(&union.symbols, &mut series)?;
-    while let Some(next) = series.next()? {
-        let named = |error: Error| error.context(writers.name_of(next.labels));
-        let merged = chunks.merge(next.chunks).map_err(named)?;
+    let write = |labels: &[(SymbolRef, SymbolRef)], merged: Result<Vec<SeriesChunk>>| {
+        let merged = merged.map_err(|error| error.context(writers.name_of(labels)))?;
         if !merged.is_empty() {
-            writers.add_series(next.labels, &merged)?;
+            writers.add_series(labels, &merged)?;
         }
-        merge.progress.count_series()?;
+        merge.progress.count_series()
+    };
+    match merge.threads {
+        0 | 1 => merge_inline(&mut series, (merge.overlaps, &budget), write)?,
+        threads => merge_ahead(&mut series, (merge.overlaps, &budget), threads, write)?,
     }
     writers.finish()
+}
+
+/// Calls `write` with the labels and the merged chunks of all series in their order.
+fn merge_inline(
+    series: &mut Sources,
+    (overlaps, budget): (MergeOverlaps, &MemoryBudget),
+    mut write: impl FnMut(&[(SymbolRef, SymbolRef)], Result<Vec<SeriesChunk>>) -> Result<()>,
+) -> Result<()> {
+    let mut chunks = ChunkMerger::new(overlaps, budget.clone())?;
+    while let Some(next) = series.next()? {
+        write(next.labels, chunks.merge(next.chunks))?;
+    }
+    Ok(())
 }
 
 fn check_resolutions(sources: &[Block]) -> Result<()> {

@@ -14,6 +14,9 @@ pub struct MergeOptions {
     /// Of parts, the only one that is written, counted from 0: with less memory and disk for each, and one after the
     /// other. Such parts name themselves as their source until [`seal_parts`](super::seal_parts) was called for all.
     pub only_part: Option<usize>,
+    /// How many threads merge series ahead of the one that writes them, beside one that reads; none with 0 or 1. The
+    /// result does not depend on it.
+    pub threads: usize,
     /// What counts the series and can stop the merge.
     pub progress: MergeProgress,
 }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::block::tombstones::Tombstones;
 use crate::block::{BlockWriter, Blocks, Downsample, ThanosMeta};
+use crate::budget::MemoryBudget;
 use crate::chunk::{self, Aggregate, Samples, SeriesChunk};
 use crate::index::{LabelIndices, SeriesRef};
 use crate::labels::Labels;
@@ -58,6 +59,60 @@ fn blocks_that_follow_each_other_become_the_block_of_prometheus() {
     let dir = TempDir::new("merge-horizontal");
     let (_, ours, theirs) = compacted("horizontal-in", "horizontal-out", &dir);
     assert_same_files(&ours, &theirs);
+}
+
+/// However many threads merge, the same files come out, and no thread changes which error is met.
+#[test]
+fn threads_change_nothing() {
+    for (from, overlaps) in [
+        ("horizontal-in", MergeOverlaps::Chain),
+        ("vertical-in", MergeOverlaps::Chain),
+        ("vertical-in", MergeOverlaps::Penalty),
+    ] {
+        let sources = Blocks::open_dir(&testdata(from)).unwrap();
+        let merged = |threads: usize, ids: u8| {
+            let dir = TempDir::new("merge-threads");
+            let ids: Vec<BlockId> = (0..ids).map(|id| options(id).id).collect();
+            let budget = MemoryBudget::new("merge", 64 << 20);
+            let mut block = BlockWriterOptions::new(ids[0]);
+            block.budget = budget.clone();
+            let merge = MergeOptions {
+                overlaps,
+                threads,
+                ..MergeOptions::default()
+            };
+            let blocks = sources.blocks();
+            merge_blocks_into_parts(blocks, dir.path(), &ids, block, merge).unwrap();
+            assert_eq!(budget.used_bytes(), 0);
+            let files = ids.iter().flat_map(|id| {
+                let block = dir.path().join(id.to_string());
+                ["index", "chunks/000001", "meta.json"].map(|file| block.join(file))
+            });
+            let contents: Vec<Vec<u8>> = files.map(|file| std::fs::read(file).unwrap()).collect();
+            contents
+        };
+        for parts in [1, 3] {
+            let alone = merged(1, parts);
+            for threads in [2, 3, 8] {
+                assert!(merged(threads, parts) == alone, "{from} by {threads}");
+            }
+        }
+    }
+}
+
+/// A merge on threads ends when it is stopped, and leaves nothing.
+#[test]
+fn threads_end_with_the_merge() {
+    let sources = Blocks::open_dir(&testdata("vertical-in")).unwrap();
+    let dir = TempDir::new("merge-threads-stopped");
+    let merge = MergeOptions {
+        threads: 3,
+        ..MergeOptions::default()
+    };
+    merge.progress.stop();
+    let outcome = merge_blocks(sources.blocks(), dir.path(), options(1), merge);
+    assert_eq!(outcome.unwrap_err().kind(), crate::ErrorKind::Cancelled);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 type SeriesList = Vec<(Labels, Vec<SeriesChunk>)>;

@@ -8,10 +8,12 @@ use thanos_core::block::{
     Block, BlockId, BlockWriterOptions, Downsample, HealthStats, Meta, NoCompactMark,
     RepairOptions, RepairedFaults, ThanosMeta, no_compact_reason, repair_block,
 };
+use thanos_core::budget::MemoryBudget;
 use thanos_core::merge::{MergeOptions, MergeProgress, PART_EXTENSION, merge_blocks_into_parts};
 use thanos_core::{Error, Result};
 
 use super::deletions::WithoutDeleted;
+use super::predict::{Kernel, Prediction};
 use super::sources::Trouble;
 use super::streamed::Chunks;
 use super::{
@@ -27,6 +29,10 @@ use crate::transfer::{delete_block, mark_block};
 /// What Thanos' section of meta.json calls whoever makes blocks of blocks.
 pub(super) const SOURCE_COMPACTOR: &str = "compactor";
 const SOURCE_REPAIR: &str = "compactor.repair";
+/// The most threads that merge one plan.
+const MERGE_THREADS_MAX: usize = 4;
+/// What a merge may hold in memory when its blocks are small.
+const MERGE_BYTES_MIN: u64 = 256 << 20;
 /// The number of the new block of a repair: no compaction makes so many.
 const REPAIRED_BLOCK: u32 = u32::MAX;
 
@@ -143,7 +149,15 @@ impl JobRunner {
             .await?)
     }
 
-    /// Returns what merges `blocks` and returns the new ones, none where no sample is left, or what the kernel says; and
+    /// Returns what a merge may hold: of what it can put into files, no more than makes it fast.
+    fn merge_budget(&self, plan: &Plan) -> MemoryBudget {
+        let entries = plan.blocks.iter().map(Arc::as_ref);
+        let predicted = Prediction::new(entries, Kernel::Merge).memory_bytes;
+        let bytes = predicted.saturating_mul(2).max(MERGE_BYTES_MIN);
+        self.options.budget.child("merge memory", bytes)
+    }
+
+    /// Returns what merges the blocks and returns the new ones, none where no sample is left, or what the kernel says; and
     /// what ends it when it is dropped.
     fn kernel(
         &self,
@@ -161,13 +175,13 @@ impl JobRunner {
         // The part that replaces the sources is published last, and a listing that shows it shows the others after it.
         ids.sort_unstable_by(|a, b| b.cmp(a));
         let progress = MergeProgress::default();
-        let merge = MergeOptions {
+        let mut merge = MergeOptions {
             overlaps: self.options.overlaps,
             progress: progress.clone(),
             ..MergeOptions::default()
         };
         let mut options = BlockWriterOptions::new(ids[0]);
-        options.budget = self.options.budget.clone();
+        options.budget = self.merge_budget(plan);
         options.thanos = Some(ThanosMeta {
             rewrites: without.rewrites.clone(),
             ..thanos_of(&told.group, &without.blocks)
@@ -175,8 +189,13 @@ impl JobRunner {
         chunks.direct(self, &mut options);
         let accepts_labels = self.options.out_of_order_labels == OutOfOrderLabels::Accept;
         let (blocks, dir) = (without.blocks.clone(), dir.to_owned());
+        let compute = self.options.compute.clone();
         let kernel = move || {
+            // It has one place of its own.
+            let spare = compute.spare_places(MERGE_THREADS_MAX - 1);
+            merge.threads = 1 + spare.len();
             let metas = merge_blocks_into_parts(&blocks, &dir, &ids, options, merge)?;
+            drop(spare);
             for meta in &metas {
                 let checked = HealthStats::of_index_in(&dir.join(meta.ulid.to_string()), meta)?;
                 if !accepts_labels {
