@@ -1,7 +1,7 @@
 //! One block of a bucket: its index-header, and where its objects lie.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use thanos_core::block::{BlockId, IndexStats};
 use thanos_core::indexheader::IndexHeader;
@@ -9,7 +9,7 @@ use thanos_core::labels::Labels;
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, Result};
 
-use super::header::{BlockHeader, Headers};
+use super::header::{BlockHeader, FolderUse, Headers};
 use super::lazy::LazyPostings;
 use super::ranges::Reads;
 use crate::Bucket;
@@ -83,6 +83,11 @@ impl GatewayBlock {
     /// Fetches the index-header, unless it is kept or is to be fetched at use.
     pub(super) async fn prepare(&self) -> Result<()> {
         self.header.prepare().await
+    }
+
+    /// Returns what is gone when nobody can write into the block's folder of the data directory any more.
+    pub(super) fn folder_use(&self) -> Weak<FolderUse> {
+        self.header.folder_use()
     }
 
     /// Reports whether the block is still what `entry` says; a sparse header that was published since changes nothing.

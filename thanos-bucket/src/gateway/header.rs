@@ -151,6 +151,7 @@ impl Headers {
             opened: RwLock::default(),
             used_at_ms: AtomicI64::new(0),
             loading: tokio::sync::Mutex::default(),
+            folder: Arc::default(),
         })
     }
 
@@ -244,7 +245,14 @@ pub(super) struct BlockHeader {
     used_at_ms: AtomicI64,
     /// Held by the one that loads; the others wait for it and take what it opened.
     loading: tokio::sync::Mutex<()>,
+    /// Held by whoever may still write into the block's folder.
+    folder: Arc<FolderUse>,
 }
+
+/// Held by all that may write into a block's folder of the data directory: the header and the work that it has begun,
+/// which goes on when a request that waits for it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct FolderUse;
 
 impl BlockHeader {
     /// Makes the header ready for use, unless it is to be fetched when it is used.
@@ -328,6 +336,7 @@ impl BlockHeader {
             &dir,
             self.index_len,
             &self.headers.options,
+            &self.folder,
         ))
     }
 
@@ -337,6 +346,11 @@ impl BlockHeader {
 
     fn sparse_object(&self) -> String {
         format!("{}/{SPARSE_HEADER_FILE}", self.id)
+    }
+
+    /// Returns what is gone when nobody can write into the block's folder any more.
+    pub(super) fn folder_use(&self) -> Weak<FolderUse> {
+        Arc::downgrade(&self.folder)
     }
 
     fn touch(&self) {

@@ -46,7 +46,7 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use thanos_core::Result;
 use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Matcher;
@@ -72,8 +72,8 @@ pub use self::metrics::GatewayMetrics;
 use self::query::{Call, QueryContext, QueryLimits};
 use self::ranges::Reads;
 use self::select::Resolutions;
-use self::sync::Loaded;
 pub use self::sync::SyncReport;
+use self::sync::{Leaving, Loaded};
 use crate::Bucket;
 use crate::cache::IndexCache;
 use crate::compute::Compute;
@@ -192,6 +192,8 @@ pub struct Gateway {
     headers_later: HeadersLater,
     /// Whether the data directory was rid of blocks that an earlier process has left.
     is_cleaned: AtomicBool,
+    /// Blocks that were dropped, into whose folders something may still write.
+    leaving: Mutex<Leaving>,
 }
 
 impl Gateway {
@@ -248,6 +250,7 @@ impl Gateway {
             syncing: tokio::sync::Mutex::default(),
             headers_later: HeadersLater::default(),
             is_cleaned: AtomicBool::new(false),
+            leaving: Mutex::default(),
         }
     }
 

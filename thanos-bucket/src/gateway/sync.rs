@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -17,6 +17,7 @@ use thanos_storeapi::store::{PartialResponse, TsdbInfo};
 
 use super::Gateway;
 use super::block::GatewayBlock;
+use super::header::FolderUse;
 use super::query::QueryContext;
 use super::select::{BlockIndex, Resolutions};
 use crate::fetch::{BlockEntry, StateCounts, ViewOrigin};
@@ -157,6 +158,8 @@ fn failed_blocks(failed: &BTreeMap<BlockId, Arc<Error>>, wanted: &Wanted) -> Vec
 
 type Wanted = BTreeMap<BlockId, Arc<BlockEntry>>;
 type Served = BTreeMap<BlockId, Arc<GatewayBlock>>;
+/// Blocks with what is gone when nothing writes into their folders any more.
+pub(super) type Leaving = BTreeMap<BlockId, Weak<FolderUse>>;
 
 impl Gateway {
     /// Returns the blocks that the last sync found and that are to be served, in the order of their ids.
@@ -192,7 +195,7 @@ impl Gateway {
                 blocks.entry(*id).or_insert_with(|| Arc::clone(block));
             }
         } else {
-            self.drop_gone(&before.blocks, &wanted).await?;
+            self.drop_gone(&before, &wanted).await?;
         }
         if origin == ViewOrigin::Manifest {
             let is_new = |(id, block): &(&BlockId, &Arc<GatewayBlock>)| {
@@ -289,14 +292,16 @@ impl Gateway {
         Ok(block)
     }
 
-    /// Removes what the data directory has of blocks that are not wanted: those that were served before and, at the
-    /// first sync, those that an earlier process has left.
-    async fn drop_gone(&self, before: &Served, wanted: &Wanted) -> Result<()> {
-        let gone = before.keys().filter(|id| !wanted.contains_key(*id));
-        let mut gone: Vec<BlockId> = gone.copied().collect();
-        let dropped = gone.len() as u64;
+    /// Removes what the data directory has of blocks that are not wanted: those that were known before and, at the
+    /// first sync, those that an earlier process has left. What a request loads meanwhile for a block that is gone, the
+    /// next sync removes.
+    async fn drop_gone(&self, before: &Loaded, wanted: &Wanted) -> Result<()> {
+        let is_gone = |id: &&BlockId| !wanted.contains_key(*id);
+        let dropped = before.blocks.keys().filter(is_gone).count() as u64;
         let mut not_removed = 0;
         if let Some(data_dir) = self.options.data_dir.clone() {
+            let mut gone: Vec<BlockId> = before.wanted.keys().filter(is_gone).copied().collect();
+            gone.extend(self.leaving(&before.blocks, wanted));
             if !self.is_cleaned.swap(true, Ordering::Relaxed) {
                 let dir = data_dir.clone();
                 let left = self
@@ -313,6 +318,19 @@ impl Gateway {
         }
         self.options.metrics.blocks_dropped(dropped, not_removed);
         Ok(())
+    }
+
+    /// Returns the blocks whose folders may have been written into since they were dropped, and notes which of them, and
+    /// of those of `before` that go now, are still in use.
+    fn leaving(&self, before: &Served, wanted: &Wanted) -> Vec<BlockId> {
+        let mut leaving = self.leaving.lock();
+        let gone = before.iter().filter(|(id, _)| !wanted.contains_key(*id));
+        leaving.extend(gone.map(|(id, block)| (*id, block.folder_use())));
+        leaving.retain(|id, _| !wanted.contains_key(id));
+        let ids = leaving.keys().copied().collect();
+        // Those that nothing uses are removed once more, now, after their last use.
+        leaving.retain(|_, folder| folder.strong_count() > 0);
+        ids
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use thanos_core::block::write_file_atomic;
 use thanos_core::indexheader::{IndexHeader, build_sparse_header};
 use thanos_core::{Error, ErrorKind, Result, mmap};
 
-use super::{HeaderOptions, SparseHeaders};
+use super::{FolderUse, HeaderOptions, SparseHeaders};
 use crate::fetch::SPARSE_HEADER_FILE;
 
 /// The name of Thanos' file in the block's folder of the data directory.
@@ -26,6 +27,7 @@ pub(super) struct HeaderFiles {
     sparse: PathBuf,
     index_len: u64,
     options: HeaderOptions,
+    _folder: Arc<FolderUse>,
 }
 
 /// A header that can be used, and its sparse form if that was made just now.
@@ -37,12 +39,18 @@ pub(super) struct Opened {
 
 impl HeaderFiles {
     /// Returns the files in the folder `dir` of a block whose index has `index_len` bytes.
-    pub(super) fn new(dir: &Path, index_len: u64, options: &HeaderOptions) -> Self {
+    pub(super) fn new(
+        dir: &Path,
+        index_len: u64,
+        options: &HeaderOptions,
+        folder: &Arc<FolderUse>,
+    ) -> Self {
         Self {
             thanos: dir.join(HEADER_FILE),
             sparse: dir.join(SPARSE_HEADER_FILE),
             index_len,
             options: options.clone(),
+            _folder: Arc::clone(folder),
         }
     }
 

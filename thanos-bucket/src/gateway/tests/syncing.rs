@@ -17,6 +17,10 @@ const BLOCKS: u32 = 30;
 
 /// A slow bucket of small blocks.
 async fn slow_bucket() -> (Arc<LatencyStore>, Bucket) {
+    bucket_as_slow_as(LatencyModel::default()).await
+}
+
+async fn bucket_as_slow_as(model: LatencyModel) -> (Arc<LatencyStore>, Bucket) {
     let series = K8sSpec {
         series: 5,
         samples: 10,
@@ -33,7 +37,7 @@ async fn slow_bucket() -> (Arc<LatencyStore>, Bucket) {
         };
         data.upload(&bucket, &spec).await.unwrap();
     }
-    let store = Arc::new(LatencyStore::new(memory, LatencyModel::default()));
+    let store = Arc::new(LatencyStore::new(memory, model));
     (Arc::clone(&store), Bucket::new(store))
 }
 
@@ -173,6 +177,53 @@ async fn the_data_directory_has_no_blocks_that_are_gone() {
     assert_eq!(gateway.sync().await.unwrap().loaded, 0);
     assert!(!dir.path().join(id).exists());
     assert!(dir.path().join(keep).exists());
+}
+
+/// ST-02: a header that comes when its block is gone already does not stay in the data directory. It did, because the
+/// folder was removed only once, when the block went.
+#[tokio::test(start_paused = true)]
+async fn a_header_that_outlives_its_block_is_removed() {
+    let slow_reads = LatencyModel {
+        bytes_per_sec: 1000,
+        ..LatencyModel::default()
+    };
+    let (store, bucket) = bucket_as_slow_as(slow_reads).await;
+    let dir = TempDir::new("gateway-outlived");
+    let options = GatewayOptions {
+        data_dir: Some(dir.path().to_owned()),
+        headers: HeaderOptions {
+            download: HeaderDownload::AtUse,
+            ..HeaderOptions::default()
+        },
+        ..GatewayOptions::default()
+    };
+    let gateway = Arc::new(Gateway::new(bucket.clone(), options));
+    gateway.sync().await.unwrap();
+    let meta = format!("{}/meta.json", block_id(0));
+    bucket.delete(&meta).await.unwrap();
+    let asking = tokio::spawn({
+        let gateway = Arc::clone(&gateway);
+        let request = LabelNamesRequest {
+            matchers: vec![Matcher::equal("block", "0")],
+            ..LabelNamesRequest::default()
+        };
+        async move { gateway.label_names(request).await.unwrap() }
+    });
+    while store.in_flight() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let report = gateway.sync().await.unwrap();
+    assert_eq!((report.loaded, store.in_flight()), (BLOCKS as usize - 1, 1));
+    let folder = dir.path().join(block_id(0).to_string());
+    assert!(!folder.exists());
+    assert!(!asking.await.unwrap().values.is_empty());
+    assert!(
+        folder.exists(),
+        "the header was written after its block went"
+    );
+    gateway.sync().await.unwrap();
+    assert!(!folder.exists());
+    assert!(gateway.leaving.lock().is_empty());
 }
 
 /// A gateway over a good block, one whose chunks have a gap, and one whose meta.json is damaged.
