@@ -20,6 +20,7 @@ use thanos_storeapi::label_edit::strip_matchers;
 use thanos_storeapi::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse,
 };
+use tokio::sync::Semaphore;
 
 use super::Loaded;
 use super::ahead::ReadAhead;
@@ -36,8 +37,10 @@ use super::values::{Merge, Seen, Values};
 const HEADERS_AT_ONCE: usize = 32;
 /// How many blocks one piece of work for the processor looks at.
 const HEADERS_PER_STEP: usize = 32;
-/// The series of how many blocks are read at once.
-const WALKS_AT_ONCE: usize = 8;
+/// Of how many blocks the first series are read at once: these are few, and of most blocks they are all.
+const WALKS_AT_ONCE: usize = 128;
+/// How many of these blocks go on at once beyond that.
+const LONG_WALKS_AT_ONCE: usize = 8;
 
 /// A request for label names or values.
 #[derive(Debug, Clone)]
@@ -379,31 +382,56 @@ async fn from_series(
 ) -> Result<(Seen, Vec<Missing>)> {
     let seen = Arc::new(Mutex::new(Seen::new(wanted.limit, &query.budget)?));
     let policy = wanted.partial_response;
+    // One driver for all: a walk that waits for another one must not keep what that one needs.
+    let (ahead, driver) = ReadAhead::new();
+    let long_walks = Arc::new(Semaphore::new(LONG_WALKS_AT_ONCE));
     let walking: Vec<_> = walks
         .into_iter()
         .map(|walk| {
-            let (wanted, query, seen) = (wanted.clone(), Arc::clone(query), Arc::clone(&seen));
+            let (wanted, seen) = (wanted.clone(), Arc::clone(&seen));
+            let reading = Reading {
+                query: Arc::clone(query),
+                ahead: ahead.clone(),
+                long_walks: Arc::clone(&long_walks),
+            };
             async move {
                 let block = Arc::clone(&walk.block);
-                match walk_block(walk, wanted, query, &seen).await {
+                match walk_block(walk, wanted, reading, &seen).await {
                     Ok(()) => Ok(None),
                     Err(error) => excuse(error, &block, policy).map(Some),
                 }
             }
         })
         .collect();
-    let missing: Vec<Option<Missing>> = futures::stream::iter(walking)
+    drop(ahead);
+    let missing = futures::stream::iter(walking)
         .buffer_unordered(WALKS_AT_ONCE)
-        .try_collect()
-        .await?;
+        .try_filter_map(|missing| std::future::ready(Ok(missing.map(SeriesEvent::Missing))));
+    let mut events = driver.drive(missing.boxed());
+    let mut all_missing = Vec::new();
+    while let Some(event) = events.try_next().await? {
+        if let SeriesEvent::Missing(missing) = event {
+            all_missing.push(missing);
+        }
+    }
+    drop(events);
     let seen = Arc::into_inner(seen).expect("the walks are over and gone");
-    Ok((seen.into_inner(), missing.into_iter().flatten().collect()))
+    Ok((seen.into_inner(), all_missing))
+}
+
+/// What the walks of a request share.
+#[derive(Debug)]
+struct Reading {
+    query: Arc<QueryContext>,
+    ahead: ReadAhead,
+    /// What a walk that does not end with its first series waits for.
+    long_walks: Arc<Semaphore>,
 }
 
 async fn walk_block(
     walk: Walk,
     wanted: LabelsQuery,
-    query: Arc<QueryContext>,
+    reading: Reading,
     seen: &Mutex<Seen>,
 ) -> Result<()> {
     let Walk {
@@ -423,22 +451,31 @@ async fn walk_block(
         mask,
     };
     let is_external = matches!(&*wanted.wanted, Wanted::Values { .. }) && !external.is_empty();
-    let (ahead, driver) = ReadAhead::new();
-    let mut series = driver.drive(resumed_series(block, header, of_series, query, ahead));
-    let mut is_first = true;
+    let Reading {
+        query,
+        ahead,
+        long_walks,
+    } = reading;
+    let mut series = resumed_series(block, header, of_series, query, ahead);
+    let mut place = None;
     while let Some(event) = series.try_next().await? {
         let SeriesEvent::Batch(batch) = event else {
             continue;
         };
-        let mut seen = seen.lock();
-        if std::mem::take(&mut is_first) {
+        if place.is_none() {
+            let mut seen = seen.lock();
             external.iter().try_for_each(|value| seen.insert(value))?;
         }
         if is_external {
             // One series that matches is enough to know that the value exists.
             return Ok(());
         }
-        insert_labels(&batch, &wanted.wanted, &mut seen)?;
+        insert_labels(&batch, &wanted.wanted, &mut seen.lock())?;
+        drop(batch);
+        if place.is_none() {
+            let closed = |_| Error::cancelled("the request is over");
+            place = Some(long_walks.acquire().await.map_err(closed)?);
+        }
     }
     Ok(())
 }
