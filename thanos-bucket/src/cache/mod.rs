@@ -40,7 +40,9 @@ pub use remote::breaker::BreakerOptions;
 #[cfg(feature = "redis")]
 pub use remote::tls::TlsOptions;
 pub use setup::{CacheMetrics, CachingBucketConfig, IndexCacheConfig};
-pub use store::{CachingStore, CachingStoreMetrics, CachingStoreOptions, PastCaches, Unsummed};
+pub use store::{
+    CachingStore, CachingStoreMetrics, CachingStoreOptions, PastCaches, ShortReads, Unsummed,
+};
 
 /// A place that keeps values under keys for some time.
 #[async_trait]

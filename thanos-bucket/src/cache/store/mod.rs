@@ -5,7 +5,7 @@
 //!
 //! | what | how |
 //! |---|---|
-//! | ranges of `<block>/chunks/<number>` | cut into aligned subranges; missing neighbours are fetched together |
+//! | ranges of `<block>/chunks/<number>` | cut into aligned subranges; missing neighbours are fetched together; short ones exactly |
 //! | attributes of the same | the object's size and time |
 //! | `meta.json`, `deletion-mark.json` | whether they exist, and their content |
 //! | listings of the root | names; with sizes where the listing is recursive |
@@ -18,6 +18,7 @@ pub mod keys;
 mod listing;
 mod metrics;
 mod options;
+mod short;
 mod subranges;
 mod sums;
 #[cfg(test)]
@@ -42,6 +43,8 @@ use self::keys::Kind;
 pub use self::metrics::CachingStoreMetrics;
 use self::metrics::Operation;
 pub use self::options::{CachingStoreOptions, Unsummed};
+use self::short::ShortReadBytes;
+pub use self::short::ShortReads;
 use super::Backend;
 
 /// In the extensions of a read: what is cached is not to be believed, and to be replaced by what is read.
@@ -77,6 +80,7 @@ struct Shared {
     backend: Arc<dyn Backend>,
     options: CachingStoreOptions,
     metrics: CachingStoreMetrics,
+    short_reads: ShortReadBytes,
 }
 
 impl CachingStore {
@@ -93,6 +97,7 @@ impl CachingStore {
                 backend,
                 options,
                 metrics,
+                short_reads: ShortReadBytes::default(),
             }),
         }
     }

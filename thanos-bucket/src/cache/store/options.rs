@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use object_store::path::Path;
 
+use super::short::ShortReads;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -16,11 +18,14 @@ pub enum Unsummed {
     Missed,
 }
 
-/// Settings of a [`CachingStore`](super::CachingStore); the defaults are those of Thanos.
+/// Settings of a [`CachingStore`](super::CachingStore); the defaults are those of Thanos, except that short reads fetch no
+/// whole parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachingStoreOptions {
     /// The length of the parts of chunk files that are kept (`chunk_subrange_size`).
     pub subrange_bytes: u64,
+    /// What is done with reads that are much shorter than those parts.
+    pub short_reads: ShortReads,
     /// How many requests one read may become (`max_chunks_get_range_requests`); 0 means any number.
     pub range_requests_max: usize,
     /// A larger `meta.json` is not kept (`metafile_max_size`).
@@ -49,6 +54,7 @@ impl Default for CachingStoreOptions {
     fn default() -> Self {
         Self {
             subrange_bytes: 16_000,
+            short_reads: ShortReads::default(),
             range_requests_max: 3,
             content_bytes_max: 1 << 20,
             attributes_ttl: 24 * HOUR,

@@ -2,7 +2,8 @@
 //!
 //! Thanos asks for the object's attributes first, because the key of the last part has the object's size in it. Here the
 //! parts are looked up together with the attributes, as if the object went on, and an object of which nothing is known
-//! costs no extra request: what is read says how long the object is.
+//! costs no extra request: what is read says how long the object is. Reads that are much shorter than their parts are
+//! kept under their own ranges ([`super::short`]).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,10 +15,26 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta};
 
 use super::metrics::{Operation, Origin};
+use super::short::{ShortReads, is_short};
 use super::{Shared, answer, is_past_caches, keys};
 
 /// The parts of one read that are known, by where they start.
 type Parts = BTreeMap<u64, Bytes>;
+
+/// What a cache knows of a read.
+#[derive(Debug, Default)]
+struct Found {
+    meta: Option<ObjectMeta>,
+    parts: Parts,
+    /// All of it, as an earlier read has kept it.
+    exact: Option<Bytes>,
+}
+
+/// A read that is kept as it is.
+struct ShortRead {
+    key: String,
+    bytes: u64,
+}
 
 impl Shared {
     /// Returns the bytes of `range`, fewer where the object ends.
@@ -36,10 +53,16 @@ impl Shared {
         let last = (range.end - 1) / part_bytes;
         let starts: Vec<u64> = (first..=last).map(|part| part * part_bytes).collect();
 
-        let (mut known, mut parts) = (None, Parts::new());
+        let short = self.short_read(name, &range, starts.len());
+        let mut found = Found::default();
         if !is_past_caches(&options) {
-            (known, parts) = self.look_up(location, name, &starts).await;
+            found = self.look_up(location, name, &starts, short).await;
         }
+        let Found {
+            meta: known,
+            mut parts,
+            exact,
+        } = found;
         if let Some(meta) = &known {
             self.metrics.hit(Operation::Attributes);
             self.look_up_last(name, &starts, meta.size, &mut parts)
@@ -47,21 +70,26 @@ impl Shared {
         }
         let size = known.as_ref().map_or(u64::MAX, |meta| meta.size);
         let wanted: Vec<u64> = starts.into_iter().filter(|start| *start < size).collect();
-        self.count_known(&wanted, &parts);
-
-        let missing = wanted.iter().filter(|start| !parts.contains_key(start));
-        let missing = self.requests_for(missing.copied());
-        let mut read_meta = None;
-        let reads = missing.into_iter().map(|missing| {
-            let wanted = missing.start..missing.end.min(size);
-            self.read_part(location, wanted, &options)
-        });
-        let mut reads = stream::iter(reads).buffered(8);
-        while let Some((meta, start, bytes)) = reads.try_next().await? {
-            self.keep_parts(name, start, &bytes, meta.size, &mut parts);
-            read_meta = Some(meta);
+        let is_whole = wanted.iter().all(|start| parts.contains_key(start));
+        if let Some(bytes) = exact.filter(|_| !is_whole && range.end <= size) {
+            self.count_exact(&bytes);
+            let meta = match known {
+                Some(meta) => meta,
+                None => self.attributes_below(location, name, &options).await?,
+            };
+            return Ok(answer(meta, range, vec![bytes]));
         }
-        drop(reads);
+        let unknown = wanted.iter().filter(|start| !parts.contains_key(start));
+        let unknown: Vec<u64> = unknown.copied().collect();
+        if !is_past_caches(&options) && self.is_read_exactly(name, &range, &unknown) {
+            return self
+                .read_exactly(location, name, range, known, options)
+                .await;
+        }
+        self.count_known(&wanted, &parts);
+        let read_meta = self
+            .fetch_parts(location, name, &unknown, size, &options, &mut parts)
+            .await?;
         let meta = match (known, read_meta) {
             (Some(meta), _) => meta,
             (None, Some(meta)) => {
@@ -69,40 +97,126 @@ impl Shared {
                 meta
             }
             // All parts were there, but not how long the object is; or it starts where nothing is.
-            (None, None) => {
-                let options = GetOptions {
-                    range: None,
-                    head: true,
-                    ..options.clone()
-                };
-                self.attributes(location, name, options).await?
-            }
+            (None, None) => self.attributes_below(location, name, &options).await?,
         };
         self.cut(location, meta, range, &parts, options).await
     }
 
-    /// Returns what is known of the object and of the whole parts that start at `starts`.
+    /// Fetches and keeps the parts that begin at `unknown`, and returns what is said of the object meanwhile.
+    async fn fetch_parts(
+        &self,
+        location: &Path,
+        name: &str,
+        unknown: &[u64],
+        size: u64,
+        options: &GetOptions,
+        parts: &mut Parts,
+    ) -> object_store::Result<Option<ObjectMeta>> {
+        let mut read_meta = None;
+        let reads = self.requests_for(unknown.iter().copied());
+        let reads = reads.into_iter().map(|missing| {
+            let wanted = missing.start..missing.end.min(size);
+            self.read_part(location, wanted, options)
+        });
+        let mut reads = stream::iter(reads).buffered(8);
+        while let Some((meta, start, bytes)) = reads.try_next().await? {
+            self.keep_parts(name, start, &bytes, meta.size, parts);
+            read_meta = Some(meta);
+        }
+        Ok(read_meta)
+    }
+
+    async fn attributes_below(
+        &self,
+        location: &Path,
+        name: &str,
+        options: &GetOptions,
+    ) -> object_store::Result<ObjectMeta> {
+        let options = GetOptions {
+            range: None,
+            head: true,
+            ..options.clone()
+        };
+        self.attributes(location, name, options).await
+    }
+
+    /// Returns under which key a read is kept that is much shorter than its parts.
+    fn short_read(&self, name: &str, range: &Range<u64>, parts: usize) -> Option<ShortRead> {
+        let part_bytes = self.options.subrange_bytes.max(1);
+        let is_wanted = self.options.short_reads == ShortReads::Exact;
+        (is_wanted && is_short(range.end - range.start, parts, part_bytes)).then(|| ShortRead {
+            key: keys::subrange(name, range.start, range.end),
+            bytes: range.end - range.start,
+        })
+    }
+
+    /// Reports whether a read of which the parts `unknown` are not known fetches only what it wants.
+    fn is_read_exactly(&self, name: &str, range: &Range<u64>, unknown: &[u64]) -> bool {
+        let part_bytes = self.options.subrange_bytes.max(1);
+        self.options.short_reads == ShortReads::Exact
+            && self
+                .short_reads
+                .is_read_exactly(name, range, unknown, part_bytes)
+    }
+
+    /// Reads `range` and nothing else, and keeps it as it is.
+    async fn read_exactly(
+        &self,
+        location: &Path,
+        name: &str,
+        range: Range<u64>,
+        known: Option<ObjectMeta>,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        let (meta, start, bytes) = self.read_part(location, range.clone(), &options).await?;
+        let len = bytes.len() as u64;
+        self.metrics.hit_in_part(Operation::GetRange, 0.0);
+        self.metrics.fetched_bytes(Origin::Bucket, len);
+        if known.is_none() {
+            self.keep_attributes(name, &meta);
+        }
+        let end = start + len;
+        if end == range.end {
+            let (key, ttl) = (keys::subrange(name, start, end), self.options.subrange_ttl);
+            self.put_value(key, bytes.clone(), ttl);
+        }
+        Ok(answer(meta, start..end, vec![bytes]))
+    }
+
+    /// Counts a read that is known as it is.
+    fn count_exact(&self, bytes: &Bytes) {
+        self.metrics.hit_in_part(Operation::GetRange, 1.0);
+        self.metrics
+            .fetched_bytes(Origin::Cache, bytes.len() as u64);
+    }
+
+    /// Returns what is known of the object, of the whole parts that start at `starts`, and of the read with the key `short`.
     async fn look_up(
         &self,
         location: &Path,
         name: &str,
         starts: &[u64],
-    ) -> (Option<ObjectMeta>, Parts) {
+        short: Option<ShortRead>,
+    ) -> Found {
         let part_bytes = self.options.subrange_bytes.max(1);
         let mut wanted = vec![keys::attributes(name)];
         let key = |start: &u64| keys::subrange(name, *start, start + part_bytes);
         wanted.extend(starts.iter().map(key));
+        let short_bytes = short.as_ref().map(|short| short.bytes);
+        wanted.extend(short.map(|short| short.key));
         let mut values = self.values(wanted).await.into_iter();
         let attributes = values.next().flatten();
         let meta = attributes.and_then(|value| keys::decode_attributes(location, &value));
         let mut parts = Parts::new();
-        for (start, value) in starts.iter().zip(values) {
+        for (start, value) in starts.iter().zip(values.by_ref()) {
             // A value of another length is not what the key says.
             if let Some(value) = value.filter(|value| value.len() as u64 == part_bytes) {
                 parts.insert(*start, value);
             }
         }
-        (meta, parts)
+        let exact = values.next().flatten();
+        let exact = exact.filter(|value| Some(value.len() as u64) == short_bytes);
+        Found { meta, parts, exact }
     }
 
     /// Looks up the part in which the object ends, which is shorter than the others.

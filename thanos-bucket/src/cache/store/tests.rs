@@ -101,6 +101,7 @@ fn chunks(len: usize) -> Bytes {
 async fn chunks_are_kept_in_aligned_parts() {
     let rig = Rig::new(CachingStoreOptions {
         prefix: Path::from("tenant/a"),
+        short_reads: ShortReads::WholeParts,
         ..CachingStoreOptions::default()
     });
     let (name, content) = (format!("{BLOCK}/chunks/000001"), chunks(50_000));
@@ -147,6 +148,77 @@ async fn chunks_are_kept_in_aligned_parts() {
         "thanos_store_bucket_cache_getrange_fetched_bytes_total{origin=\"bucket\",config=\"chunks\"} 50000",
         "thanos_store_bucket_cache_getrange_requested_bytes_total{config=\"chunks\"} 141902",
     ]);
+}
+
+/// ST-25, ST-19: a short read of chunks fetches what it wants, is known when it comes again, and becomes whole parts when
+/// most of them is wanted. Each read fetched whole parts before: six times the bytes of scattered series.
+#[tokio::test]
+async fn short_reads_fetch_what_they_want() {
+    let rig = Rig::new(CachingStoreOptions::default());
+    let (name, content) = (format!("{BLOCK}/chunks/000001"), chunks(50_000));
+    rig.plain.put(&name, content.clone()).await.unwrap();
+    for (range, requested) in [
+        (1000..3000, Some(1000..3000)),
+        (1000..3000, None),
+        // Over the border of two parts.
+        (15_000..17_000, Some(15_000..17_000)),
+        (1500..2500, Some(1500..2500)),
+        // Now three quarters of the first part were wanted.
+        (4000..12_500, Some(0..16_000)),
+        (5000..6000, None),
+        (15_000..17_000, None),
+        // The last part, of which nobody knows better.
+        (48_000..50_000, Some(48_000..50_000)),
+    ] {
+        rig.trace();
+        let read = rig.cached.read_range(&name, range.clone()).await.unwrap();
+        let at = |at: u64| usize::try_from(at).unwrap();
+        assert_eq!(read, content.slice(at(range.start)..at(range.end)));
+        let requests = rig.trace().requests;
+        let ranges: Vec<_> = requests
+            .iter()
+            .map(|request| request.range.clone())
+            .collect();
+        let expected: Vec<_> = requested.into_iter().map(Some).collect();
+        assert_eq!(ranges, expected, "{range:?}");
+    }
+    let whole = Rig::new(CachingStoreOptions {
+        short_reads: ShortReads::WholeParts,
+        ..CachingStoreOptions::default()
+    });
+    whole.plain.put(&name, content).await.unwrap();
+    whole.trace();
+    whole.cached.read_range(&name, 1000..3000).await.unwrap();
+    assert_eq!(whole.trace().requests[0].range, Some(0..16_000));
+}
+
+/// Whoever finds a short read damaged reads past the cache, and later reads have what came of that.
+#[tokio::test]
+async fn a_damaged_short_read_is_replaced() {
+    let rig = Rig::new(CachingStoreOptions::default());
+    let (name, content) = (format!("{BLOCK}/chunks/000001"), chunks(50_000));
+    rig.plain.put(&name, content.clone()).await.unwrap();
+    rig.cached.read_range(&name, 100..200).await.unwrap();
+    let key = format!("subrange:{name}:100:200");
+    assert_eq!(rig.has(&key).await, Some(content.slice(100..200)));
+    let damaged = Bytes::from_static(&[7; 100]);
+    rig.backend
+        .put(key.clone(), damaged.clone(), Duration::from_secs(60));
+    let read = rig.cached.read_range(&name, 100..200).await.unwrap();
+    assert_eq!(read, damaged, "who reads it finds out, not the cache");
+    let past = rig.cached.clone().past_caches();
+    for bucket in [&past, &rig.cached] {
+        let read = bucket.read_range(&name, 100..200).await.unwrap();
+        assert_eq!(read, content.slice(100..200));
+    }
+    // A value of another length is not what its key says.
+    let other = format!("{BLOCK}/chunks/000002");
+    rig.plain.put(&other, content.clone()).await.unwrap();
+    let short = format!("subrange:{other}:100:200");
+    rig.backend
+        .put(short, damaged.slice(1..), Duration::from_secs(60));
+    let read = rig.cached.read_range(&other, 100..200).await.unwrap();
+    assert_eq!(read, content.slice(100..200));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::Bucket;
 use crate::cache::store::keys::{content, subrange};
 use crate::cache::{
     Backend, CachingStore, CachingStoreMetrics, CachingStoreOptions, InMemoryCache,
-    InMemoryMetrics, InMemoryOptions,
+    InMemoryMetrics, InMemoryOptions, ShortReads,
 };
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::testkit::{LatencyModel, LatencyStore};
@@ -260,7 +260,10 @@ async fn damage_in_the_caching_bucket_is_healed() {
     let below = crate::directory::open(directory).unwrap();
     let cached = below.clone().layered(|store| {
         let (options, metrics) = (
-            CachingStoreOptions::default(),
+            CachingStoreOptions {
+                short_reads: ShortReads::WholeParts,
+                ..CachingStoreOptions::default()
+            },
             CachingStoreMetrics::default(),
         );
         Arc::new(CachingStore::new(store, backend.clone(), options, metrics))
