@@ -17,7 +17,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A block storage and global query view for Prometheus.
 #[derive(Debug, Parser)]
-#[command(name = "thanos", version, about)]
+#[command(name = "thanos", version, propagate_version = true, about)]
 struct Cli {
     #[command(flatten)]
     log: LogFlags,

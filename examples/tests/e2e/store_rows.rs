@@ -1,15 +1,20 @@
 //! What the flags and the YAML of the store gateway do, seen from outside of the process.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use thanos_bucket::testkit::servers::ObjectServer;
 use thanos_core::block::BlockId;
+use thanos_core::index::{IndexReader, SeriesScratch};
 use thanos_core::labels::{MatchOp, Matcher};
 use thanos_core::query::SeriesEvent;
-use thanos_core::testkit::TempDir;
+use thanos_core::testkit::{TempDir, v1_index};
 use thanos_storeapi::client::{ClientSettings, RemoteStore};
 use thanos_storeapi::hints::{
     BLOCK_ID_LABEL, LabelCall, LabelsRequestHints, LabelsResponseHints, SeriesRequestHints,
@@ -255,8 +260,8 @@ fn a_gateway_answers_by_hints_and_counts_its_gate_and_matchers() {
     assert_eq!(queried, BTreeSet::from([second.to_string()]));
 }
 
-/// a bucket that there is no client for ends the process with an error that says what to do. X-33, ST-27: settings
-/// of the client and of hedging are read, and wrong ones are refused.
+/// a bucket that there is no client for ends the process with an error that says what to do. X-33, ST-27: wrong
+/// settings are refused.
 #[test]
 fn bucket_settings_are_read_or_refused() {
     for (yaml, message) in [
@@ -280,13 +285,185 @@ fn bucket_settings_are_read_or_refused() {
             "{yaml}: {text}"
         );
     }
+    for (setting, message) in [
+        ("hedging_config: {enabled: true, up_to: 0}", "up_to"),
+        ("hedging_config: {enabled: true, quantile: 2}", "quantile"),
+    ] {
+        let flag = format!("--objstore.config=type: MEMORY\n{setting}\n");
+        let refused = run(&[&flag]);
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            !refused.status.success() && text.contains(message),
+            "{setting}: {text}"
+        );
+    }
+}
+
+/// ST-27: a read of chunks that is late is asked for once more when requests are hedged, and X-33: it is given up and
+/// asked for again when its answer does not begin in `response_header_timeout`. Without either it is waited for.
+#[test]
+fn late_answers_are_asked_for_again_as_the_settings_say() {
     let server = ObjectServer::s3();
-    let yaml = format!(
-        "{}\nhedging_config: {{enabled: true, up_to: 2, quantile: 0.5}}\n",
-        server.config("blocks", "")
-    );
-    let outside = Outside::open(&yaml);
+    let outside = Outside::open(&server.config("blocks", ""));
     outside.upload(&[("a", "1")], Kind::Float, &[("replica", "1")], OLD_MS);
-    let store = Store::over(&yaml, &[]);
-    assert_eq!(series(&outside, &store, regex("a", ".+")), (1, false));
+    for (settings, asked) in [
+        ("", 1),
+        (
+            "hedging_config: {enabled: true, up_to: 2, quantile: 1}\n",
+            2,
+        ),
+        ("  http_config: {response_header_timeout: 500ms}\n", 2),
+    ] {
+        let between = LateProxy::start(server.address());
+        let yaml = server.config("blocks", "");
+        let yaml = yaml.replace(server.address(), &between.address);
+        // Settings of the client are the last ones of its part.
+        let yaml = match settings.strip_prefix("  ") {
+            Some(_) => yaml.replace("prefix:", &format!("{settings}prefix:")),
+            None => format!("{yaml}{settings}"),
+        };
+        let store = Store::over(&yaml, &[]);
+        // What is late is known when some requests have been answered.
+        for _ in 0..25 {
+            assert_eq!(series(&outside, &store, regex("a", ".+")), (1, false));
+        }
+        let before = between.chunk_reads();
+        between.delay_next();
+        assert_eq!(series(&outside, &store, regex("a", ".+")), (1, false));
+        assert_eq!(between.chunk_reads() - before, asked, "{settings}");
+    }
+}
+
+/// ST-35: a block with an index of version 1, as Prometheus 2.0 to 2.2 wrote it, is served like any other.
+#[test]
+fn blocks_with_an_index_of_version_1_are_served() {
+    let one = OneBlock::new();
+    let second = one.outside.upload(
+        &[("a", "1"), ("c", "3")],
+        Kind::Float,
+        &[("replica", "2")],
+        OLD_MS,
+    );
+    let object = format!("{second}/index");
+    one.outside.runtime.block_on(async {
+        let bucket = &one.outside.bucket;
+        let index = bucket.read(&object, 1 << 20).await.unwrap();
+        let reader = IndexReader::open("index", index).unwrap();
+        let mut scratch = SeriesScratch::default();
+        let mut all = Vec::new();
+        for reference in &reader.all_postings().unwrap() {
+            reader.series(reference.into(), &mut scratch).unwrap();
+            all.push((scratch.labels().to_labels(), scratch.chunks().to_vec()));
+        }
+        let index = v1_index(&all);
+        assert_eq!(index[4], 1, "its version");
+        bucket.put(&object, index).await.unwrap();
+    });
+    for mode in ["off", "use"] {
+        let store = Store::over(&one.yaml, &[&format!("--store.sparse-header={mode}")]);
+        for (request, count) in [
+            (regex("a", "1"), 2),
+            (regex("c", ".+"), 1),
+            (regex("c", "4"), 0),
+        ] {
+            assert_eq!(
+                series(&one.outside, &store, request),
+                (count, false),
+                "{mode}"
+            );
+        }
+        let remote = client(&one.outside, &store);
+        let request = LabelValuesRequest {
+            label: "c".to_owned(),
+            ..LabelValuesRequest::default()
+        };
+        let answer = one.outside.runtime.block_on(remote.label_values(request));
+        assert_eq!(answer.unwrap().values, ["3"], "{mode}");
+    }
+}
+
+/// `--version` and `--help` are known to every role, as in Thanos.
+#[test]
+fn roles_say_their_version() {
+    for arguments in [
+        &["--version"][..],
+        &["store", "--version"],
+        &["tools", "bucket", "--version"],
+    ] {
+        let said = thanos(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(
+            said.status.success() && text.contains(env!("CARGO_PKG_VERSION")),
+            "{arguments:?}: {text}"
+        );
+    }
+}
+
+/// Stands between a client and an object store, and lets one read of chunks wait when it is told to.
+struct LateProxy {
+    address: String,
+    state: Arc<LateState>,
+}
+
+#[derive(Default)]
+struct LateState {
+    chunk_reads: AtomicUsize,
+    delays_next: AtomicBool,
+}
+
+impl LateProxy {
+    /// How late an answer is.
+    const DELAY: Duration = Duration::from_secs(4);
+
+    fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (state, upstream) = (Arc::<LateState>::default(), upstream.to_owned());
+        let shared = Arc::clone(&state);
+        // The threads end with the process of the test.
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(&upstream).unwrap());
+                let (from_client, to_server) =
+                    (client.try_clone().unwrap(), server.try_clone().unwrap());
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || state.pass(from_client, to_server));
+                std::thread::spawn(move || {
+                    let (mut server, mut client) = (server, client);
+                    let _ = std::io::copy(&mut server, &mut client);
+                    let _ = client.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        });
+        Self { address, state }
+    }
+
+    fn chunk_reads(&self) -> usize {
+        self.state.chunk_reads.load(Ordering::SeqCst)
+    }
+
+    fn delay_next(&self) {
+        self.state.delays_next.store(true, Ordering::SeqCst);
+    }
+}
+
+impl LateState {
+    /// Passes requests on, each of which comes in one piece: reads have no bodies.
+    fn pass(&self, mut client: TcpStream, mut server: TcpStream) {
+        let mut piece = [0; 16 << 10];
+        while let Ok(len @ 1..) = client.read(&mut piece) {
+            let head = String::from_utf8_lossy(&piece[..len]);
+            let line = head.lines().next().unwrap_or_default();
+            if line.starts_with("GET ") && line.contains("/chunks/") {
+                self.chunk_reads.fetch_add(1, Ordering::SeqCst);
+                if self.delays_next.swap(false, Ordering::SeqCst) {
+                    std::thread::sleep(LateProxy::DELAY);
+                }
+            }
+            if server.write_all(&piece[..len]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(std::net::Shutdown::Both);
+    }
 }

@@ -11,10 +11,9 @@ use crate::time::TimeRange;
 use bytes::Bytes;
 
 mod corruption;
-mod v1;
 mod writer;
 
-pub(crate) use v1::v1_index;
+pub(crate) use crate::testkit::v1_index;
 
 /// Every series of an index with its chunks, as a reader sees them.
 pub(crate) type Dump = Vec<(Labels, Vec<ChunkMeta>)>;

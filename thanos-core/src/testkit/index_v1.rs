@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Dump;
 use crate::encoding::crc;
 use crate::encoding::varint::put_uvarint;
-use crate::index::entry::{append_entry, append_framed};
-use crate::index::{INDEX_MAGIC, SymbolRef, Toc};
+use crate::index::{ChunkMeta, INDEX_MAGIC, SymbolRef, Toc, append_entry, append_framed};
+use crate::labels::Labels;
+
+const SHORT: &str = "a test's index is short";
 
 fn append_section(out: &mut Vec<u8>, content: &[u8]) {
-    out.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(&u32::try_from(content.len()).expect(SHORT).to_be_bytes());
     out.extend_from_slice(content);
     out.extend_from_slice(&crc::checksum(content).to_be_bytes());
 }
@@ -22,7 +23,11 @@ fn append_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Writes `series` with offsets as references, and the postings table in descending order.
-pub(crate) fn v1_index(series: &Dump) -> Bytes {
+///
+/// # Panics
+///
+/// When the index would be longer than 4 GiB.
+pub fn v1_index(series: &[(Labels, Vec<ChunkMeta>)]) -> Bytes {
     let mut out = INDEX_MAGIC.to_be_bytes().to_vec();
     out.push(1);
     let mut toc = Toc {
@@ -34,9 +39,12 @@ pub(crate) fn v1_index(series: &Dump) -> Bytes {
         symbols.insert(name.into_owned(), SymbolRef(0));
         symbols.insert(value.into_owned(), SymbolRef(0));
     }
-    let mut content = u32::try_from(symbols.len()).unwrap().to_be_bytes().to_vec();
+    let mut content = u32::try_from(symbols.len())
+        .expect(SHORT)
+        .to_be_bytes()
+        .to_vec();
     for (text, symbol) in &mut symbols {
-        *symbol = SymbolRef(u32::try_from(5 + 4 + content.len()).unwrap());
+        *symbol = SymbolRef(u32::try_from(5 + 4 + content.len()).expect(SHORT));
         append_text(&mut content, text);
     }
     append_section(&mut out, &content);
@@ -44,7 +52,7 @@ pub(crate) fn v1_index(series: &Dump) -> Bytes {
     toc.series = out.len() as u64;
     let mut lists: BTreeMap<(String, String), Vec<u32>> = BTreeMap::new();
     for (labels, chunks) in series {
-        let reference = u32::try_from(out.len()).unwrap();
+        let reference = u32::try_from(out.len()).expect(SHORT);
         lists.entry(Default::default()).or_default().push(reference);
         let mut refs = Vec::new();
         for (name, value) in labels.iter() {
@@ -58,13 +66,19 @@ pub(crate) fn v1_index(series: &Dump) -> Bytes {
     }
     toc.label_indices = out.len() as u64;
     toc.postings = out.len() as u64;
-    let mut table = u32::try_from(lists.len()).unwrap().to_be_bytes().to_vec();
+    let mut table = u32::try_from(lists.len())
+        .expect(SHORT)
+        .to_be_bytes()
+        .to_vec();
     for ((name, value), list) in lists.iter().rev() {
         table.push(2);
         append_text(&mut table, name);
         append_text(&mut table, value);
         put_uvarint(&mut table, out.len() as u64);
-        let mut content = u32::try_from(list.len()).unwrap().to_be_bytes().to_vec();
+        let mut content = u32::try_from(list.len())
+            .expect(SHORT)
+            .to_be_bytes()
+            .to_vec();
         content.extend(list.iter().flat_map(|reference| reference.to_be_bytes()));
         append_section(&mut out, &content);
     }
