@@ -285,6 +285,16 @@ fn bucket_settings_are_read_or_refused() {
             "{yaml}: {text}"
         );
     }
+    // Ended in a panic once the first sync was done.
+    let refused = run(&[
+        "--objstore.config=type: MEMORY\n",
+        "--sync-block-duration=0s",
+    ]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && text.contains("--sync-block-duration must be"),
+        "{text}"
+    );
     for (setting, message) in [
         ("hedging_config: {enabled: true, up_to: 0}", "up_to"),
         ("hedging_config: {enabled: true, quantile: 2}", "quantile"),

@@ -347,6 +347,10 @@ impl StoreFlags {
             let message = "the block sync concurrency must be equal or greater than 1.";
             return Err(Error::invalid(message));
         }
+        if sync.sync_block_duration.is_zero() {
+            let message = "--sync-block-duration must be longer than 0s";
+            return Err(Error::invalid(message));
+        }
         let time_window = TimeWindow {
             min: sync.min_time,
             max: sync.max_time,
