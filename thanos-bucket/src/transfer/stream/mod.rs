@@ -11,7 +11,7 @@
 //! any more, which ends the kernel at its next one, and reads and uploads that are under way end at once. Nothing waits
 //! in a circle: what carries requests out never waits for the kernel but for its next request, nor for `Compute`.
 //!
-//! Memory is leased from the budget of the job: two windows for each source and some parts for each new block.
+//! Memory is leased from the budget of the job: three windows for each source and some parts for each new block.
 
 mod output;
 mod requests;

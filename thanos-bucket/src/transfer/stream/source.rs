@@ -18,8 +18,9 @@ use crate::compute::Task;
 const WINDOW_BYTES_MIN: u64 = 128 << 10;
 /// The longest window, which many reads in a row come to.
 const WINDOW_BYTES_MAX: u64 = 4 << 20;
-/// What a source holds: the window that is worked on, and the one that comes.
-pub(crate) const SOURCE_BYTES: u64 = 2 * WINDOW_BYTES_MAX;
+/// What a source holds: the window that is worked on, the one that comes, and the one before, of which series that were
+/// read ahead may still have chunks.
+pub(crate) const SOURCE_BYTES: u64 = 3 * WINDOW_BYTES_MAX;
 /// How often a read is tried: much is lost with a job that has come far.
 const ATTEMPTS: u32 = 4;
 /// How long a failed read waits for its first repetition; each further one waits twice as long.
