@@ -9,8 +9,25 @@
 //! resets taken out. Native histograms have no minimum and maximum. A window's time is its last millisecond, or the last
 //! sample of the batch where that comes earlier, so that the windows of two batches never overlap.
 //!
-//! One series is in memory at a time, decoded; [`downsample_block`] writes a whole block so. Sources: Thanos' block format (`pkg/compact/downsample`), whose chunks
-//! of floats these are byte for byte.
+//! # How near answers are
+//!
+//! Over windows of `w` milliseconds, compared with the raw samples; ranges that begin and end with windows:
+//!
+//! | function | answer over windows |
+//! |---|---|
+//! | `min_`, `max_`, `sum_`, `count_`, `present_over_time` | the same; sums but for rounding |
+//! | `avg_over_time`, and a selector without a function | the average of windows, which count alike: the same where all have as many samples, otherwise between the extremes |
+//! | `last_over_time`, `quantile_over_time` | the average of a window, between its extremes |
+//! | `stddev_over_time`, `stdvar_over_time` | that of the averages of windows: not more than of the samples, and nothing of what is inside of windows |
+//! | `rate`, `increase` | `increase` is off by at most what the counter grows in one `w`, and in two scrapes: PromQL guesses the first window from the others. No reset is lost or counted twice |
+//! | `delta` | off by at most how far the samples of the first and of the last window are apart, and by the share `w` of the range |
+//! | `rate` and `histogram_quantile` of native histograms | as `rate`, for each bucket; but what a chunk begins with is counted once more where the chunk before it had a reset, as by Thanos, because the format does not say how it ended |
+//! | `resets`, `changes`, `deriv`, `irate` | what the windows do: totals have no resets |
+//!
+//! Ranges that cut windows are off by the windows that they cut, and rates want a range of two windows or more.
+//!
+//! One series is in memory at a time, decoded; [`downsample_block`] writes a whole block so. Sources: Thanos' block
+//! format (`pkg/compact/downsample`), whose chunks of floats these are byte for byte.
 //!
 //! # Example
 //!

@@ -13,6 +13,12 @@
 //! the blocks goes to files in the directory of the unfinished block when it does not fit, but for what the writer holds
 //! of each label value and the samples of one series that overlap.
 //!
+//! Where chunks of replicas overlap, the penalty chooses between the replicas, from one end of the overlap to the other,
+//! as it does in queries. Thanos' compactor folds chunk after chunk instead: it takes the end of a chunk for the end of the
+//! replica, goes over to another one, and passes over what follows by a penalty that this gap has made, without going
+//! back. It loses samples that way, for minutes or to the end of the overlap, and keeps to a replica with fewer samples;
+//! `tests/replicas.rs` has examples beside a model of it. Where each replica has one chunk, both write the same.
+//!
 //! Blocks whose index would grow too large are merged into several, each with the series of some hashes:
 //! [`merge_blocks_into_parts`].
 //!

@@ -1,6 +1,7 @@
 mod aggregates;
 mod damage;
 mod parts;
+mod replicas;
 
 use std::path::PathBuf;
 
@@ -224,31 +225,9 @@ fn replicas_become_one_of_them() {
     assert_eq!(chain.unwrap().stats.num_samples, (a.len() + b.len()) as u64);
 }
 
-/// E-02: three replicas of which each has a part of four hours. 199 is what Thanos' own compactor makes of them, sample
-/// by sample; without the penalty it is all of them.
+/// Every chunk of three replicas ends somewhere, and nothing is lost there.
 #[test]
-fn replicas_that_overlap_in_part_become_what_thanos_makes_of_them() {
-    const HOUR_MS: i64 = 3_600_000;
-    let replica = |from: i64, to: i64| -> Vec<(i64, f64)> {
-        let step = (to - from) * HOUR_MS / 121;
-        let sample = |number: i64| (from * HOUR_MS + number * step, number as f64);
-        (0..120).map(sample).collect()
-    };
-    let replicas = [replica(0, 2), replica(1, 4), replica(3, 4)];
-    let merged = |overlaps| {
-        let sources = replicas.iter().map(|replica| chunks(replica)).collect();
-        samples(&merge_chunks(sources, overlaps).unwrap())
-    };
-    assert_eq!(merged(MergeOverlaps::Chain).len(), 360);
-    let deduplicated = merged(MergeOverlaps::Penalty);
-    assert_eq!(deduplicated.len(), 199);
-    assert_eq!(deduplicated[..120], replicas[0]);
-    assert_eq!(deduplicated[120..], replicas[1][41..]);
-}
-
-/// Every chunk of both replicas ends somewhere, and nothing is lost there.
-#[test]
-fn where_chunks_end_no_sample_is_lost() {
+fn chunks_that_end_are_no_reason_to_change_the_replica() {
     let replica = |phase: i64, from: i64| -> Vec<(i64, f64)> {
         (from..480)
             .map(|scrape| (scrape * 15_000 + phase, scrape as f64))

@@ -1,6 +1,11 @@
-//! Queries over blocks that Thanos downsampled, answered as Thanos' querier answered them.
+//! Queries over downsampled blocks: answered as Thanos' querier answered them, near to those over raw blocks, and never
+//! empty.
 
 #![expect(clippy::unwrap_used, reason = "test code outside of test functions")]
+
+mod bounds;
+mod history;
+mod never_empty;
 
 use std::collections::BTreeMap;
 use std::path::Path;
