@@ -428,8 +428,8 @@ impl Bucket {
 async fn body(answer: GetResult, wanted: u64) -> object_store::Result<Bytes> {
     // As a stream a file comes in pieces of 8 KiB, for each of which a thread is woken.
     #[cfg(feature = "filesystem")]
-    if matches!(answer.payload, object_store::GetResultPayload::File(..)) {
-        return answer.bytes().await;
+    if let object_store::GetResultPayload::File(file, _) = answer.payload {
+        return stream::file_range(file, answer.range).await;
     }
     collect(answer.into_stream(), wanted).await
 }

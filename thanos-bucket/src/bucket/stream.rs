@@ -3,7 +3,9 @@
 #[cfg(feature = "filesystem")]
 use std::fs::File;
 #[cfg(feature = "filesystem")]
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+#[cfg(feature = "filesystem")]
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, FuturesUnordered};
@@ -12,6 +14,8 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::GetResultPayload;
 use object_store::{GetResult, MultipartUpload, ObjectStoreExt, UploadPart};
 use thanos_core::{Error, Result};
+#[cfg(feature = "filesystem")]
+use tokio::runtime::Handle;
 
 use super::{Bucket, from_store};
 
@@ -113,6 +117,39 @@ fn pieces(answer: GetResult, object: String) -> BoxStream<'static, Result<Bytes>
     let body = answer.into_stream();
     body.map_err(move |error| from_store(&object, error))
         .boxed()
+}
+
+/// Returns the bytes of `range` of a local file. object_store would fill their memory with zeros first.
+///
+/// # Errors
+///
+/// What the file system reports, also when the file ends before the range does.
+#[cfg(feature = "filesystem")]
+pub(super) async fn file_range(mut file: File, range: Range<u64>) -> object_store::Result<Bytes> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic {
+        store: "LocalFileSystem",
+        source,
+    };
+    let read = move || -> std::io::Result<Bytes> {
+        let wanted = range.end.saturating_sub(range.start);
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
+        file.seek(SeekFrom::Start(range.start))?;
+        file.take(wanted).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != wanted {
+            let message = format!("{} of {wanted} bytes came", bytes.len());
+            return Err(std::io::Error::new(ErrorKind::UnexpectedEof, message));
+        }
+        Ok(bytes.into())
+    };
+    // Without a runtime object_store, too, reads on the thread that asks.
+    let bytes = match Handle::try_current() {
+        Ok(runtime) => {
+            let ended = runtime.spawn_blocking(read).await;
+            ended.map_err(|error| failed(error.into()))?
+        }
+        Err(_) => read(),
+    };
+    bytes.map_err(|error| failed(error.into()))
 }
 
 #[cfg(feature = "filesystem")]

@@ -10,33 +10,39 @@ fn bucket() -> Bucket {
         .unwrap()
 }
 
+async fn check_ranges(bucket: Bucket) {
+    let content = Bytes::from_static(b"0123456789");
+    bucket.put("b/index", content).await.unwrap();
+    assert_eq!(bucket.read_range("b/index", 2..5).await.unwrap(), "234");
+    let rest = bucket.read_range_up_to("b/index", 8..20).await;
+    assert_eq!(rest.unwrap(), "89");
+    let error = bucket.read_range("b/index", 8..20).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.file()),
+        (ErrorKind::Corrupt, Some("b/index"))
+    );
+    let past = bucket.read_range_up_to("b/index", 10..20).await;
+    let error = past.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.offset()),
+        (ErrorKind::Corrupt, Some(10))
+    );
+}
+
 #[test]
 fn a_range_past_the_end_is_corrupt_and_names_the_object() {
-    block_on(async {
-        let bucket = bucket();
-        bucket
-            .put("b/index", Bytes::from_static(b"0123456789"))
-            .await
-            .unwrap();
-        assert_eq!(bucket.read_range("b/index", 2..5).await.unwrap(), "234");
-        assert_eq!(
-            bucket.read_range_up_to("b/index", 8..20).await.unwrap(),
-            "89"
-        );
-        let error = bucket.read_range("b/index", 8..20).await.unwrap_err();
-        assert_eq!(
-            (error.kind(), error.file()),
-            (ErrorKind::Corrupt, Some("b/index"))
-        );
-        let error = bucket
-            .read_range_up_to("b/index", 10..20)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (error.kind(), error.offset()),
-            (ErrorKind::Corrupt, Some(10))
-        );
-    });
+    block_on(check_ranges(bucket()));
+}
+
+/// Files are read on a thread of the runtime, or here when there is none.
+#[cfg(feature = "filesystem")]
+#[test]
+fn ranges_of_files_are_those_of_objects() {
+    let dir = thanos_core::testkit::TempDir::new("ranges-of-files");
+    block_on(check_ranges(crate::directory::open(dir.path()).unwrap()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let check = check_ranges(crate::directory::open(dir.path()).unwrap());
+    runtime.unwrap().block_on(check);
 }
 
 #[test]
