@@ -12,6 +12,7 @@ pub const CRC_LEN: usize = 4;
 /// ```
 /// assert_eq!(thanos_core::encoding::crc::checksum(b"123456789"), 0xE306_9283);
 /// ```
+#[inline]
 pub fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
@@ -26,14 +27,20 @@ pub fn extend(crc: u32, bytes: &[u8]) -> u32 {
 /// # Errors
 ///
 /// `Corrupt` with both checksums; the caller adds the offset.
+#[inline]
 pub fn verify(what: &str, bytes: &[u8], stored: u32) -> Result<()> {
     let found = checksum(bytes);
     if found == stored {
         return Ok(());
     }
-    Err(Error::corrupt(format!(
+    Err(mismatch(what, stored, found))
+}
+
+#[cold]
+fn mismatch(what: &str, stored: u32, found: u32) -> Error {
+    Error::corrupt(format!(
         "{what}: checksum mismatch: expected {stored:08x}, found {found:08x}"
-    )))
+    ))
 }
 
 #[cfg(test)]

@@ -217,16 +217,20 @@ impl<'a> Cursor<'a> {
     /// `Corrupt` when the rest cannot hold that many.
     #[inline]
     pub fn uvarint_count(&mut self, item_bytes_min: usize, what: &str) -> Result<usize> {
-        let before = *self;
+        let offset = self.offset;
         let count = self.uvarint(what)?;
         let possible = self.remaining() / item_bytes_min.max(1);
         match usize::try_from(count) {
             Ok(count) if count <= possible => Ok(count),
-            _ => Err(before.corrupt(format_args!(
-                "{what} {count} is more than the {} bytes left can hold",
-                self.remaining()
-            ))),
+            _ => Err(self.too_many(offset, count, what)),
         }
+    }
+
+    #[cold]
+    fn too_many(&self, offset: u64, count: u64, what: &str) -> Error {
+        let left = self.remaining();
+        let message = format!("{what} {count} is more than the {left} bytes left can hold");
+        Error::corrupt(message).at(offset)
     }
 
     /// Reads bytes behind their length as an unsigned varint.
@@ -274,6 +278,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     ///
     /// `Corrupt` at the start of the section when it is cut short or damaged.
+    #[inline]
     pub fn uvarint_section(&mut self, what: &str) -> Result<Section<'a>> {
         let start = self.offset;
         let len = self.uvarint(what)?;
@@ -286,16 +291,20 @@ impl<'a> Cursor<'a> {
             .ok()
             .filter(|len| len.saturating_add(CRC_LEN) <= self.rest.len());
         let Some(len) = fits else {
-            return Err(Error::corrupt(format!(
-                "{what} of {len} bytes and its checksum are longer than the {} bytes left",
-                self.rest.len()
-            ))
-            .at(start));
+            return Err(self.too_long(start, len, what));
         };
         let content = self.bytes(len, what)?;
         let stored = self.be32(what)?;
         crc::verify(what, content, stored).map_err(|error| error.at(start))?;
         Ok(Section { content, offset })
+    }
+
+    #[cold]
+    fn too_long(&self, start: u64, len: u64, what: &str) -> Error {
+        let left = self.rest.len();
+        let message =
+            format!("{what} of {len} bytes and its checksum are longer than the {left} bytes left");
+        Error::corrupt(message).at(start)
     }
 
     #[cold]
