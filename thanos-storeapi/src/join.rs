@@ -144,7 +144,7 @@ impl Join {
 /// Returns the batch with equal neighbours joined.
 fn joined(batch: SeriesBatch) -> SeriesBatch {
     let is_part = |index: usize| batch.get(index).labels == batch.get(index - 1).labels;
-    if !(1..batch.len()).any(is_part) {
+    if !batch.has_repeats() {
         return batch;
     }
     let mut whole = SeriesBatchBuilder::new();

@@ -396,9 +396,12 @@ impl QueryContext {
 
     /// Notes series that leave with the answer, and their chunks.
     pub(super) fn leaves(&self, batch: &SeriesBatch) {
-        let chunks: usize = batch.iter().map(|series| series.chunks.len()).sum();
+        let chunks = batch.chunk_count();
         add(&self.stats.merged_series, batch.len() as u64);
         add(&self.stats.merged_chunks, chunks as u64);
+        if chunks == 0 {
+            return;
+        }
         let chunk_bytes = |series: SeriesView<'_>| {
             let bytes = series.chunks.iter().map(|chunk| chunk.data_len());
             bytes.sum::<usize>()

@@ -21,6 +21,7 @@ pub struct SeriesBatch {
     series: Vec<Ends>,
     chunks: Vec<SeriesChunk>,
     reading: Reading,
+    has_repeats: bool,
 }
 
 /// Where a series ends in the arena and the chunk table; it starts where its predecessor ends.
@@ -48,6 +49,17 @@ impl SeriesBatch {
     /// Reports whether there is no series.
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
+    }
+
+    /// Returns the number of chunks of all series.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Reports whether there may be neighbours with the same labels: parts of one series. Who made the batch had the
+    /// keys at hand; finding out again reads them all.
+    pub fn has_repeats(&self) -> bool {
+        self.has_repeats
     }
 
     /// Returns the series at `index`.
@@ -109,6 +121,7 @@ impl SeriesBatch {
             series: self.series[range].iter().map(shifted).collect(),
             chunks: self.chunks[from.chunk as usize..to.chunk as usize].to_vec(),
             reading: self.reading,
+            has_repeats: self.has_repeats,
         }
     }
 
@@ -189,6 +202,7 @@ pub struct SeriesBatchBuilder {
     keys: BytesMut,
     series: Vec<Ends>,
     chunks: Vec<SeriesChunk>,
+    has_repeats: bool,
     /// The sizes of the last batch: the next one is likely to need as much.
     expected: (usize, usize, usize),
 }
@@ -205,12 +219,22 @@ impl SeriesBatchBuilder {
     ///
     /// When the arena would pass 4 GiB; a batch is handed on long before.
     pub fn push(&mut self, labels: LabelsRef<'_>, chunks: impl IntoIterator<Item = SeriesChunk>) {
-        self.push_key(labels.key());
+        let key = labels.key();
+        self.has_repeats |= self.last_key() == Some(key);
+        self.push_key(key);
         self.chunks.extend(chunks);
         self.end_series();
     }
 
-    /// Begins a series; its chunks go into [`Self::chunks_mut`] before [`Self::end_series`].
+    /// Returns the key of the last series.
+    fn last_key(&self) -> Option<&[u8]> {
+        let (last, before) = self.series.split_last()?;
+        let start = before.last().map_or(0, |before| before.key as usize);
+        self.keys.get(start..last.key as usize)
+    }
+
+    /// Begins a series that does not have the labels of the last one; its chunks go into [`Self::chunks_mut`] before
+    /// [`Self::end_series`].
     pub(super) fn push_key(&mut self, key: &[u8]) {
         if self.series.is_empty() {
             let (keys, series, chunks) = self.expected;
@@ -260,6 +284,7 @@ impl SeriesBatchBuilder {
             series: std::mem::take(&mut self.series),
             chunks: std::mem::take(&mut self.chunks),
             reading: Reading::default(),
+            has_repeats: std::mem::take(&mut self.has_repeats),
         }
     }
 }
@@ -312,6 +337,25 @@ mod tests {
         let batch = bare.with_chunks(chunks, [2, 0, 1].into_iter());
         let expected = batch_of(&[("a", &[1, 2]), ("b", &[]), ("c", &[3])]);
         assert_eq!(content(&batch), content(&expected));
+    }
+
+    #[test]
+    fn a_batch_knows_whether_neighbours_have_the_same_labels() {
+        for (names, has_repeats) in [
+            (&["a", "b", "bb"][..], false),
+            (&["a", "b", "a"], false),
+            (&["a", "b", "b", "c"], true),
+            (&["a", "a"], true),
+            (&[], false),
+        ] {
+            let mut builder = SeriesBatchBuilder::new();
+            for name in names {
+                builder.push(Labels::from_pairs([("name", *name)]).as_ref(), []);
+            }
+            assert_eq!(builder.finish().has_repeats(), has_repeats, "{names:?}");
+            builder.push(Labels::from_pairs([("name", "b")]).as_ref(), []);
+            assert!(!builder.finish().has_repeats(), "the next one is another");
+        }
     }
 
     #[test]
