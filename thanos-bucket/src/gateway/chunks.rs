@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use thanos_core::block::segment::{chunk_entry_len, decode_chunk};
+use thanos_core::block::segment::{chunk_entry_len, decode_chunk_at};
 use thanos_core::budget::Lease;
-use thanos_core::chunk::{Aggregate, Chunk, SeriesChunk};
+use thanos_core::chunk::{Aggregate, Chunk, Encoding, SeriesChunk};
 use thanos_core::index::{ChunkMeta, ChunkRef};
 use thanos_core::query::{SeriesBatch, SeriesBatchBuilder};
 use thanos_core::{Error, Result};
@@ -61,6 +61,8 @@ pub(super) struct Ready {
 struct SegmentPlan {
     segment: u32,
     object: String,
+    /// Its length.
+    file_end: u64,
     ranges: Vec<Range<u64>>,
     /// How many chunks start in each range.
     items: Vec<u32>,
@@ -85,9 +87,21 @@ struct Found {
 
 /// What became of the chunks of a step.
 enum Cut {
-    Batches(VecDeque<SeriesBatch>),
+    Batches {
+        batches: VecDeque<SeriesBatch>,
+        /// How many chunks they have.
+        chunk_count: usize,
+    },
     /// These are longer than assumed.
     Longer(Vec<(ChunkRef, u64)>),
+}
+
+/// What became of a chunk.
+enum Piece {
+    /// The bytes of its data, and the wanted parts of it; nothing when it is downsampled and has none of the wanted aggregates.
+    Chunk(u64, Option<SeriesChunk>),
+    /// It has so many bytes, more than were read.
+    Longer(u64),
 }
 
 impl Step {
@@ -133,7 +147,11 @@ impl Step {
                 (outcome, found) = Self::cut_elsewhere(step, found).await?;
             }
         }
-        let Cut::Batches(batches) = outcome else {
+        let Cut::Batches {
+            batches,
+            chunk_count,
+        } = outcome
+        else {
             return Err(Error::corrupt("a chunk does not end").in_file(step.block.index_object()));
         };
         // The batches hold what they were cut from, the gaps between the chunks too, under a lease of what chunks may
@@ -141,9 +159,7 @@ impl Step {
         let read = fetched.iter().map(|fetched| &fetched.lease);
         let read_bytes: u64 = read.chain(&leases).map(Lease::bytes).sum();
         drop((fetched, leases, found));
-        let chunks = batches.iter().flat_map(SeriesBatch::iter);
-        let count: usize = chunks.map(|series| series.chunks.len()).sum();
-        let bytes = (size_of::<SeriesChunk>() * count) as u64 + read_bytes;
+        let bytes = (size_of::<SeriesChunk>() * chunk_count) as u64 + read_bytes;
         Ok(Ready {
             batches,
             _labels: step.lease.clone(),
@@ -203,31 +219,32 @@ impl Step {
     /// Returns what to read of which file, and in which of these runs each chunk starts.
     fn plan(&self) -> Result<(Vec<SegmentPlan>, Vec<u32>)> {
         let assumed = self.lengths_assumed();
-        let mut order: Vec<usize> = (0..self.chunks.len()).collect();
-        let reference = |at: usize| self.chunks[at].reference;
-        order.sort_by_key(|at| reference(*at));
+        let order = self.file_order();
         let (mut plans, mut run_of) = (Vec::<SegmentPlan>::new(), vec![0; order.len()]);
-        let mut run_count = 0_u32;
-        let ends = self.latest_ends(&order);
-        for (at, end) in order.iter().zip(ends) {
-            let chunk = reference(*at);
+        let (mut run_count, mut behind) = (0_u32, 0);
+        for at in &order {
+            let chunk = self.chunks[*at].reference;
             let start = u64::from(chunk.offset());
-            let file_end = self.block.segment_bytes(chunk.segment());
-            let range = start..end.min(start + assumed[*at]).max(start + 1);
             if plans
                 .last()
                 .is_none_or(|plan| plan.segment != chunk.segment())
             {
                 plans.push(self.segment_plan(chunk)?);
             }
-            if start >= file_end {
-                let message = format!("a series has a chunk beyond the {file_end} bytes");
-                let object = self.block.segment_object(chunk.segment())?;
-                return Err(Error::corrupt(message).at(start).in_file(object));
-            }
             let Some(plan) = plans.last_mut() else {
                 continue;
             };
+            if start >= plan.file_end {
+                return Err(self.beyond_file(chunk, plan.file_end));
+            }
+            // The same chunk may be wanted many times; then its neighbour says nothing about its end.
+            let next = |behind: usize| Some(self.chunks[*order.get(behind)?].reference);
+            while next(behind).is_some_and(|next| next <= chunk) {
+                behind += 1;
+            }
+            let end = next(behind).filter(|next| next.segment() == chunk.segment());
+            let end = end.map_or(plan.file_end, |next| u64::from(next.offset()));
+            let range = start..end.min(start + assumed[*at]).max(start + 1);
             if plan.push(range) {
                 run_count += 1;
             }
@@ -236,27 +253,28 @@ impl Step {
         Ok((plans, run_of))
     }
 
-    /// Returns where each chunk ends at the latest, in `order`, which is that of the files: where the next one
-    /// starts or its file ends. The same chunk may be wanted many times; then its neighbour says nothing about its end.
-    fn latest_ends(&self, order: &[usize]) -> Vec<u64> {
-        let mut ends = vec![0; order.len()];
-        let mut later: Option<(ChunkRef, u64)> = None;
-        for (nth, at) in order.iter().enumerate().rev() {
-            let chunk = self.chunks[*at].reference;
-            ends[nth] = match later {
-                Some((same, end)) if same == chunk => end,
-                Some((next, _)) if next.segment() == chunk.segment() => u64::from(next.offset()),
-                _ => self.block.segment_bytes(chunk.segment()),
-            };
-            later = Some((chunk, ends[nth]));
+    /// Returns the positions of the chunks as they lie in the files.
+    fn file_order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.chunks.len()).collect();
+        order.sort_by_key(|at| self.chunks[*at].reference);
+        order
+    }
+
+    #[cold]
+    fn beyond_file(&self, chunk: ChunkRef, file_end: u64) -> Error {
+        let message = format!("a series has a chunk beyond the {file_end} bytes");
+        let error = Error::corrupt(message).at(chunk.offset().into());
+        match self.block.segment_object(chunk.segment()) {
+            Ok(object) => error.in_file(object),
+            Err(error) => error,
         }
-        ends
     }
 
     fn segment_plan(&self, chunk: ChunkRef) -> Result<SegmentPlan> {
         Ok(SegmentPlan {
             segment: chunk.segment(),
             object: self.block.segment_object(chunk.segment())?,
+            file_end: self.block.segment_bytes(chunk.segment()),
             ranges: Vec::new(),
             items: Vec::new(),
         })
@@ -284,24 +302,31 @@ impl Step {
 
     /// Cuts the chunks out of what was read, checks them, and makes batches of the series.
     fn cut(&self, found: &Found) -> Result<Cut> {
-        let mut touched_bytes = 0;
+        let (mut touched_bytes, mut chunk_count) = (0, 0);
         let mut longer = Vec::new();
         let mut batches = VecDeque::with_capacity(self.batches.len());
-        let (mut at, mut ends) = (0, self.chunk_ends.iter());
+        let (mut at, mut rest) = (0, self.chunk_ends.as_slice());
         for batch in &self.batches {
-            let mut chunks = Vec::with_capacity(batch.len());
-            let mut counts = Vec::with_capacity(batch.len());
-            for end in ends.by_ref().take(batch.len()) {
+            let (ends, after) = rest.split_at(batch.len().min(rest.len()));
+            rest = after;
+            let wanted = ends.last().map_or(0, |end| end - at);
+            let mut chunks = Vec::with_capacity(wanted);
+            let mut counts = Vec::with_capacity(ends.len());
+            for end in ends {
                 let before = chunks.len();
                 while at < *end {
-                    match self.cut_one(found, at, &mut touched_bytes)? {
-                        Ok(chunk) => chunks.extend(chunk),
-                        Err(len) => longer.push((self.chunks[at].reference, len)),
+                    match self.cut_one(found, at)? {
+                        Piece::Chunk(bytes, chunk) => {
+                            touched_bytes += bytes;
+                            chunks.extend(chunk);
+                        }
+                        Piece::Longer(len) => longer.push((self.chunks[at].reference, len)),
                     }
                     at += 1;
                 }
                 counts.push(chunks.len() - before);
             }
+            chunk_count += chunks.len();
             if longer.is_empty() {
                 batches.extend(with_chunks(batch, chunks, &counts));
             }
@@ -311,54 +336,76 @@ impl Step {
         }
         let count = self.chunks.len() as u64;
         self.query.touched(Item::Chunks, count, touched_bytes);
-        Ok(Cut::Batches(batches))
+        Ok(Cut::Batches {
+            batches,
+            chunk_count,
+        })
     }
 
-    /// Returns the wanted parts of the chunk at position `at`, nothing when a downsampled chunk has none of the wanted
-    /// aggregates; or how long the chunk is, when more of it has to be fetched.
-    fn cut_one(
-        &self,
-        found: &Found,
-        at: usize,
-        touched_bytes: &mut u64,
-    ) -> Result<std::result::Result<Option<SeriesChunk>, u64>> {
+    /// Returns the wanted parts of the chunk at position `at`, or how long it is when more of it has to be fetched.
+    #[inline]
+    fn cut_one(&self, found: &Found, at: usize) -> Result<Piece> {
         let meta = &self.chunks[at];
         let offset = u64::from(meta.reference.offset());
-        let in_file = |error: Error| {
-            let object = self.block.segment_object(meta.reference.segment());
-            error.in_file(object.unwrap_or_default())
+        let whole = match found.whole.is_empty() {
+            true => None,
+            false => found.whole.get(&meta.reference),
         };
-        let bytes = match found.whole.get(&meta.reference) {
-            Some(bytes) => bytes.clone(),
+        let (bytes, start) = match whole {
+            Some(bytes) => (bytes, 0),
             None => {
                 let run = &found.runs[found.run_of[at] as usize];
-                let skipped = usize::try_from(offset - run.offset).unwrap_or(usize::MAX);
-                run.bytes.slice(skipped.min(run.bytes.len())..)
+                let start = usize::try_from(offset - run.offset).unwrap_or(usize::MAX);
+                (&run.bytes, start)
             }
         };
-        if (bytes.len() as u64) < LENGTH_PREFIX_MAX && !found.whole.contains_key(&meta.reference) {
-            // The read ended inside the length; an object that ends here makes the next read fail.
-            return Ok(Err(self
-                .block
-                .chunk_bytes_assumed()
-                .min(self.block.segment_bytes(meta.reference.segment()) - offset)));
+        let rest = bytes.get(start..).unwrap_or_default();
+        if (rest.len() as u64) < LENGTH_PREFIX_MAX && whole.is_none() {
+            return Ok(Piece::Longer(self.assumed_again(meta.reference)));
         }
-        let len = chunk_entry_len(&bytes, offset).map_err(in_file)?;
-        if len as u64 > CHUNK_BYTES_MAX {
-            let message = format!("chunk says that it has {len} bytes");
-            return Err(in_file(Error::corrupt(message).at(offset)));
+        let len = chunk_entry_len(rest, offset).map_err(|error| self.in_file(error, meta))?;
+        if len > rest.len() {
+            return self.longer(meta, len as u64);
         }
-        if len > bytes.len() {
-            return Ok(Err(len as u64));
-        }
-        let (chunk, _) = decode_chunk(&bytes, offset).map_err(in_file)?;
-        *touched_bytes += chunk.data.len() as u64;
-        self.wanted_of(meta, chunk)
-            .map(Ok)
-            .map_err(|error| in_file(error.at(offset)))
+        let decoded = decode_chunk_at(bytes, start, offset);
+        let (chunk, _) = decoded.map_err(|error| self.in_file(error, meta))?;
+        let data_bytes = chunk.data.len() as u64;
+        let wanted = self.wanted_of(meta, chunk);
+        let wanted = wanted.map_err(|error| self.in_file(error.at(offset), meta))?;
+        Ok(Piece::Chunk(data_bytes, wanted))
     }
 
+    /// Returns how much to read of a chunk of which not even the length was read: an object that ends there makes that
+    /// read fail.
+    #[cold]
+    fn assumed_again(&self, chunk: ChunkRef) -> u64 {
+        let left = self.block.segment_bytes(chunk.segment()) - u64::from(chunk.offset());
+        self.block.chunk_bytes_assumed().min(left)
+    }
+
+    /// Returns that the chunk is `len` bytes long, if that can be.
+    #[cold]
+    fn longer(&self, meta: &ChunkMeta, len: u64) -> Result<Piece> {
+        if len > CHUNK_BYTES_MAX {
+            let message = format!("chunk says that it has {len} bytes");
+            let offset = u64::from(meta.reference.offset());
+            return Err(self.in_file(Error::corrupt(message).at(offset), meta));
+        }
+        Ok(Piece::Longer(len))
+    }
+
+    #[cold]
+    fn in_file(&self, error: Error, meta: &ChunkMeta) -> Error {
+        let object = self.block.segment_object(meta.reference.segment());
+        error.in_file(object.unwrap_or_default())
+    }
+
+    #[inline]
     fn wanted_of(&self, meta: &ChunkMeta, chunk: Chunk) -> Result<Option<SeriesChunk>> {
+        // Nothing of raw samples is left out.
+        if chunk.encoding != Encoding::AGGREGATES {
+            return Ok(Some(SeriesChunk::raw(meta.min_time, meta.max_time, chunk)));
+        }
         let chunk = SeriesChunk {
             min_time: meta.min_time,
             max_time: meta.max_time,

@@ -79,7 +79,12 @@ pub fn decode_chunk(bytes: &Bytes, offset: u64) -> Result<(Chunk, usize)> {
 }
 
 /// Like [`decode_chunk`] for the chunk at `start` of `bytes`, so that no slice is made but the one of its data.
-pub(super) fn decode_chunk_at(bytes: &Bytes, start: usize, offset: u64) -> Result<(Chunk, usize)> {
+///
+/// # Errors
+///
+/// Those of [`decode_chunk`].
+#[inline]
+pub fn decode_chunk_at(bytes: &Bytes, start: usize, offset: u64) -> Result<(Chunk, usize)> {
     let rest = bytes.get(start..).unwrap_or_default();
     let (length_len, data_len) = read_length(rest, offset)?;
     let data_start = length_len + ENCODING_LEN;
@@ -107,12 +112,14 @@ pub(super) fn decode_chunk_at(bytes: &Bytes, start: usize, offset: u64) -> Resul
 /// # Errors
 ///
 /// `Corrupt` when not even the length is there.
+#[inline]
 pub fn chunk_entry_len(bytes: &[u8], offset: u64) -> Result<usize> {
     let (length_len, data_len) = read_length(bytes, offset)?;
     Ok((length_len + ENCODING_LEN + CRC_LEN).saturating_add(data_len))
 }
 
 /// Reads the length field: its own length and the length of the data.
+#[inline]
 fn read_length(bytes: &[u8], offset: u64) -> Result<(usize, usize)> {
     let field = &bytes[..bytes.len().min(LENGTH_LEN_MAX)];
     let mut cursor = Cursor::at_offset(field, offset);

@@ -11,7 +11,7 @@ mod writer;
 
 pub use format::{
     CHUNKS_DIR, SEGMENT_HEADER_LEN, SEGMENT_LEN_MAX, chunk_entry_len, decode_chunk,
-    segment_file_name,
+    decode_chunk_at, segment_file_name,
 };
 pub use output::{SegmentOutput, SegmentPlace};
 pub use reader::{ChunkReader, check_segment};
