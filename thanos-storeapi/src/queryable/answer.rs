@@ -37,7 +37,11 @@ fn or_coarser(store: Arc<dyn Store>, request: SeriesRequest, first: SeriesStream
     stream::once(async move {
         let mut request = request;
         let mut answer = begun(first).await;
+        let is_hopeless = answer.is_empty
+            && coarser_than(request.max_resolution_window_ms).is_some()
+            && is_known_nowhere(&store, &request).await;
         while answer.is_empty
+            && !is_hopeless
             && let Some(coarser) = coarser_than(request.max_resolution_window_ms)
         {
             request.max_resolution_window_ms = coarser;
@@ -51,6 +55,29 @@ fn or_coarser(store: Arc<dyn Store>, request: SeriesRequest, first: SeriesStream
     })
     .flatten()
     .boxed()
+}
+
+/// Asks whether there is any series at any resolution, which an index can tell: mostly nobody has any, and then there is
+/// no need to ask for one resolution after the other.
+async fn is_known_nowhere(store: &Arc<dyn Store>, request: &SeriesRequest) -> bool {
+    let probe = SeriesRequest {
+        skip_chunks: true,
+        max_resolution_window_ms: i64::MAX,
+        limit: 1,
+        ..request.clone()
+    };
+    match store.series(probe).await {
+        Ok(series) => {
+            let found = begun(series).await;
+            found.is_empty && found.before.iter().all(is_complete)
+        }
+        // Whoever asks for data hears of it.
+        Err(_) => false,
+    }
+}
+
+fn is_complete(event: &Result<SeriesEvent>) -> bool {
+    !matches!(event, Err(_) | Ok(SeriesEvent::Missing(_)))
 }
 
 fn coarser_than(resolution_ms: i64) -> Option<i64> {

@@ -293,7 +293,7 @@ fn each_function_reads_replicas_in_its_way() {
 /// A store that has data of one resolution only, as one of Thanos that has lost its raw blocks.
 #[derive(Debug)]
 struct OneResolution {
-    resolution_ms: i64,
+    resolution_ms: Option<i64>,
     store: MemStore,
 }
 
@@ -304,7 +304,8 @@ impl Store for OneResolution {
     }
 
     async fn series(&self, request: SeriesRequest) -> Result<SeriesStream> {
-        let is_allowed = request.max_resolution_window_ms >= self.resolution_ms;
+        let allowed = request.max_resolution_window_ms;
+        let is_allowed = self.resolution_ms.is_some_and(|own| allowed >= own);
         let series = self.store.series(request).await?;
         match is_allowed {
             true => Ok(series),
@@ -327,14 +328,16 @@ impl Store for OneResolution {
 fn data_that_is_only_there_coarser_is_found() {
     const FIVE_MINUTES: i64 = 300_000;
     const HOUR: i64 = 3_600_000;
+    // Which resolutions are asked for; any of them without chunks, to see whether there is something.
+    const ANY: i64 = i64::MAX;
     for (resolution_ms, max_ms, asked) in [
-        (0, 0, &[0][..]),
-        (FIVE_MINUTES, 0, &[0, FIVE_MINUTES]),
-        (HOUR, 0, &[0, FIVE_MINUTES, HOUR]),
-        (HOUR, FIVE_MINUTES, &[FIVE_MINUTES, HOUR]),
-        (HOUR, 2 * HOUR, &[2 * HOUR]),
-        // Nothing at all.
-        (i64::MAX, 0, &[0, FIVE_MINUTES, HOUR]),
+        (Some(0), 0, &[0][..]),
+        (Some(FIVE_MINUTES), 0, &[0, ANY, FIVE_MINUTES]),
+        (Some(HOUR), 0, &[0, ANY, FIVE_MINUTES, HOUR]),
+        (Some(HOUR), FIVE_MINUTES, &[FIVE_MINUTES, ANY, HOUR]),
+        (Some(HOUR), 2 * HOUR, &[2 * HOUR]),
+        (None, 0, &[0, ANY]),
+        (None, HOUR, &[HOUR]),
     ] {
         let store = Arc::new(OneResolution {
             resolution_ms,
@@ -351,16 +354,19 @@ fn data_that_is_only_there_coarser_is_found() {
             SeriesEvent::Batch(batch) => batch.len(),
             other => panic!("{other:?}"),
         });
-        let expected = if resolution_ms == i64::MAX { 0 } else { 2 };
+        let expected = if resolution_ms.is_none() { 0 } else { 2 };
         assert_eq!(
             series.sum::<usize>(),
             expected,
-            "{resolution_ms} at {max_ms}"
+            "{resolution_ms:?} at {max_ms}"
         );
         let requests = store.store.requests();
         let windows = requests
             .iter()
             .map(|request| request.max_resolution_window_ms);
         assert_eq!(windows.collect::<Vec<_>>(), asked);
+        let is_probe = |request: &&SeriesRequest| request.skip_chunks && request.limit == 1;
+        let is_asked = asked.contains(&ANY);
+        assert_eq!(requests.iter().any(|request| is_probe(&request)), is_asked);
     }
 }
