@@ -358,6 +358,25 @@ fn replicas_are_deduplicated() {
     }
 }
 
+/// C-06: where Thanos halts because blocks overlap, they become one, and no sample of either is lost.
+#[test]
+fn blocks_that_overlap_become_one() {
+    let scene = Scene::new();
+    scene.put(1, 0, 120, &[("a", "1")]);
+    scene.put(2, 60, 180, &[("a", "1")]);
+    scene.put(3, 60, 180, &[("a", "2")]);
+    scene.compact(&[]);
+    let blocks = scene.blocks();
+    let samples = |value: &str| {
+        let of = |meta: &&Meta| meta.external_labels().get("a").as_deref() == Some(value);
+        let found: Vec<&Meta> = blocks.iter().filter(of).collect();
+        assert_eq!(found.len(), 1, "{:?}", scene.hours());
+        found[0].stats.num_samples
+    };
+    assert_eq!(samples("1"), 180);
+    assert_eq!(samples("2"), 120, "another group is left alone");
+}
+
 /// E-03, C-18: a marked block is never downsampled; E-04: downsampled blocks that overlap stop nothing.
 #[test]
 fn marked_and_overlapping_blocks_are_left_alone() {

@@ -14,7 +14,10 @@ use thanos_bucket::compact::work::{Hooks, NoHooks, Outcome, Work};
 use thanos_bucket::compact::{
     Compactor, CompactorOptions, DefaultGrouper, Group, Grouper, Plan, PlanKind, Resolution,
 };
-use thanos_bucket::testkit::{BlockData, BlockSpec, FaultyStore, block_id};
+use thanos_bucket::testkit::{
+    BlockData, BlockSpec, FaultyStore, LatencyModel, LatencyStore, RequestKind, RequestRecord,
+    Trace, block_id,
+};
 use thanos_bucket::transfer::{HashFunc, UploadOptions, upload_block};
 use thanos_core::block::{BlockId, Meta, ThanosMeta};
 use thanos_core::budget::MemoryBudget;
@@ -496,4 +499,49 @@ async fn a_decision_that_cannot_be_carried_out_is_given_up() {
     assert_eq!(visible(&rig.bucket).await.len(), 5);
     done(runner.compact(&group, &plan, &hooks).await.unwrap());
     assert_eq!(Seen::default().check(&rig.bucket, "after").await, before);
+}
+
+/// Returns how many requests for objects that end in `suffix` were under way at once.
+fn at_once(trace: &Trace, suffix: &str) -> usize {
+    let reads: Vec<_> = (trace.of_kind(RequestKind::Get))
+        .filter(|read| read.object.ends_with(suffix))
+        .collect();
+    let beside = |read: &RequestRecord| {
+        let goes_on = |other: &&&RequestRecord| {
+            other.start <= read.start && other.end.is_none_or(|end| end > read.start)
+        };
+        reads.iter().filter(goes_on).count()
+    };
+    reads.iter().map(|read| beside(read)).max().unwrap_or(0)
+}
+
+/// C-30: how many blocks, and how many files of a block, are on their way at once.
+#[tokio::test(start_paused = true)]
+async fn as_much_comes_at_once_as_is_allowed() {
+    for (blocks, files, indexes, all) in [(1, 1, 1, 1), (3, 1, 3, 3), (1, 2, 1, 2)] {
+        let rig = Rig::new();
+        Model::new().upload(&rig.bucket, 0).await;
+        let (group, plan) = rig.plan(1).await;
+        let slow = LatencyModel::of_requests(std::time::Duration::from_millis(100));
+        let store = Arc::new(LatencyStore::new(rig.store.clone(), slow));
+        let leases = Leases::alone(Bucket::new(store.clone()), LeaseOptions::default());
+        let mut options = JobOptions::new(rig.dir.path());
+        options.chunk_transfer = ChunkTransfer::Files;
+        options.blocks_fetch_concurrency = blocks;
+        options.block_files_concurrency = files;
+        let runner = JobRunner::new(Bucket::new(store.clone()), leases, options);
+        let hooks: Arc<dyn Hooks> = Arc::new(NoHooks);
+        let outcome = runner.compact(&group, &plan, &hooks).await.unwrap();
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        let trace = store.take_trace();
+        let whole = Trace {
+            requests: (trace.requests.iter())
+                .filter(|read| read.object.ends_with("index") || read.object.contains("/chunks/"))
+                .cloned()
+                .collect(),
+        };
+        let what = format!("{blocks} blocks, {files} files");
+        assert_eq!(at_once(&trace, "index"), indexes, "{what}");
+        assert_eq!(at_once(&whole, ""), all, "{what}");
+    }
 }

@@ -4,9 +4,18 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use thanos_core::block::{Block, BlockId, BlockWriter, BlockWriterOptions, ThanosMeta};
+use thanos_core::chunk::{self, Aggregate, Samples, encode};
+use thanos_core::labels::Labels;
+use thanos_core::query::Select;
 use thanos_core::testkit::peer::Peer;
+use thanos_core::testkit::shapes::HistogramSpec;
+use thanos_core::time::Timestamp;
 
-use super::{Spec, blocks_in, bucket_tool, dir, failed, id, logged, meta_of, printed, write_block};
+use super::{
+    HOUR_MS, START_MS, Spec, blocks_in, bucket_tool, dir, failed, id, logged, meta_of, printed,
+    write_block,
+};
 use crate::metrics;
 use crate::programs::{directory_bucket, thanos};
 
@@ -23,7 +32,7 @@ fn start(tool: &str, dir: &std::path::Path, more: &[&str]) -> Peer {
     )
 }
 
-/// T-15, T-16, T-17, T-19.
+/// T-15, T-16, T-17, T-19, A-12.
 #[test]
 fn replicate_copies_chosen_blocks_once() {
     let (from, to) = (dir("from"), dir("to"));
@@ -150,6 +159,83 @@ fn replicate_goes_on_and_counts() {
         );
     }
     assert_eq!(blocks_in(to.path()), [id(1)]);
+    assert!(peer.terminate(Duration::from_secs(20)).success());
+}
+
+/// Writes a block of 41 hours with a series of histograms, one of float histograms, one of floats, and one that changes
+/// from floats to histograms; each has a sample every half hour.
+fn write_mixed(dir: &std::path::Path) -> BlockId {
+    let spec = HistogramSpec {
+        samples: 82,
+        ..HistogramSpec::default()
+    };
+    let [mut integers, mut decimals, mut floats, mut both] = [(); 4].map(|()| Samples::new());
+    for (number, (_, histogram)) in (0_i64..).zip(spec.samples()) {
+        let time = Timestamp::from_millis(START_MS + number * HOUR_MS / 2);
+        integers.push_histogram(time, &histogram);
+        decimals.push_float_histogram(time, &histogram.to_float());
+        floats.push_float(time, number as f64);
+        match number < 40 {
+            true => both.push_float(time, number as f64),
+            false => both.push_histogram(time, &histogram),
+        }
+    }
+    let options = BlockWriterOptions {
+        time: Some((
+            Timestamp::from_millis(START_MS),
+            Timestamp::from_millis(START_MS + 41 * HOUR_MS),
+        )),
+        thanos: Some(ThanosMeta {
+            version: 1,
+            labels: [("cluster".to_owned(), "x".to_owned())].into(),
+            source: "sidecar".to_owned(),
+            ..ThanosMeta::default()
+        }),
+        ..BlockWriterOptions::new(id(1))
+    };
+    let names = ["both", "decimals", "floats", "integers"];
+    let symbols = ["__name__"].into_iter().chain(names);
+    let mut writer = BlockWriter::create(dir, options, symbols).unwrap();
+    for (name, samples) in names.into_iter().zip([both, decimals, floats, integers]) {
+        let labels = Labels::from_pairs([("__name__", name)]);
+        let added = writer.add_series(labels.as_ref(), &encode(&samples));
+        added.unwrap();
+    }
+    writer.finish().unwrap();
+    id(1)
+}
+
+/// E-05: a block with samples of all kinds is downsampled, and no series of it is lost.
+#[test]
+fn downsample_takes_samples_of_all_kinds() {
+    let (bucket, data) = (dir("downsample-mixed"), dir("downsample-mixed-data"));
+    let raw = write_mixed(bucket.path());
+    let data_dir = data.path().to_str().unwrap();
+    let mut peer = start("downsample", bucket.path(), &["--data-dir", data_dir]);
+    let started = Instant::now();
+    let new = loop {
+        if let Some(new) = blocks_in(bucket.path()).into_iter().find(|id| *id != raw) {
+            break new;
+        }
+        let is_late = started.elapsed() > Duration::from_secs(30);
+        assert!(!is_late, "{}", peer.log());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let block = Block::open(&bucket.path().join(new.to_string())).unwrap();
+    assert_eq!(block.meta().resolution_ms(), 300_000);
+    let mut counts = Vec::new();
+    for batch in block.select(&Select::default()).unwrap() {
+        for series in batch.unwrap().iter() {
+            let windows = series.chunks.iter().flat_map(|chunk| {
+                let count = chunk.get(Aggregate::Count).unwrap();
+                chunk::samples(count).unwrap().values().to_vec()
+            });
+            counts.push((series.labels.to_string(), windows.sum::<f64>()));
+        }
+    }
+    let expected = ["both", "decimals", "floats", "integers"];
+    let expected = expected.map(|name| (format!("{{__name__=\"{name}\"}}"), 82.0));
+    assert_eq!(counts, expected);
     assert!(peer.terminate(Duration::from_secs(20)).success());
 }
 
