@@ -3,6 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`store`] | the trait that every source of series implements, with its requests and answers |
+//! | [`apis`] | what components answer beside series: rules, targets, metadata, exemplars, status, whole queries |
 //! | [`queryable`] | any store as something PromQL can be evaluated over |
 //! | [`stores`] | stores over data in this process |
 //! | [`proxy`] | one store over many |
@@ -16,6 +17,7 @@
 //! | `testkit` (feature `testkit`) | the conformance suite and fake stores for tests |
 
 pub mod aggregates;
+pub mod apis;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg_attr(

@@ -12,6 +12,7 @@ use thanos_core::chunk::Aggregate;
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::time::TimeRange;
 
+use crate::apis::Offers;
 use crate::tenant::TenantId;
 
 pub use thanos_core::query::{Completeness, Missing, SeriesBatch, SeriesEvent, SeriesStream};
@@ -161,6 +162,8 @@ pub struct StoreInfo {
     pub supports_sharding: bool,
     /// Whether the store honours [`SeriesRequest::without_replica_labels`].
     pub supports_without_replica_labels: bool,
+    /// What the component answers, beside series too.
+    pub offers: Offers,
 }
 
 impl StoreInfo {

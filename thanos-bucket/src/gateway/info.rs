@@ -1,6 +1,7 @@
 //! What a gateway says about itself (row ST-31 of the specification).
 
 use thanos_core::time::TimeRange;
+use thanos_storeapi::apis::Offers;
 use thanos_storeapi::store::{StoreInfo, TsdbInfo};
 
 use super::Loaded;
@@ -25,6 +26,7 @@ pub(super) fn info(loaded: &Loaded, window: TimeRange) -> StoreInfo {
         tsdbs: joined(clamped.collect()),
         supports_sharding: true,
         supports_without_replica_labels: true,
+        offers: Offers::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use thanos_core::labels::Labels;
 use thanos_core::time::{TimeRange, Timestamp};
 
+use crate::apis::Offers;
 use crate::pb::thanos as pb;
 use crate::pb::thanos::info as info_pb;
 use crate::store::{StoreInfo, TsdbInfo};
@@ -37,7 +38,7 @@ impl From<StoreInfo> for info_pb::InfoResponse {
         };
         Self {
             label_sets,
-            store: Some(info_pb::StoreInfo {
+            store: info.offers.store.then(|| info_pb::StoreInfo {
                 min_time: range.min.as_millis(),
                 max_time: range.max.as_millis(),
                 supports_sharding: info.supports_sharding,
@@ -46,7 +47,18 @@ impl From<StoreInfo> for info_pb::InfoResponse {
                 supports_projections: false,
             }),
             component_type: info.component,
-            ..Self::default()
+            rules: info.offers.rules.then_some(info_pb::RulesInfo {}),
+            targets: info.offers.targets.then_some(info_pb::TargetsInfo {}),
+            metric_metadata: info
+                .offers
+                .metadata
+                .then_some(info_pb::MetricMetadataInfo {}),
+            exemplars: info.offers.exemplars.map(|range| info_pb::ExemplarsInfo {
+                min_time: range.min.as_millis(),
+                max_time: range.max.as_millis(),
+            }),
+            status: info.offers.status.then_some(info_pb::StatusInfo {}),
+            query: info.offers.query.then_some(info_pb::QueryApiInfo {}),
         }
     }
 }
@@ -54,6 +66,7 @@ impl From<StoreInfo> for info_pb::InfoResponse {
 /// A component without the Store API (or not ready yet) is a store without data.
 impl From<info_pb::InfoResponse> for StoreInfo {
     fn from(info: info_pb::InfoResponse) -> Self {
+        let offers = offers(&info);
         let store = info.store.unwrap_or_else(|| info_pb::StoreInfo {
             min_time: i64::MAX,
             max_time: i64::MIN,
@@ -76,7 +89,24 @@ impl From<info_pb::InfoResponse> for StoreInfo {
             tsdbs,
             supports_sharding: store.supports_sharding,
             supports_without_replica_labels: store.supports_without_replica_labels,
+            offers,
         }
+    }
+}
+
+/// Returns what the parts of the message say that the component answers (row X-48 of the specification).
+fn offers(info: &info_pb::InfoResponse) -> Offers {
+    let times = |exemplars: &info_pb::ExemplarsInfo| {
+        TimeRange::from_millis(exemplars.min_time, exemplars.max_time)
+    };
+    Offers {
+        store: info.store.is_some(),
+        rules: info.rules.is_some(),
+        targets: info.targets.is_some(),
+        metadata: info.metric_metadata.is_some(),
+        exemplars: info.exemplars.as_ref().map(times),
+        status: info.status.is_some(),
+        query: info.query.is_some(),
     }
 }
 

@@ -104,29 +104,30 @@ fn recorded_label_answers_are_read_and_written_byte_for_byte() {
     assert_eq!(Bytes::from(written), bytes);
 }
 
-/// Clears what a store does not say of itself: the other APIs, and the order of label sets.
-fn store_part(mut info: info_pb::InfoResponse) -> info_pb::InfoResponse {
-    info.rules = None;
-    info.metric_metadata = None;
-    info.targets = None;
-    info.exemplars = None;
-    info.query = None;
-    info.status = None;
-    info
-}
-
+/// the parts of an info say what a component offers.
 #[test]
-fn recorded_infos_are_read_and_written_with_equal_store_parts() {
+fn recorded_infos_are_read_and_written_with_equal_parts() {
     for name in ["store-info", "store-ha-info", "sidecar-info", "ruler-info"] {
         let message = info_pb::InfoResponse::decode(recorded(&format!("{name}.resp"))).unwrap();
         let info = StoreInfo::from(message.clone());
         assert!(info.supports_sharding && info.supports_without_replica_labels);
-        assert_eq!(
-            info_pb::InfoResponse::from(info),
-            store_part(message),
-            "{name}"
-        );
+        let is_sidecar = name == "sidecar-info";
+        assert_eq!(info.offers.targets, is_sidecar, "{name}");
+        assert_eq!(info.offers.rules, is_sidecar || name == "ruler-info");
+        assert_eq!(info_pb::InfoResponse::from(info), message, "{name}");
     }
+}
+
+#[test]
+fn a_component_without_a_store_stays_one() {
+    let message = info_pb::InfoResponse {
+        component_type: "rule".into(),
+        rules: Some(info_pb::RulesInfo {}),
+        ..Default::default()
+    };
+    let info = StoreInfo::from(message.clone());
+    assert!(!info.offers.store && info.offers.rules);
+    assert_eq!(info_pb::InfoResponse::from(info), message);
 }
 
 #[test]
@@ -196,10 +197,8 @@ fn a_store_without_data_is_never_worth_asking() {
     let store = message.store.clone().unwrap();
     assert!(store.min_time > store.max_time);
     assert_eq!(StoreInfo::from(message), StoreInfo::default());
-    assert_eq!(
-        StoreInfo::from(info_pb::InfoResponse::default()),
-        StoreInfo::default()
-    );
+    let nothing = StoreInfo::from(info_pb::InfoResponse::default());
+    assert!(nothing.tsdbs.is_empty() && !nothing.offers.store);
 }
 
 #[test]

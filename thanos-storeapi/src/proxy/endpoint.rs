@@ -10,6 +10,7 @@ use thanos_core::error::Result;
 use thanos_core::time::TimeRange;
 
 use super::timeout::within;
+use crate::apis::Apis;
 use crate::store::{Store, StoreInfo};
 
 /// One store behind a proxy.
@@ -30,6 +31,7 @@ pub struct Endpoint {
     name: String,
     place: Place,
     store: Arc<dyn Store>,
+    apis: Apis,
     info: RwLock<EndpointInfo>,
 }
 
@@ -70,19 +72,30 @@ impl EndpointInfo {
 impl Endpoint {
     /// Returns the endpoint of a store in this process.
     pub fn local(name: impl Into<String>, store: Arc<dyn Store>) -> Arc<Self> {
-        Self::new(name.into(), Place::Local, store)
+        Self::new(name.into(), Place::Local, store, Apis::default())
     }
 
     /// Returns the endpoint of the store at `address`; [`EndpointSet::refresh`] keeps its info fresh.
     pub fn remote(address: impl Into<String>, store: Arc<dyn Store>) -> Arc<Self> {
-        Self::new(address.into(), Place::Remote, store)
+        Self::remote_component(address, store, Apis::default())
     }
 
-    fn new(name: String, place: Place, store: Arc<dyn Store>) -> Arc<Self> {
+    /// Returns the endpoint of the component at `address`, which may answer `apis` beside series: those that its info
+    /// offers are asked.
+    pub fn remote_component(
+        address: impl Into<String>,
+        store: Arc<dyn Store>,
+        apis: Apis,
+    ) -> Arc<Self> {
+        Self::new(address.into(), Place::Remote, store, apis)
+    }
+
+    fn new(name: String, place: Place, store: Arc<dyn Store>, apis: Apis) -> Arc<Self> {
         Arc::new(Self {
             name,
             place,
             store,
+            apis,
             info: RwLock::default(),
         })
     }
@@ -100,6 +113,11 @@ impl Endpoint {
     /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Returns what can be asked beside series, whether the component offers it or not.
+    pub fn apis(&self) -> &Apis {
+        &self.apis
     }
 
     /// Returns what is known about the store.

@@ -38,6 +38,7 @@ pub use counters::ProxyCounters;
 pub use endpoint::{Endpoint, EndpointInfo, EndpointSet};
 pub use prune::{Decision, SkipReason};
 
+use crate::apis::Offers;
 use crate::join::join_series;
 use crate::label_edit::strip_matchers;
 use crate::policy::fail_or_note;
@@ -225,6 +226,7 @@ impl Store for Proxy {
             tsdbs,
             supports_sharding: true,
             supports_without_replica_labels: true,
+            offers: Offers::default(),
         })
     }
 

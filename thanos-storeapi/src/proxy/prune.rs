@@ -31,6 +31,8 @@ pub enum SkipReason {
     TimeRangeAndExternalLabels,
     /// The request names the addresses to ask, and this is none of them.
     Address,
+    /// It is no store, or not ready to be one: its info says so.
+    NoStore,
 }
 
 /// Formats as Thanos explains it.
@@ -43,6 +45,7 @@ impl fmt::Display for SkipReason {
                 "has no TSDB with data within this time period whose external labels match"
             }
             Self::Address => "__address__ does not match debug store metadata matchers",
+            Self::NoStore => "does not offer the StoreAPI",
         })
     }
 }
@@ -55,7 +58,11 @@ pub(super) fn skip_reason(
     range: TimeRange,
     matchers: &[Matcher],
 ) -> Option<SkipReason> {
-    let tsdbs = &info.known()?.tsdbs;
+    let info = info.known()?;
+    if !info.offers.store {
+        return Some(SkipReason::NoStore);
+    }
+    let tsdbs = &info.tsdbs;
     let in_range = |tsdb: &TsdbInfo| tsdb.range.overlaps(range);
     let fits = |tsdb: &TsdbInfo| labels_may_match(&tsdb.external_labels, matchers);
     // A store without any description of its data, like an old one, is asked.

@@ -14,6 +14,7 @@ use thanos_core::query::{Missing, SeriesBatchBuilder, SeriesEvent, SeriesStream}
 use thanos_core::time::TimeRange;
 
 use super::faults::{Fault, Faults};
+use crate::apis::Offers;
 use crate::shard::ShardFilter;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, Store, StoreInfo,
@@ -285,6 +286,7 @@ impl Store for MemStore {
             tsdbs: tsdb.into_iter().collect(),
             supports_sharding: self.supports_sharding,
             supports_without_replica_labels: self.supports_without_replica_labels,
+            offers: Offers::default(),
         })
     }
 

@@ -27,6 +27,7 @@ use thanos_core::query::{
 
 use self::served::Served;
 use crate::aggregates::keep_aggregates;
+use crate::apis::Offers;
 use crate::join::join_series;
 use crate::label_edit::{LabelEdit, add_labels, edit_and_sort, strip_matchers};
 use crate::policy::fail_or_note;
@@ -228,6 +229,7 @@ impl Store for LocalStore {
             tsdbs: self.served().tsdbs(),
             supports_sharding: true,
             supports_without_replica_labels: true,
+            offers: Offers::default(),
         })
     }
 
