@@ -28,8 +28,6 @@ pub mod layers;
 pub mod manifest;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
-#[cfg(any(feature = "cloud", feature = "redis"))]
-mod tls;
 pub mod tombstones;
 pub mod tools;
 pub mod transfer;

@@ -11,6 +11,7 @@
 //! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
 //! | [`matchers`] | where the matchers of requests come from |
 //! | [`tenant`] | on whose behalf a request is made |
+//! | [`net`] | connections between components: encrypted, compressed, limited |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
 //! | `client` (feature `client`) | a store that asks another one over gRPC |
 //! | `server` (feature `server`) | serves any store over gRPC |
@@ -29,6 +30,7 @@ pub mod hints;
 pub mod join;
 pub mod label_edit;
 pub mod matchers;
+pub mod net;
 mod pb;
 pub mod policy;
 pub mod proxy;

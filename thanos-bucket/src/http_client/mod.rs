@@ -17,11 +17,11 @@ use object_store::client::{
     HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use thanos_core::{Error, Result as CoreResult};
+use thanos_storeapi::net::tls::{ClientTls, Pem};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::config::HttpConfig;
-use crate::tls::ClientTls;
 use body::MovingBody;
 
 /// The slowest upload that is waited for: the time for an answer grows with the body that has to be sent first.
@@ -195,13 +195,13 @@ impl Service {
 fn tls_config(config: &HttpConfig) -> CoreResult<rustls::ClientConfig> {
     let tls = &config.tls_config;
     let tls = ClientTls {
-        ca_file: &tls.ca_file,
-        cert_file: &tls.cert_file,
-        key_file: &tls.key_file,
+        authorities: Pem::file(&tls.ca_file),
+        certificate: Pem::file(&tls.cert_file),
+        key: Pem::file(&tls.key_file),
         // The host is still what the handshake asks for.
-        proven_name: &tls.server_name,
-        believes_any: config.insecure_skip_verify || tls.insecure_skip_verify,
-        versions: rustls::DEFAULT_VERSIONS,
+        server_name: tls.server_name.clone(),
+        insecure_skip_verify: config.insecure_skip_verify || tls.insecure_skip_verify,
+        ..ClientTls::default()
     };
     let mut config = tls.config()?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

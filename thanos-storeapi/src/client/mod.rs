@@ -3,7 +3,33 @@
 //! The connection is made with the first call and again whenever it was lost; calls meanwhile fail with
 //! `Unavailable`. Waiting for a frame has no limit here: the fan-out above decides how long it waits for one, and
 //! dropping the stream cancels the call at the peer.
+//!
+//! [`ClientSettings`] say for each peer how it is connected to. With feature `tls`, `ClientSettings::tls` takes a
+//! [`TlsClient`](crate::net::tls::TlsClient), which is made once for all peers that have the same certificates:
+//!
+//! ```no_run
+//! # #[cfg(feature = "tls")]
+//! # fn run() -> thanos_core::Result<()> {
+//! use thanos_storeapi::client::{ClientSettings, RemoteStore};
+//! use thanos_storeapi::net::tls::{ClientTls, Pem};
+//!
+//! let tls = ClientTls {
+//!     authorities: Pem::file("ca.pem"),
+//!     certificate: Pem::file("client.pem"),
+//!     key: Pem::file("client.key"),
+//!     min_version: Some("1.3".parse()?),
+//!     ..ClientTls::default()
+//! };
+//! let settings = ClientSettings {
+//!     tls: Some(ClientSettings::tls_client(tls)?),
+//!     ..ClientSettings::default()
+//! };
+//! let store = RemoteStore::new("store-a:10901", settings)?;
+//! # Ok(())
+//! # }
+//! ```
 
+mod connect;
 mod events;
 
 use std::fmt;
@@ -43,6 +69,23 @@ pub struct ClientSettings {
     pub stream_window_bytes: u32,
     /// How much the peer may send ahead on the connection.
     pub connection_window_bytes: u32,
+    /// The most bytes of the headers of one answer.
+    pub header_list_bytes_max: u32,
+    /// With what connections are encrypted, if they are.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::net::tls::TlsClient>,
+}
+
+impl ClientSettings {
+    /// Returns what encrypts the connections of any number of peers.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for certificates and keys that cannot be used, `NotFound` for missing files.
+    #[cfg(feature = "tls")]
+    pub fn tls_client(tls: crate::net::tls::ClientTls) -> Result<crate::net::tls::TlsClient> {
+        crate::net::tls::TlsClient::new(tls, &["h2"])
+    }
 }
 
 impl Default for ClientSettings {
@@ -55,6 +98,9 @@ impl Default for ClientSettings {
             keepalive_timeout: Duration::from_secs(5),
             stream_window_bytes: 1 << 20,
             connection_window_bytes: 8 << 20,
+            header_list_bytes_max: 16 << 20,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -89,27 +135,13 @@ struct Inner {
 }
 
 impl RemoteStore {
-    /// Returns the store at `address`: `host:port`, without TLS.
+    /// Returns the store at `address`: `host:port`.
     ///
     /// # Errors
     ///
     /// `Invalid` when the address is not of that form.
     pub fn new(address: &str, settings: ClientSettings) -> Result<Self> {
-        let invalid =
-            |what: &dyn fmt::Display| Error::invalid(format!("store address {address:?}: {what}"));
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| invalid(&error).with_source(error))?;
-        let uri = endpoint.uri();
-        if uri.host().is_none_or(str::is_empty) || uri.port().is_none() || uri.path() != "/" {
-            return Err(invalid(&"not host:port"));
-        }
-        let endpoint = endpoint
-            .connect_timeout(settings.connect_timeout)
-            .http2_keep_alive_interval(settings.keepalive_interval)
-            .keep_alive_timeout(settings.keepalive_timeout)
-            .initial_stream_window_size(settings.stream_window_bytes)
-            .initial_connection_window_size(settings.connection_window_bytes)
-            .tcp_nodelay(true);
+        let endpoint = connect::endpoint(address, &settings)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 address: address.into(),
@@ -128,7 +160,7 @@ impl RemoteStore {
     fn channel(&self) -> Channel {
         let channel = &self.inner.channel;
         channel
-            .get_or_init(|| self.inner.endpoint.connect_lazy())
+            .get_or_init(|| connect::channel(&self.inner.endpoint, &self.inner.settings))
             .clone()
     }
 

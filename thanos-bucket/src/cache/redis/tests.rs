@@ -182,7 +182,7 @@ fn each_mistake_has_its_message() {
         min_version: "1.7".to_owned(),
         ..TlsOptions::default()
     };
-    assert!(error(&options).contains("tls_config.min_version invalid"));
+    assert!(error(&options).contains("tls_config.min_version: invalid"));
     options.password = "canary".to_owned();
     assert!(!format!("{options:?}").contains("canary"));
 }

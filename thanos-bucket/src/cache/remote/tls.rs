@@ -1,12 +1,9 @@
 //! TLS to cache servers (`tls_config` of Thanos' Redis client).
 
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::ClientConfig;
 use serde::Deserialize;
 use thanos_core::{Error, Result};
-
-use crate::tls::ClientTls;
-
-static ONLY_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+use thanos_storeapi::net::tls::{ClientTls, Pem, TlsVersion};
 
 /// How TLS connections are made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -33,18 +30,17 @@ impl TlsOptions {
             let message = "both client key and certificate must be provided";
             return Err(Error::invalid(message));
         }
-        self.versions().map(drop)
+        self.lowest_version().map(drop)
     }
 
-    fn versions(&self) -> Result<&'static [&'static SupportedProtocolVersion]> {
-        match self.min_version.as_str() {
-            "" | "1.0" | "1.1" | "1.2" => Ok(rustls::ALL_VERSIONS),
-            "1.3" => Ok(ONLY_1_3),
-            other => {
-                let message = format!("tls_config.min_version invalid: {other:?}");
-                Err(Error::invalid(message))
-            }
+    fn lowest_version(&self) -> Result<Option<TlsVersion>> {
+        if self.min_version.is_empty() {
+            return Ok(None);
         }
+        let version = self.min_version.parse();
+        version
+            .map(Some)
+            .map_err(|error: Error| error.context("tls_config.min_version"))
     }
 
     /// Returns what connections are made with. The name that a server has to prove is that of the handshake.
@@ -54,12 +50,12 @@ impl TlsOptions {
     /// `Invalid` for files that hold no usable certificate or key, `NotFound` for missing files.
     pub(in super::super) fn client_config(&self) -> Result<ClientConfig> {
         let tls = ClientTls {
-            ca_file: &self.ca_file,
-            cert_file: &self.cert_file,
-            key_file: &self.key_file,
-            proven_name: "",
-            believes_any: self.insecure_skip_verify,
-            versions: self.versions()?,
+            authorities: Pem::file(&self.ca_file),
+            certificate: Pem::file(&self.cert_file),
+            key: Pem::file(&self.key_file),
+            insecure_skip_verify: self.insecure_skip_verify,
+            min_version: self.lowest_version()?,
+            ..ClientTls::default()
         };
         tls.config()
     }
