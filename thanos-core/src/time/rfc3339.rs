@@ -51,6 +51,18 @@ impl UtcTime {
         }
     }
 
+    /// Returns the time `nanos` nanoseconds into the second `secs` after the Unix epoch, or nothing when that is a second or
+    /// more.
+    pub const fn from_unix_secs_and_nanos(secs: i64, nanos: u32) -> Option<Self> {
+        if nanos >= 1_000_000_000 {
+            return None;
+        }
+        Some(Self {
+            unix_secs: secs,
+            nanos,
+        })
+    }
+
     /// Returns the time of `timestamp`.
     pub fn from_timestamp(timestamp: Timestamp) -> Self {
         let millis = timestamp.as_millis();

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod apis;
 mod connect;
 mod events;
 
@@ -57,6 +58,8 @@ use events::events;
 pub struct ClientSettings {
     /// The most bytes of one received message; Thanos knows no limit but this one of its gRPC library.
     pub message_bytes_max: usize,
+    /// The most bytes of a whole answer that is no stream of series, such as all rules.
+    pub answer_bytes_max: usize,
     /// The series wanted in each frame when the request does not say; peers may ignore it.
     pub response_batch_size: u64,
     /// How long connecting may take.
@@ -92,6 +95,7 @@ impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             message_bytes_max: i32::MAX as usize,
+            answer_bytes_max: 256 << 20,
             response_batch_size: 64,
             connect_timeout: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(10),

@@ -127,7 +127,7 @@ fn tsdbs_of_label_sets(label_sets: &[pb::ZLabelSet], range: TimeRange) -> Vec<Ts
     label_sets.into_iter().map(entry).collect()
 }
 
-fn labels_to_pb(labels: &Labels) -> pb::ZLabelSet {
+pub(crate) fn labels_to_pb(labels: &Labels) -> pb::ZLabelSet {
     let label = |(name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| pb::Label {
         name: name.into_owned(),
         value: value.into_owned(),
@@ -137,7 +137,7 @@ fn labels_to_pb(labels: &Labels) -> pb::ZLabelSet {
     }
 }
 
-fn labels_from_pb(labels: &pb::ZLabelSet) -> Labels {
+pub(crate) fn labels_from_pb(labels: &pb::ZLabelSet) -> Labels {
     let pairs = labels.labels.iter();
     Labels::from_pairs(pairs.map(|label| (&label.name, &label.value)))
 }

@@ -4,6 +4,8 @@
 //! here: see [`crate::wire`]. Hints are in [`crate::hints`].
 
 #[cfg(any(feature = "client", feature = "server"))]
+pub(crate) mod apis;
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod info;
 pub(crate) mod matchers;
 #[cfg(any(feature = "client", feature = "server"))]
@@ -42,6 +44,7 @@ pub(crate) fn read_all(data: &[u8]) {
     if let Ok(message) = pb::LabelValuesResponse::decode(data) {
         response::label_values_from_pb(message, "peer");
     }
+    apis::read_all(data);
     if let Ok(message) = InfoResponse::decode(data) {
         let info = store::StoreInfo::from(message);
         let again = store::StoreInfo::from(InfoResponse::from(info.clone()));

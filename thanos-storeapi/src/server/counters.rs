@@ -8,6 +8,7 @@ pub struct ServerCounters {
     pub(super) series_calls: AtomicU64,
     pub(super) series_calls_open: AtomicU64,
     pub(super) label_calls: AtomicU64,
+    pub(super) api_calls: AtomicU64,
     pub(super) failed_calls: AtomicU64,
     pub(super) panics: AtomicU64,
     pub(super) frames: AtomicU64,
@@ -28,6 +29,11 @@ impl ServerCounters {
     /// Returns the number of `LabelNames` and `LabelValues` calls.
     pub fn label_calls(&self) -> u64 {
         self.label_calls.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of calls for something else than series and labels.
+    pub fn api_calls(&self) -> u64 {
+        self.api_calls.load(Ordering::Relaxed)
     }
 
     /// Returns the number of calls that ended with an error.

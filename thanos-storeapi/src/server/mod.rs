@@ -1,11 +1,13 @@
-//! Serves a [`Store`] over gRPC: the services `thanos.Store` and `thanos.info.Info`, with health and reflection.
+//! Serves a [`Store`] over gRPC: the services `thanos.Store` and `thanos.info.Info`, with health and reflection, and
+//! those of the [`Apis`] that its component has beside.
 //!
 //! Frames are made when the connection can take them: a slow reader holds the store back, and a reader that goes
 //! away drops the store's stream. There is no queue in between.
 //!
-//! TLS and the other services of a component are not made here: [`StoreServer::router`] is an [`axum::Router`]
+//! TLS is not made here: [`StoreServer::router`] is an [`axum::Router`]
 //! that can be merged with others and served on one port with [`serve`].
 
+mod apis;
 mod call;
 mod counters;
 mod frames;
@@ -24,6 +26,7 @@ use tonic_reflection::server::Builder;
 pub use counters::ServerCounters;
 pub use serve::{ServerSettings, serve};
 
+use crate::apis::Apis;
 use crate::matchers::{MatcherSource, NewMatchers};
 use crate::pb;
 use crate::pb::thanos::info::info_server::{self, InfoServer};
@@ -56,6 +59,7 @@ pub struct StoreServer {
     readiness: Readiness,
     counters: Arc<ServerCounters>,
     matchers: Arc<dyn MatcherSource>,
+    apis: Apis,
 }
 
 impl StoreServer {
@@ -67,7 +71,16 @@ impl StoreServer {
             readiness: Readiness::new(),
             counters: Arc::default(),
             matchers: Arc::new(NewMatchers),
+            apis: Apis::default(),
         }
+    }
+
+    /// Serves `apis` as well; the info of the store announces them.
+    #[must_use]
+    pub fn with_apis(mut self, apis: Apis) -> Self {
+        self.readiness.names.extend(apis::service_names(&apis));
+        self.apis = apis;
+        self
     }
 
     /// Takes the matchers of requests from `matchers`, such as a cache.
@@ -97,8 +110,14 @@ impl StoreServer {
             Arc::clone(&self.store),
             Arc::clone(&self.counters),
             Arc::clone(&self.matchers),
+            self.apis.clone(),
         ));
         let bytes_max = self.settings.message_bytes_max;
+        let shared = apis::Shared {
+            counters: Arc::clone(&self.counters),
+            matchers: Arc::clone(&self.matchers),
+            message_bytes_max: bytes_max,
+        };
         let store = store_server::StoreServer::from_arc(Arc::clone(&service))
             .max_decoding_message_size(bytes_max)
             .max_encoding_message_size(usize::MAX);
@@ -109,12 +128,13 @@ impl StoreServer {
             let builder = Builder::configure()
                 .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-            SERVICE_NAMES
-                .into_iter()
+            let names = SERVICE_NAMES.into_iter();
+            names
+                .chain(apis::service_names(&self.apis))
                 .fold(builder, Builder::with_service_name)
         };
-        Routes::new(store)
-            .add_service(info)
+        let routes = Routes::new(store).add_service(info);
+        apis::add_services(routes, &self.apis, &shared)
             .add_service(self.readiness.service())
             .add_service(
                 reflection()
@@ -144,12 +164,15 @@ const SERVICE_NAMES: [&str; 5] = [
 #[derive(Clone)]
 pub struct Readiness {
     reporter: HealthReporter,
+    /// The services that the answer is for.
+    names: Vec<&'static str>,
 }
 
 impl Readiness {
     fn new() -> Self {
         let readiness = Self {
             reporter: HealthReporter::new(),
+            names: vec!["", store_server::SERVICE_NAME, info_server::SERVICE_NAME],
         };
         // Nobody else has the reporter yet, so its lock is free.
         readiness
@@ -170,8 +193,8 @@ impl Readiness {
     }
 
     async fn set(&self, status: ServingStatus) {
-        for name in ["", store_server::SERVICE_NAME, info_server::SERVICE_NAME] {
-            self.reporter.set_service_status(name, status).await;
+        for name in &self.names {
+            self.reporter.set_service_status(*name, status).await;
         }
     }
 

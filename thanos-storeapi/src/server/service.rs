@@ -13,6 +13,7 @@ use tracing::{Instrument, Span};
 use super::call::{log_failure, span_of};
 use super::counters::{ServerCounters, count};
 use super::frames::FrameStream;
+use crate::apis::Apis;
 use crate::convert::request::{
     label_names_request_from_pb, label_values_request_from_pb, series_request_from_pb,
 };
@@ -23,11 +24,12 @@ use crate::pb::thanos::info as info_pb;
 use crate::store::Store;
 use crate::tenant::{TENANT_KEY, TenantId};
 
-/// One store behind the services.
+/// One store behind the services, and what its component answers beside.
 pub(super) struct StoreService {
     store: Arc<dyn Store>,
     counters: Arc<ServerCounters>,
     matchers: Arc<dyn MatcherSource>,
+    apis: Apis,
 }
 
 impl StoreService {
@@ -35,40 +37,42 @@ impl StoreService {
         store: Arc<dyn Store>,
         counters: Arc<ServerCounters>,
         matchers: Arc<dyn MatcherSource>,
+        apis: Apis,
     ) -> Self {
         Self {
             store,
             counters,
             matchers,
+            apis,
         }
-    }
-
-    /// Awaits a call of the store and turns its error, or its panic, into a status; what it logs carries `span`.
-    async fn call<T>(
-        &self,
-        span: Span,
-        call: impl Future<Output = Result<T>>,
-    ) -> Result<T, Status> {
-        let call = async {
-            // The future is gone after a panic, so nobody sees what it left behind.
-            match AssertUnwindSafe(call).catch_unwind().await {
-                Ok(result) => result.map_err(|error| {
-                    log_failure(&error);
-                    to_status(&error)
-                }),
-                Err(panic) => Err(panic_status(&*panic, &self.counters)),
-            }
-        };
-        let result = call.instrument(span).await;
-        if result.is_err() {
-            count(&self.counters.failed_calls);
-        }
-        result
     }
 }
 
+/// Awaits a call and turns its error, or its panic, into a status; what it logs carries `span`.
+pub(super) async fn answered<T>(
+    counters: &ServerCounters,
+    span: Span,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T, Status> {
+    let call = async {
+        // The future is gone after a panic, so nobody sees what it left behind.
+        match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(result) => result.map_err(|error| {
+                log_failure(&error);
+                to_status(&error)
+            }),
+            Err(panic) => Err(panic_status(&*panic, counters)),
+        }
+    };
+    let result = call.instrument(span).await;
+    if result.is_err() {
+        count(&counters.failed_calls);
+    }
+    result
+}
+
 /// Returns the tenant that the metadata of `request` names.
-fn tenant_of<T>(request: &Request<T>) -> Result<TenantId> {
+pub(super) fn tenant_of<T>(request: &Request<T>) -> Result<TenantId> {
     let Some(value) = request.metadata().get(TENANT_KEY) else {
         return Ok(TenantId::default());
     };
@@ -102,7 +106,7 @@ impl pb::store_server::Store for StoreService {
         let tenant = tenant_of(&request);
         let span = span_of(&request, "Series");
         let request = request.into_inner();
-        let answer = self.call(span.clone(), async {
+        let answer = answered(&self.counters, span.clone(), async {
             let mut request = series_request_from_pb(request, &*self.matchers)?;
             request.tenant = tenant?;
             let response_batch_size = request.response_batch_size;
@@ -122,7 +126,7 @@ impl pb::store_server::Store for StoreService {
         let tenant = tenant_of(&request);
         let span = span_of(&request, "LabelNames");
         let request = request.into_inner();
-        let answer = self.call(span, async {
+        let answer = answered(&self.counters, span, async {
             let mut request = label_names_request_from_pb(request, &*self.matchers)?;
             request.tenant = tenant?;
             self.store.label_names(request).await
@@ -138,7 +142,7 @@ impl pb::store_server::Store for StoreService {
         let tenant = tenant_of(&request);
         let span = span_of(&request, "LabelValues");
         let request = request.into_inner();
-        let answer = self.call(span, async {
+        let answer = answered(&self.counters, span, async {
             let mut request = label_values_request_from_pb(request, &*self.matchers)?;
             request.tenant = tenant?;
             self.store.label_values(request).await
@@ -153,9 +157,9 @@ impl info_pb::info_server::Info for StoreService {
         &self,
         request: Request<info_pb::InfoRequest>,
     ) -> Result<Response<info_pb::InfoResponse>, Status> {
-        let info = self
-            .call(span_of(&request, "Info"), self.store.info())
-            .await?;
+        let span = span_of(&request, "Info");
+        let mut info = answered(&self.counters, span, self.store.info()).await?;
+        info.offers = super::apis::offers(&self.apis, info.offers);
         Ok(Response::new(info.into()))
     }
 }

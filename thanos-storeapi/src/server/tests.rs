@@ -2,6 +2,7 @@
 
 #![cfg(feature = "client")]
 
+mod apis;
 mod requests;
 
 use std::net::{SocketAddr, TcpListener};

@@ -24,6 +24,7 @@ mod block;
 pub mod conformance;
 mod dataset;
 mod faults;
+mod fixed_apis;
 pub mod fuzz;
 mod mem_store;
 
@@ -31,4 +32,5 @@ pub use answer::{Answer, AnswerSeries};
 pub use block::write_block;
 pub use dataset::{Dataset, DatasetSeries, SAMPLES_PER_CHUNK_MAX};
 pub use faults::Fault;
+pub use fixed_apis::FixedApis;
 pub use mem_store::{MemSeries, MemStore};
