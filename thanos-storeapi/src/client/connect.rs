@@ -6,6 +6,7 @@ use thanos_core::error::{Error, Result};
 use tonic::transport::{Channel, Endpoint};
 
 use super::ClientSettings;
+use crate::net::compress::{MessageLimits, Peer};
 
 /// Returns what `settings` say about the peer at `address`.
 ///
@@ -45,15 +46,22 @@ fn scheme(settings: &ClientSettings) -> &'static str {
     }
 }
 
-/// Returns a channel that connects with its first call. Must be called on a runtime.
+/// Returns a connection that is made with its first call. Must be called on a runtime.
+pub(super) fn peer(endpoint: &Endpoint, settings: &ClientSettings) -> Peer {
+    let limits = MessageLimits {
+        sent_bytes_max: settings.message_bytes_max,
+        whole_bytes_max: settings.decompressed_bytes_max,
+    };
+    Peer::new(channel(endpoint, settings), settings.compression, limits)
+}
+
 #[cfg(not(feature = "tls"))]
-pub(super) fn channel(endpoint: &Endpoint, _settings: &ClientSettings) -> Channel {
+fn channel(endpoint: &Endpoint, _settings: &ClientSettings) -> Channel {
     endpoint.connect_lazy()
 }
 
-/// Returns a channel that connects with its first call. Must be called on a runtime.
 #[cfg(feature = "tls")]
-pub(super) fn channel(endpoint: &Endpoint, settings: &ClientSettings) -> Channel {
+fn channel(endpoint: &Endpoint, settings: &ClientSettings) -> Channel {
     match &settings.tls {
         None => endpoint.connect_lazy(),
         Some(tls) => {

@@ -39,10 +39,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thanos_core::error::{Error, Result};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::convert::response::{label_names_from_pb, label_values_from_pb};
 use crate::convert::status::from_status;
+use crate::net::compress::{Compression, Peer};
 use crate::pb::thanos::info::InfoRequest;
 use crate::pb::thanos::info::info_client::InfoClient;
 use crate::pb::thanos::store_client::StoreClient;
@@ -74,6 +75,10 @@ pub struct ClientSettings {
     pub connection_window_bytes: u32,
     /// The most bytes of the headers of one answer.
     pub header_list_bytes_max: u32,
+    /// How requests are compressed; peers answer likewise.
+    pub compression: Compression,
+    /// The most bytes that one compressed message may grow to.
+    pub decompressed_bytes_max: usize,
     /// With what connections are encrypted, if they are.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::net::tls::TlsClient>,
@@ -102,7 +107,9 @@ impl Default for ClientSettings {
             keepalive_timeout: Duration::from_secs(5),
             stream_window_bytes: 1 << 20,
             connection_window_bytes: 8 << 20,
-            header_list_bytes_max: 16 << 20,
+            header_list_bytes_max: 1 << 20,
+            compression: Compression::None,
+            decompressed_bytes_max: 256 << 20,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -134,7 +141,7 @@ struct Inner {
     address: Arc<str>,
     endpoint: Endpoint,
     /// Made by the first call, because making it needs a runtime.
-    channel: OnceLock<Channel>,
+    channel: OnceLock<Peer>,
     settings: ClientSettings,
 }
 
@@ -161,14 +168,14 @@ impl RemoteStore {
         &self.inner.address
     }
 
-    fn channel(&self) -> Channel {
+    fn channel(&self) -> Peer {
         let channel = &self.inner.channel;
         channel
-            .get_or_init(|| connect::channel(&self.inner.endpoint, &self.inner.settings))
+            .get_or_init(|| connect::peer(&self.inner.endpoint, &self.inner.settings))
             .clone()
     }
 
-    fn store_client(&self) -> StoreClient<Channel> {
+    fn store_client(&self) -> StoreClient<Peer> {
         StoreClient::new(self.channel())
             .max_decoding_message_size(self.inner.settings.message_bytes_max)
             .max_encoding_message_size(usize::MAX)

@@ -2,7 +2,10 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | `compress` (features `client`, `server`) | messages of gRPC made small, and safely made whole again |
 //! | `tls` (feature `tls`) | certificates, versions and names of TLS, for clients and servers of any protocol |
 
+#[cfg(feature = "compress")]
+pub mod compress;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -5,16 +5,23 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use thanos_core::error::{Error, Result};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+
+use crate::net::compress::{MessageLimits, whole};
 
 /// How connections are served. The defaults are those of the Thanos components.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
     /// The most bytes of one received message; Thanos knows no limit but this one of its gRPC library.
     pub message_bytes_max: usize,
+    /// The most bytes that one compressed message may grow to.
+    pub decompressed_bytes_max: usize,
+    /// The most bytes of the headers of one request.
+    pub header_list_bytes_max: u32,
     /// How much a client may send ahead on one stream.
     pub stream_window_bytes: u32,
     /// How much a client may send ahead on one connection.
@@ -33,6 +40,8 @@ impl Default for ServerSettings {
     fn default() -> Self {
         Self {
             message_bytes_max: i32::MAX as usize,
+            decompressed_bytes_max: 64 << 20,
+            header_list_bytes_max: 64 << 10,
             stream_window_bytes: 1 << 20,
             connection_window_bytes: 4 << 20,
             keepalive_interval: Duration::from_secs(60),
@@ -73,6 +82,11 @@ pub async fn serve(
             Err(_) => std::future::pending().await,
         }
     };
+    let limits = MessageLimits {
+        sent_bytes_max: settings.message_bytes_max,
+        whole_bytes_max: settings.decompressed_bytes_max,
+    };
+    let router = router.layer(from_fn(move |request, next| whole(request, next, limits)));
     let serving = builder(settings)
         .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(incoming, shutdown);
@@ -90,6 +104,7 @@ pub async fn serve(
 fn builder(settings: &ServerSettings) -> Server {
     Server::builder()
         .accept_http1(true)
+        .http2_max_header_list_size(settings.header_list_bytes_max)
         .initial_stream_window_size(settings.stream_window_bytes)
         .initial_connection_window_size(settings.connection_window_bytes)
         .http2_keepalive_interval(Some(settings.keepalive_interval))
