@@ -2,9 +2,12 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | `accept` (feature `server`) | connections of a server as they come, after their handshake |
 //! | `compress` (features `client`, `server`) | messages of gRPC made small, and safely made whole again |
 //! | `tls` (feature `tls`) | certificates, versions and names of TLS, for clients and servers of any protocol |
 
+#[cfg(feature = "server")]
+pub mod accept;
 #[cfg(feature = "compress")]
 pub mod compress;
 #[cfg(feature = "tls")]

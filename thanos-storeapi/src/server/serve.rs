@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn;
+use futures::StreamExt as _;
 use thanos_core::error::{Error, Result};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::net::accept::{self, Handshakes, Security};
 use crate::net::compress::{MessageLimits, whole};
 
 /// How connections are served. The defaults are those of the Thanos components.
@@ -32,6 +33,9 @@ pub struct ServerSettings {
     pub keepalive_timeout: Duration,
     /// After this time a connection takes no more calls, so that clients spread over new servers.
     pub connection_age_max: Duration,
+    /// With what connections are encrypted, if they are; made for the protocol `h2`.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::net::tls::TlsServer>,
     /// How long open calls may go on after shutdown or the end of the connection's age.
     pub grace_period: Duration,
 }
@@ -47,6 +51,8 @@ impl Default for ServerSettings {
             keepalive_interval: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
             connection_age_max: Duration::from_secs(60 * 60),
+            #[cfg(feature = "tls")]
+            tls: None,
             grace_period: Duration::from_secs(2 * 60),
         }
     }
@@ -68,7 +74,7 @@ pub async fn serve(
 ) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = accept::incoming(listener, security(settings), Handshakes::default());
 
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let shutdown = async move {
@@ -86,10 +92,12 @@ pub async fn serve(
         sent_bytes_max: settings.message_bytes_max,
         whole_bytes_max: settings.decompressed_bytes_max,
     };
-    let router = router.layer(from_fn(move |request, next| whole(request, next, limits)));
+    let router = router
+        .layer(from_fn(move |request, next| whole(request, next, limits)))
+        .layer(from_fn(accept::introduce));
     let serving = builder(settings)
         .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(incoming, shutdown);
+        .serve_with_incoming_shutdown(incoming.map(Ok::<_, std::io::Error>), shutdown);
     tokio::select! {
         served = pin!(serving) => served.map_err(|error| {
             Error::unavailable(format!("grpc server: {error}")).with_source(error)
@@ -98,6 +106,19 @@ pub async fn serve(
             tracing::warn!("calls were open at the end of the grace period");
             Ok(())
         }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn security(_settings: &ServerSettings) -> Security {
+    Security::Plain
+}
+
+#[cfg(feature = "tls")]
+fn security(settings: &ServerSettings) -> Security {
+    match &settings.tls {
+        None => Security::Plain,
+        Some(tls) => Security::Fixed(tls.config()),
     }
 }
 

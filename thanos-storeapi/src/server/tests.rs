@@ -3,7 +3,11 @@
 #![cfg(feature = "client")]
 
 mod apis;
+mod compressed;
+mod limits;
 mod requests;
+#[cfg(feature = "tls")]
+mod secure;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicUsize;
@@ -54,10 +58,25 @@ impl Running {
             grace_period: Duration::from_millis(200),
             ..ServerSettings::default()
         };
-        let listener = TcpListener::bind(address).unwrap();
-        let address = listener.local_addr().unwrap();
         let live = axum::routing::get(async || "alive");
         let router = server.router().route("/-/live", live);
+        Self::start_router(server, router, address, settings)
+    }
+
+    fn start_with(store: Arc<dyn Store>, settings: ServerSettings) -> Self {
+        let server = StoreServer::new(store, settings.clone());
+        let router = server.router();
+        Self::start_router(server, router, "127.0.0.1:0", settings)
+    }
+
+    fn start_router(
+        server: StoreServer,
+        router: Router,
+        address: &str,
+        settings: ServerSettings,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             serve(listener, router, &settings, async move {
@@ -74,7 +93,11 @@ impl Running {
     }
 
     fn client(&self) -> RemoteStore {
-        RemoteStore::new(&self.address.to_string(), ClientSettings::default()).unwrap()
+        self.client_with(ClientSettings::default())
+    }
+
+    fn client_with(&self, settings: ClientSettings) -> RemoteStore {
+        RemoteStore::new(&self.address.to_string(), settings).unwrap()
     }
 
     async fn stop(mut self) {
@@ -209,22 +232,24 @@ async fn a_client_asks_for_batches_unless_the_request_says_otherwise() {
     assert_eq!(asked, [64, 9]);
 }
 
+/// A store with one chunk of so many equal bytes.
+fn one_chunk_of(len: usize) -> Arc<dyn Store> {
+    let chunk = Chunk {
+        encoding: Encoding::XOR,
+        data: Bytes::from(vec![7; len]),
+    };
+    let (start, end) = (Timestamp::from_millis(1), Timestamp::from_millis(2));
+    let series = MemSeries {
+        labels: Labels::from_pairs([("i", "x")]),
+        chunks: vec![SeriesChunk::raw(start, end, chunk)],
+    };
+    Arc::new(MemStore::new(Labels::empty(), vec![series]))
+}
+
 #[tokio::test]
 async fn messages_beyond_four_megabytes_pass_both_ways() {
     let big = 9 << 20;
-    let chunk = Chunk {
-        encoding: Encoding::XOR,
-        data: Bytes::from(vec![7; big]),
-    };
-    let series = MemSeries {
-        labels: Labels::from_pairs([("i", "x")]),
-        chunks: vec![SeriesChunk::raw(
-            Timestamp::from_millis(1),
-            Timestamp::from_millis(2),
-            chunk,
-        )],
-    };
-    let running = Running::start(Arc::new(MemStore::new(Labels::empty(), vec![series])));
+    let running = Running::start(one_chunk_of(big));
     let client = running.client();
     let answer = Answer::collect(client.series(all()).await.unwrap())
         .await

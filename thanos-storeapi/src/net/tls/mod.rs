@@ -1,8 +1,7 @@
 //! TLS of clients and servers: what Thanos' flags and files say, as configurations of rustls.
 //!
-//! [`ServerTls`] and [`ClientTls`] are plain settings. Of a server `ServerTls::config` makes what connections are accepted
-//! with; of a client [`TlsClient`] holds what connections are made with and can be shared by any number of them. Both
-//! fail at once on files that are missing or unusable.
+//! [`ServerTls`] and [`ClientTls`] are plain settings. [`TlsServer`] holds what connections are accepted with, [`TlsClient`]
+//! what they are made with, for any number of them. Both fail at once on files that are missing or unusable.
 //!
 //! A certificate and its key are read again when either file has changed, at the next handshake. Until both fit, the
 //! pair that was good last stays in use: whoever replaces two files cannot replace them at once. Authorities are
@@ -29,7 +28,7 @@ pub use client::{ClientTls, TlsClient};
 pub use names::TlsVersion;
 pub use peer::{PeerCertificate, SubjectField};
 pub use pem::Pem;
-pub use server::{ClientAuth, ServerTls};
+pub use server::{ClientAuth, ServerTls, TlsServer};
 
 /// Returns the cryptography of all connections.
 pub(crate) fn provider() -> CryptoProvider {

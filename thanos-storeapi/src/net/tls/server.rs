@@ -1,5 +1,6 @@
 //! What servers show and demand.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
@@ -141,5 +142,47 @@ impl ServerTls {
         let built = builder.build();
         let unusable = |error| of_clients(Error::invalid("cannot be used").with_source(error));
         built.map_err(unusable)
+    }
+}
+
+/// What TLS connections are accepted with; clones share it.
+#[derive(Clone)]
+pub struct TlsServer {
+    settings: Arc<ServerTls>,
+    config: Arc<ServerConfig>,
+}
+
+impl TlsServer {
+    /// Reads the files of `settings`, for connections that speak one of `protocols` (ALPN, best first); `None` when
+    /// connections are not encrypted.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerTls::config`].
+    pub fn new(settings: ServerTls, protocols: &[&str]) -> Result<Option<Self>> {
+        Ok(settings.config(protocols)?.map(|config| Self {
+            settings: Arc::new(settings),
+            config: Arc::new(config),
+        }))
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+}
+
+/// Equal when the settings are: what is in the files may differ.
+impl PartialEq for TlsServer {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.config.alpn_protocols == other.config.alpn_protocols
+    }
+}
+
+impl Eq for TlsServer {}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
     }
 }
