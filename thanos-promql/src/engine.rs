@@ -24,6 +24,7 @@ use crate::exec::pool::Pool;
 use crate::exec::tally::Counts;
 use crate::parser::{self, ValueType};
 use crate::plan::{self, QueryTimes};
+use crate::remote::Remotes;
 use crate::value::QueryResult;
 
 pub use prepared::PreparedQuery;
@@ -259,6 +260,21 @@ impl Engine {
     ///
     /// `Invalid` in Prometheus' words when the query is wrong.
     pub fn prepare(&self, query: &Query) -> Result<PreparedQuery> {
+        self.prepare_with(query, None)
+    }
+
+    /// Parses and plans `query` so that `remotes` evaluate the parts of it that they can.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::prepare`].
+    pub fn prepare_distributed(&self, query: &Query, remotes: &Remotes) -> Result<PreparedQuery> {
+        // A name that is dropped at the end of the query would be dropped at the end of each part.
+        let remotes = Some(remotes).filter(|_| !self.options.delayed_name_removal);
+        self.prepare_with(query, remotes)
+    }
+
+    fn prepare_with(&self, query: &Query, remotes: Option<&Remotes>) -> Result<PreparedQuery> {
         let preparing = Instant::now();
         let expr = parser::parse(&query.text, &self.options.parser)
             .map_err(|error| Error::invalid(error.to_string()))?;
@@ -280,11 +296,18 @@ impl Engine {
             subquery_step_ms: millis(self.options.subquery_step),
             levels_left: self.options.levels_max,
         };
-        let plan = plan::optimise(&plan::build(&expr, &times)?);
+        let built = plan::build(&expr, &times)?;
+        let plan = plan::optimise(&built);
         let grid = match query.step {
             None => Grid::instant(query.start),
             Some(_) => Grid::range(query.start.as_millis(), query.end.as_millis(), step_ms)?,
         };
+        let lookback_ms = millis(query.lookback.unwrap_or(self.options.lookback));
+        let distributed = remotes
+            .filter(|_| grid.len() > 0)
+            .map(|remotes| plan::distribute(&plan::fold(&built), grid, lookback_ms, remotes))
+            .filter(plan::has_remote)
+            .map(|plan| plan::optimise(&plan));
         let started = self.clock.now();
         let timeout = query.timeout.unwrap_or(self.options.timeout);
         let timeout = timeout.min(self.options.timeout);
@@ -308,7 +331,7 @@ impl Engine {
             delayed_name_removal: self.options.delayed_name_removal,
             start_timestamps: self.options.start_timestamps,
             type_and_unit_labels: self.options.type_and_unit_labels,
-            lookback_ms: millis(query.lookback.unwrap_or(self.options.lookback)),
+            lookback_ms,
         };
         let cx = Context::new(Arc::clone(&self.clock), limits);
         if let Some(lease) = counts_lease {
@@ -320,6 +343,7 @@ impl Engine {
             started,
             timeout,
             plan,
+            distributed,
             grid,
             is_instant: query.step.is_none(),
             step_ms,

@@ -35,6 +35,8 @@ pub mod http;
 pub mod json;
 pub mod parser;
 mod plan;
+pub mod plan_json;
+pub mod remote;
 pub mod rules;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

@@ -52,3 +52,30 @@ fn the_engine_agrees_with_the_naive_evaluator() {
         "parts of the language are unknown"
     );
 }
+
+/// what several engines evaluate over parts of the data is what one evaluates over all of it.
+#[test]
+fn distributed_execution_changes_no_answer() {
+    let seeds = match seeds() {
+        Range { start, end } if end - start > 1 => start..end.min(start + 20_000),
+        one => one,
+    };
+    let cases = seeds.end - seeds.start;
+    let report = reference::check_distributed(seeds);
+    for text in &report.broken {
+        writeln!(io::stdout(), "{text}\n").expect("standard output is open");
+    }
+    writeln!(
+        io::stdout(),
+        "{} distributed, {} with values, {} local, {} undefined, {} broken",
+        report.distributed,
+        report.with_values,
+        report.local,
+        report.undefined,
+        report.broken.len()
+    )
+    .expect("standard output is open");
+    assert!(report.broken.is_empty());
+    assert!(report.undefined * 50 <= cases + 50);
+    assert!(cases < 100 || report.distributed * 3 > cases);
+}

@@ -107,6 +107,17 @@ impl Annotation {
         Self::new(Severity::Warning, None, text.into())
     }
 
+    /// Returns what another engine says about a part of the query, if it is about that and not about missing data.
+    pub(crate) fn of_engine(text: &str) -> Option<Self> {
+        let (severity, place) = [
+            (Severity::Warning, text.find("PromQL warning")),
+            (Severity::Info, text.find("PromQL info")),
+        ]
+        .into_iter()
+        .find(|(_, place)| place.is_some())?;
+        Some(Self::new(severity, None, text[place?..].to_owned()))
+    }
+
     /// Takes over what an equal annotation says.
     ///
     /// COMPAT: of several places the one that Prometheus evaluates last is named; with details, the first.

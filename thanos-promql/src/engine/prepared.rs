@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
+use futures::future::{join, join_all, try_join_all};
 use thanos_core::budget::Lease;
 use thanos_core::query::Queryable;
 use thanos_core::time::{Clock, Timestamp};
@@ -41,6 +41,8 @@ pub struct PreparedQuery {
     pub(super) started: Timestamp,
     pub(super) timeout: Duration,
     pub(super) plan: plan::Plan,
+    /// The plan with the parts that other engines evaluate.
+    pub(super) distributed: Option<plan::Plan>,
     pub(super) grid: Grid,
     pub(super) is_instant: bool,
     pub(super) step_ms: i64,
@@ -65,6 +67,11 @@ impl PreparedQuery {
         self.timeout
     }
 
+    /// Reports whether other engines evaluate parts of the query.
+    pub fn is_distributed(&self) -> bool {
+        self.distributed.is_some()
+    }
+
     /// Returns what stops the evaluation when it is dropped, even inside a long series.
     pub(crate) fn stop_on_drop(&self) -> StopOnDrop {
         StopOnDrop(Arc::clone(&self.cx))
@@ -76,9 +83,10 @@ impl PreparedQuery {
     ///
     /// What running the query would find before it reads data.
     pub fn explain(&self) -> Result<OperatorStats> {
-        let mut planner = self.planner().with_profile();
-        self.root(&mut planner)?;
-        let profile = planner.take_profile(&self.plan);
+        let plan = self.distributed.as_ref().unwrap_or(&self.plan);
+        let mut planner = self.planner(plan).with_profile();
+        self.root(plan, &mut planner)?;
+        let profile = planner.take_profile(plan);
         let profile = profile.ok_or_else(|| internal("a watched plan has no operators"))?;
         Ok(profile.read())
     }
@@ -89,16 +97,33 @@ impl PreparedQuery {
     ///
     /// As [`Engine::query`](super::Engine::query).
     pub async fn run(self, queryable: Arc<dyn Queryable>) -> Result<QueryResult> {
-        let evaluating = Instant::now();
         // Rows that other threads are computing are of no use once nobody waits for them.
         let _stop = self.stop_on_drop();
-        let mut planner = self.planner();
+        if let Some(plan) = &self.distributed {
+            let answer = Box::pin(self.attempt(plan, &queryable)).await;
+            let Some(reason) = self.cx.take_reason_to_stay().filter(|_| answer.is_err()) else {
+                return answer;
+            };
+            tracing::debug!(%reason, "the query is not distributed after all");
+            // What was said belongs to the attempt.
+            drop(self.cx.take_notes());
+        }
+        Box::pin(self.attempt(&self.plan, &queryable)).await
+    }
+
+    async fn attempt(
+        &self,
+        plan: &plan::Plan,
+        queryable: &Arc<dyn Queryable>,
+    ) -> Result<QueryResult> {
+        let evaluating = Instant::now();
+        let mut planner = self.planner(plan);
         if self.detail.operators {
             planner = planner.with_profile();
         }
-        let root = self.root(&mut planner)?;
-        let profile = planner.take_profile(&self.plan);
-        open(&queryable, planner).await?;
+        let root = self.root(plan, &mut planner)?;
+        let profile = planner.take_profile(plan);
+        open(queryable, planner).await?;
         let (value, lease) = self.evaluate(root).await?;
         let (mut annotations, completeness) = self.cx.take_notes()?;
         if !completeness.is_complete() && self.on_partial == OnPartial::Fail {
@@ -146,14 +171,13 @@ impl PreparedQuery {
         }
     }
 
-    fn planner(&self) -> Planner {
-        Planner::new(Arc::clone(&self.cx), &self.plan, self.grid)
+    fn planner(&self, plan: &Node) -> Planner {
+        Planner::new(Arc::clone(&self.cx), plan, self.grid)
     }
 
     /// Builds the operators of the query.
-    fn root(&self, planner: &mut Planner) -> Result<Root> {
+    fn root(&self, plan: &Node, planner: &mut Planner) -> Result<Root> {
         let place = Place::of_query(self.grid, self.step_ms);
-        let plan = &*self.plan;
         match (plan.value_type(), self.is_instant) {
             (ValueType::String, _) => match &plan.kind {
                 Kind::Text(text) => Ok(Root::Text(Arc::clone(text))),
@@ -226,6 +250,11 @@ async fn open(queryable: &Arc<dyn Queryable>, planner: Planner) -> Result<()> {
         // As with streams, nobody may wait.
         let _ = later.send(Arc::clone(queryable));
     }
+    let asked = planner.asked.into_iter().map(|(asked, sender)| async {
+        // What fails is told by who reads it; nobody waits when the operator was planned away.
+        let _ = sender.send(asked.open().await);
+    });
+    let asked = join_all(asked);
     let selects = planner.selects.into_iter().map(|(select, receiver)| async {
         let stream = queryable
             .select(select)
@@ -235,8 +264,8 @@ async fn open(queryable: &Arc<dyn Queryable>, planner: Planner) -> Result<()> {
         let _ = receiver.send(stream);
         Ok::<(), Error>(())
     });
-    try_join_all(selects).await?;
-    Ok(())
+    let (opened, _) = join(try_join_all(selects), asked).await;
+    opened.map(|_| ())
 }
 
 fn internal(what: &str) -> Error {

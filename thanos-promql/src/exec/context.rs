@@ -31,6 +31,8 @@ pub(crate) struct Context {
     points: AtomicU64,
     series: AtomicU64,
     notes: Mutex<Notes>,
+    /// Why what other engines answered cannot be used.
+    reason_to_stay: Mutex<Option<String>>,
     /// The threads that decode and compute.
     pub(crate) pool: Arc<Pool>,
     /// Whether metric names are dropped at the end of the query only.
@@ -93,6 +95,7 @@ impl Context {
             points: AtomicU64::new(0),
             series: AtomicU64::new(0),
             notes: Mutex::default(),
+            reason_to_stay: Mutex::default(),
             pool: limits.pool,
             delayed_name_removal: limits.delayed_name_removal,
             start_timestamps: limits.start_timestamps,
@@ -194,6 +197,26 @@ impl Context {
                 self.has_too_much_to_say.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Says that what other engines answered cannot be used, so that the query has to be evaluated here, and returns the
+    /// error that ends the attempt.
+    pub(crate) fn must_stay(&self, reason: String) -> Error {
+        let error = Error::execution(format!("the query cannot be distributed: {reason}"));
+        *self.reason() = Some(reason);
+        error
+    }
+
+    /// Takes the reason out of [`Context::must_stay`].
+    pub(crate) fn take_reason_to_stay(&self) -> Option<String> {
+        self.reason().take()
+    }
+
+    fn reason(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        // Nothing panics while it is held.
+        self.reason_to_stay
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn note_missing(&self, missing: Missing) {

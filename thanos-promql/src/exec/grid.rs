@@ -96,6 +96,11 @@ impl Grid {
         self.start_ms + index * self.step_ms
     }
 
+    /// Returns the distance of the steps, in milliseconds.
+    pub(crate) fn step_ms(self) -> i64 {
+        self.step_ms
+    }
+
     /// Returns the time of the first step, in milliseconds.
     pub(crate) fn start_ms(self) -> i64 {
         self.start_ms
@@ -104,6 +109,16 @@ impl Grid {
     /// Returns the time of the last step, in milliseconds; the start when there is none.
     pub(crate) fn last_ms(self) -> i64 {
         self.time_ms(self.len.saturating_sub(1))
+    }
+
+    /// Returns the step at `time_ms`, if there is one.
+    pub(crate) fn step_at(self, time_ms: i64) -> Option<usize> {
+        let from_start = time_ms.checked_sub(self.start_ms)?;
+        if from_start < 0 || from_start % self.step_ms != 0 {
+            return None;
+        }
+        let step = usize::try_from(from_start / self.step_ms).ok()?;
+        (step < self.len).then_some(step)
     }
 
     /// Returns all times, in milliseconds.

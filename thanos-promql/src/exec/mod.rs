@@ -27,6 +27,7 @@ pub(crate) mod operator;
 pub(crate) mod pool;
 pub(crate) mod range;
 pub(crate) mod relabel;
+pub(crate) mod remote;
 pub(crate) mod result;
 pub(crate) mod rows;
 pub(crate) mod samples;

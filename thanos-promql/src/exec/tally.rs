@@ -221,6 +221,12 @@ impl Counts {
         }
     }
 
+    /// Counts what another engine used and read.
+    pub(crate) fn add_elsewhere(&self, samples: u64) {
+        self.used.fetch_add(samples, Ordering::Relaxed);
+        self.read.fetch_add(samples, Ordering::Relaxed);
+    }
+
     /// Returns the samples used, and those read.
     pub(crate) fn totals(&self) -> (u64, u64) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -36,6 +36,7 @@ mod language;
 mod options;
 mod params;
 mod query;
+mod query_api;
 mod run;
 mod series;
 mod source;

@@ -110,13 +110,16 @@ fn with_commas(number: u64) -> String {
 }
 
 /// Parses and plans `query`.
-pub(super) fn prepare(api: &Api, query: &Query) -> Result<PreparedQuery, Failure> {
-    api.engine
-        .prepare(query)
-        .map_err(|error| match error.kind() {
-            ErrorKind::Invalid => invalid("query", error.message()),
-            _ => Failure::from(error),
-        })
+pub(super) async fn prepare(
+    api: &Api,
+    query: &Query,
+    source: &SourceParams,
+) -> Result<PreparedQuery, Failure> {
+    let prepared = api.prepare(query, source).await;
+    prepared.map_err(|error| match error.kind() {
+        ErrorKind::Invalid => invalid("query", error.message()),
+        _ => Failure::from(error),
+    })
 }
 
 async fn answer(
@@ -137,7 +140,7 @@ async fn answer(
         steps: stats == "all" && api.options.step_stats,
         operators: wants_analysis && source.engine.as_deref() != Some("prometheus"),
     };
-    let prepared = prepare(api, &query)?;
+    let prepared = prepare(api, &query, &source).await?;
     let (mut result, queued) = evaluate(api, &query.text, prepared, source).await?;
     let mut remarks = Remarks {
         warnings: result
@@ -189,6 +192,18 @@ fn deprecated_stats(value: &str) -> String {
 }
 
 impl Api {
+    /// Parses and plans `query` over the data that `source` describes.
+    pub(super) async fn prepare(
+        &self,
+        query: &Query,
+        source: &SourceParams,
+    ) -> Result<PreparedQuery, Error> {
+        match self.source.remotes(source).await? {
+            None => self.engine.prepare(query),
+            Some(remotes) => self.engine.prepare_distributed(query, &remotes),
+        }
+    }
+
     /// Returns what happens to an answer that lacks data.
     pub(super) fn on_partial(&self, source: &SourceParams) -> OnPartial {
         match source.partial_response {

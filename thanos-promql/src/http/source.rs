@@ -12,6 +12,7 @@ use thanos_storeapi::tenant::TenantId;
 
 use super::params::MaxSourceResolution;
 use crate::error::Result;
+use crate::remote::Remotes;
 
 /// What a request says about its data: Thanos' extra parameters, absent where the request leaves them out.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +46,16 @@ pub trait QueryableSource: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Invalid` for parameters that this source does not accept.
     async fn queryable(&self, params: &SourceParams) -> Result<Arc<dyn Queryable>>;
+
+    /// Returns the engines that evaluate parts of a request with `params`; `None` evaluates all of it here.
+    ///
+    /// # Errors
+    ///
+    /// As [`QueryableSource::queryable`].
+    async fn remotes(&self, params: &SourceParams) -> Result<Option<Remotes>> {
+        let _ = params;
+        Ok(None)
+    }
 
     /// Returns how far back a query looks for the latest sample when its request does not say; `None` means as far as
     /// the engine does. Data that may be coarse has to be looked for further back.

@@ -149,7 +149,7 @@ pub(super) async fn explain_instant(
     params: Params,
 ) -> Result<Response, Failure> {
     let query = instant_query(&api, &params)?;
-    explain(&api, &params, &query)
+    explain(&api, &params, &query).await
 }
 
 pub(super) async fn explain_range(
@@ -157,16 +157,16 @@ pub(super) async fn explain_range(
     params: Params,
 ) -> Result<Response, Failure> {
     let query = range_query(&api, &params)?;
-    explain(&api, &params, &query)
+    explain(&api, &params, &query).await
 }
 
-fn explain(api: &Api, params: &Params, query: &Query) -> Result<Response, Failure> {
+async fn explain(api: &Api, params: &Params, query: &Query) -> Result<Response, Failure> {
     let source = params.source(api)?;
     // There is one engine here; whoever asks for the other one by name does not expect its plan.
     if source.engine.as_deref() == Some("prometheus") {
         return Err(Failure::bad_data("engine type must be 'thanos'"));
     }
-    let operators = prepare(api, query)?.explain()?;
+    let operators = prepare(api, query, &source).await?.explain()?;
     let data = json_text(&explanation(&operators));
     Ok(success(data, &Remarks::default()))
 }

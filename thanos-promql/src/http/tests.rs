@@ -6,6 +6,7 @@ mod hostile;
 mod language;
 mod peer;
 mod peer_workload;
+mod query_api;
 mod requests;
 mod statistics;
 mod told;

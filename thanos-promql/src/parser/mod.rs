@@ -18,7 +18,7 @@ mod print;
 pub mod series;
 mod span;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod visit;
 

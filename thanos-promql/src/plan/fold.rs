@@ -23,7 +23,8 @@ pub(crate) fn fold(plan: &Plan) -> Plan {
         | Kind::Subquery(_)
         | Kind::Aggregate(_)
         | Kind::Call(_)
-        | Kind::Invariant(_) => None,
+        | Kind::Invariant(_)
+        | Kind::Remote(_) => None,
     };
     match constant {
         Some(value) => number(value, plan.span),
@@ -41,7 +42,9 @@ fn constant_of(plan: &Plan) -> Option<f64> {
 /// Returns `kind` with `map` applied to the nodes below it.
 pub(super) fn map_children(kind: &Kind, map: &mut impl FnMut(&Plan) -> Plan) -> Kind {
     match kind {
-        Kind::Number(_) | Kind::Text(_) | Kind::Select(_) | Kind::Window(..) => kind.clone(),
+        Kind::Number(_) | Kind::Text(_) | Kind::Select(_) | Kind::Window(..) | Kind::Remote(_) => {
+            kind.clone()
+        }
         Kind::Subquery(subquery) => Kind::Subquery(Subquery {
             expr: map(&subquery.expr),
             ..subquery.clone()

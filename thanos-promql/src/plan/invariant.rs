@@ -9,8 +9,7 @@ use crate::parser::FunctionId;
 
 /// Returns `plan` with its largest invariant parts marked.
 pub(crate) fn mark(plan: &Plan) -> Plan {
-    let is_wrapped = is_invariant(plan) && needs_mark(plan);
-    if is_wrapped {
+    if is_marked(plan) {
         return Node::new(Kind::Invariant(mark_in_subqueries(plan)), plan.span);
     }
     let kind = match &plan.kind {
@@ -24,7 +23,8 @@ pub(crate) fn mark(plan: &Plan) -> Plan {
         | Kind::Text(_)
         | Kind::Select(_)
         | Kind::Window(..)
-        | Kind::Invariant(_) => plan.kind.clone(),
+        | Kind::Invariant(_)
+        | Kind::Remote(_) => plan.kind.clone(),
     };
     Node::new(kind, plan.span)
 }
@@ -41,12 +41,18 @@ fn mark_in_subqueries(plan: &Plan) -> Plan {
         | Kind::Call(_)
         | Kind::Binary(_)
         | Kind::Negate(_)
-        | Kind::Invariant(_) => mark_in_subqueries,
+        | Kind::Invariant(_)
+        | Kind::Remote(_) => mark_in_subqueries,
     };
     Node::new(
         map_children(&plan.kind, &mut |child| mark_child(child)),
         plan.span,
     )
+}
+
+/// Reports whether `plan` gives the same at all steps and is worth a mark.
+pub(super) fn is_marked(plan: &Plan) -> bool {
+    is_invariant(plan) && needs_mark(plan)
 }
 
 fn needs_mark(plan: &Plan) -> bool {
@@ -55,7 +61,8 @@ fn needs_mark(plan: &Plan) -> bool {
         | Kind::Text(_)
         | Kind::Window(..)
         | Kind::Subquery(_)
-        | Kind::Invariant(_) => false,
+        | Kind::Invariant(_)
+        | Kind::Remote(_) => false,
         Kind::Select(_)
         | Kind::Aggregate(_)
         | Kind::Call(_)
@@ -67,6 +74,7 @@ fn needs_mark(plan: &Plan) -> bool {
 fn is_invariant(plan: &Plan) -> bool {
     match &plan.kind {
         Kind::Number(_) | Kind::Text(_) | Kind::Invariant(_) => true,
+        Kind::Remote(_) => false,
         Kind::Select(selector) | Kind::Window(selector, _) => selector.shift.at_ms.is_some(),
         Kind::Subquery(subquery) => subquery.shift.at_ms.is_some(),
         Kind::Aggregate(aggregate) => is_invariant(&aggregate.expr),

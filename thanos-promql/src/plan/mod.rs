@@ -4,6 +4,7 @@
 //! into operators. Nodes are shared and never changed: a pass returns new nodes for what it rewrites.
 
 mod build;
+pub(crate) mod distribute;
 mod fold;
 mod invariant;
 pub(crate) mod physical;
@@ -11,6 +12,7 @@ pub(crate) mod profile;
 mod propagate;
 pub(crate) mod share;
 mod statistics;
+mod unbuild;
 
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ use crate::parser::ast::{RangeExtension, VectorMatching};
 use crate::parser::{AggregateOp, BinaryOp, Function, Span, ValueType};
 
 pub(crate) use build::{QueryTimes, build};
+pub(crate) use distribute::{Remote, distribute};
+pub(crate) use fold::fold;
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use invariant::depends_on_step;
 
@@ -54,6 +58,8 @@ pub(crate) enum Kind {
     Negate(Plan),
     /// A part that gives the same at all steps.
     Invariant(Plan),
+    /// A part that other engines evaluate.
+    Remote(Arc<Remote>),
 }
 
 /// A selector.
@@ -118,7 +124,7 @@ impl Node {
         match &self.kind {
             Kind::Number(_) => ValueType::Scalar,
             Kind::Text(_) => ValueType::String,
-            Kind::Select(_) | Kind::Aggregate(_) => ValueType::Vector,
+            Kind::Select(_) | Kind::Aggregate(_) | Kind::Remote(_) => ValueType::Vector,
             Kind::Window(..) | Kind::Subquery(_) => ValueType::Matrix,
             Kind::Call(call) => call.func.return_type,
             Kind::Binary(binary) => match (binary.lhs.value_type(), binary.rhs.value_type()) {
@@ -130,10 +136,20 @@ impl Node {
     }
 }
 
+/// Reports whether other engines evaluate a part of `plan`.
+pub(crate) fn has_remote(plan: &Plan) -> bool {
+    let mut has = matches!(plan.kind, Kind::Remote(_));
+    fold::map_children(&plan.kind, &mut |child| {
+        has |= has_remote(child);
+        Plan::clone(child)
+    });
+    has
+}
+
 /// Rewrites a plan: constants are computed, selectors are narrowed by their partners, parts that do not depend on
 /// the step are marked, equal parts become one.
 pub(crate) fn optimise(plan: &Plan) -> Plan {
-    let plan = propagate::propagate(&fold::fold(plan));
+    let plan = propagate::propagate(&fold(plan));
     let plan = statistics::mark(&plan);
     share::unify(&invariant::mark(&plan))
 }

@@ -14,10 +14,12 @@ use futures::channel::oneshot;
 use thanos_core::labels::{METRIC_NAME, MatchOp};
 use thanos_core::query::{Queryable, Select, SelectHints, SeriesStream};
 use thanos_core::time::TimeRange;
+use thanos_storeapi::apis::query::QueryStream;
 
+use super::distribute::RemotePart;
 use super::profile::{Profile, ProfileNode};
 use super::share::Uses;
-use super::{Kind, Node, Plan, Selector, Subquery};
+use super::{Kind, Node, Plan, Remote, Selector, Subquery};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::arith::{drops_name, is_trim};
 use crate::exec::context::Context;
@@ -26,6 +28,7 @@ use crate::exec::map::{Negate, Repeat};
 use crate::exec::meter::Metered;
 use crate::exec::names::{MergeEqual, MetadataWatch, Overlap};
 use crate::exec::operator::{BoxOperator, Nothing};
+use crate::exec::remote::{Asked, FromRemote};
 use crate::exec::rows::SelectRows;
 use crate::exec::samples::Detail;
 use crate::exec::scalar::{Scalar, ScalarSeries};
@@ -47,6 +50,8 @@ pub(crate) struct Planner {
     profile: Option<Profile>,
     /// What to select, and who waits for it.
     pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
+    /// What to ask other engines, and who waits for the answers.
+    pub(crate) asked: Vec<(Asked, oneshot::Sender<thanos_core::Result<QueryStream>>)>,
     /// Who waits for the data itself, to select what turns out to be wanted during the evaluation.
     pub(crate) queryables: Vec<oneshot::Sender<Arc<dyn Queryable>>>,
     /// What the selectors tell of their series, by [`Names::Same`].
@@ -139,6 +144,7 @@ impl Planner {
             shared: HashMap::new(),
             profile: None,
             selects: Vec::new(),
+            asked: Vec::new(),
             queryables: Vec::new(),
             watches: Vec::new(),
         }
@@ -209,6 +215,7 @@ impl Planner {
             }
             Kind::Select(selector) => Ok(self.select(selector, place, Wanted::Value)),
             Kind::Invariant(inner) => self.invariant(inner, place),
+            Kind::Remote(remote) => self.remote(remote, place),
             Kind::Negate(inner) => {
                 let input = self.vector(inner, place)?;
                 let operator = Box::new(Negate {
@@ -268,7 +275,8 @@ impl Planner {
             | Kind::Select(_)
             | Kind::Window(..)
             | Kind::Subquery(_)
-            | Kind::Aggregate(_) => Err(type_error(node, ValueType::Scalar)),
+            | Kind::Aggregate(_)
+            | Kind::Remote(_) => Err(type_error(node, ValueType::Scalar)),
         }
     }
 
@@ -295,6 +303,29 @@ impl Planner {
                 tile: None,
             }),
             names: input.names,
+        })
+    }
+
+    /// Orders the answers of other engines.
+    fn remote(&mut self, remote: &Arc<Remote>, place: &Place) -> Result<Built> {
+        if remote.grid != place.grid {
+            let text = "a part was planned for other steps than those of its engines";
+            return Err(Error::new(ErrorKind::Internal, text));
+        }
+        let order = |part: &RemotePart| {
+            let (sender, receiver) = oneshot::channel();
+            let asked = Asked {
+                api: Arc::clone(&part.api),
+                request: part.request.clone(),
+            };
+            self.asked.push((asked, sender));
+            receiver
+        };
+        let answers = remote.parts.iter().map(order).collect();
+        let cx = Arc::clone(&self.cx);
+        Ok(Built {
+            operator: Box::new(FromRemote::new(cx, Arc::clone(remote), answers)),
+            names: Names::Mixed,
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use thanos_core::labels::{MatchOp, Matcher};
 use thanos_core::time::SignedDuration;
 
-use super::{Aggregate, Binary, Call, Kind, Node, Selector};
+use super::{Aggregate, Binary, Call, Kind, Node, Remote, Selector};
 use crate::exec::meter::Meter;
 use crate::parser::Span;
 use crate::value::OperatorStats;
@@ -122,7 +122,13 @@ fn describe(node: &Node) -> String {
         Kind::Binary(binary) => binary_text(binary),
         Kind::Negate(_) => "[unary] -".into(),
         Kind::Invariant(_) => "[stepInvariant]".into(),
+        Kind::Remote(remote) => remote_text(remote),
     }
+}
+
+fn remote_text(remote: &Remote) -> String {
+    let names: Vec<&str> = remote.parts.iter().map(|part| &*part.name).collect();
+    format!("[remoteExec] {} at {}", remote.text, names.join(", "))
 }
 
 fn selector_text(selector: &Selector) -> String {

@@ -65,6 +65,7 @@ fn own_text(kind: &Kind) -> String {
         ),
         Kind::Negate(_) => "negate ".to_owned(),
         Kind::Invariant(_) => "invariant ".to_owned(),
+        Kind::Remote(remote) => format!("remote {:?} {:?} ", remote.text, remote.grid),
     }
 }
 
@@ -112,7 +113,11 @@ impl Uses {
 
     fn visit_parts(&mut self, node: &Node, grid: Grid) {
         match &node.kind {
-            Kind::Number(_) | Kind::Text(_) | Kind::Select(_) | Kind::Window(..) => {}
+            Kind::Number(_)
+            | Kind::Text(_)
+            | Kind::Select(_)
+            | Kind::Window(..)
+            | Kind::Remote(_) => {}
             Kind::Invariant(inner) => self.visit(inner, grid.first(), false),
             Kind::Negate(inner) => self.visit(inner, grid, false),
             Kind::Binary(binary) => {
@@ -183,7 +188,7 @@ fn is_fold(aggregate: &Aggregate) -> bool {
 fn is_small(node: &Node) -> bool {
     match &node.kind {
         Kind::Number(_) | Kind::Text(_) => true,
-        Kind::Select(_) | Kind::Window(..) => false,
+        Kind::Select(_) | Kind::Window(..) | Kind::Remote(_) => false,
         Kind::Aggregate(aggregate) => is_fold(aggregate) || is_small(&aggregate.expr),
         Kind::Subquery(subquery) => is_small(&subquery.expr),
         Kind::Call(call) => call.args.iter().all(|arg| is_small(arg)),
@@ -192,10 +197,11 @@ fn is_small(node: &Node) -> bool {
     }
 }
 
-fn reads_series(node: &Node) -> bool {
+/// Reports whether `node` depends on data.
+pub(super) fn reads_series(node: &Node) -> bool {
     match &node.kind {
         Kind::Number(_) | Kind::Text(_) => false,
-        Kind::Select(_) | Kind::Window(..) => true,
+        Kind::Select(_) | Kind::Window(..) | Kind::Remote(_) => true,
         Kind::Aggregate(aggregate) => reads_series(&aggregate.expr),
         Kind::Subquery(subquery) => reads_series(&subquery.expr),
         Kind::Call(call) => call.args.iter().any(|arg| reads_series(arg)),

@@ -75,7 +75,8 @@ fn depends_on_buckets(node: &Node) -> bool {
         | Kind::Select(_)
         | Kind::Window(..)
         | Kind::Negate(_)
-        | Kind::Invariant(_) => false,
+        | Kind::Invariant(_)
+        | Kind::Remote(_) => false,
     }
 }
 

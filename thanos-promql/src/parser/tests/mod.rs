@@ -3,7 +3,7 @@
 mod accepts;
 mod limits;
 mod messages;
-mod random_tree;
+pub(crate) mod random_tree;
 mod rewrites;
 mod round_trip;
 

@@ -19,7 +19,7 @@ use crate::parser::{AggregateOp, BinaryOp, Function, Span, UnaryOp};
 const SPAN: Span = Span::new(0, 0);
 
 /// A vector or a scalar.
-pub(super) fn any_expr() -> BoxedStrategy<Expr> {
+pub(crate) fn any_expr() -> BoxedStrategy<Expr> {
     prop_oneof![3 => vector(4), 1 => scalar(4)].boxed()
 }
 

@@ -44,7 +44,7 @@ impl Planner {
 /// Source: Prometheus `promql/info.go`, `infoSelectTimestampAndOffset`.
 fn reference_time(plan: &Plan) -> Option<Shift> {
     match &plan.kind {
-        Kind::Number(_) | Kind::Text(_) => None,
+        Kind::Number(_) | Kind::Text(_) | Kind::Remote(_) => None,
         Kind::Select(selector) | Kind::Window(selector, _) => Some(selector.shift),
         Kind::Subquery(subquery) => {
             let inner = reference_time(&subquery.expr)?;

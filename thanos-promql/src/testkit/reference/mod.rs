@@ -10,6 +10,7 @@ mod case;
 mod choice;
 mod compare;
 mod data;
+mod distributed;
 mod fuzz;
 mod query;
 mod shrink;
@@ -22,6 +23,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use case::{Case, Engines, Verdict};
+pub use distributed::{DistributedReport, check_distributed};
 pub use fuzz::fuzz_query;
 
 use crate::value::SampleValue;
