@@ -153,10 +153,17 @@ impl Compactor {
         if self.clock.now() - tombstone.created < ACTIVE_MS_MIN {
             return Ok(());
         }
-        let (all, clean) = (
-            self.all_blocks().await?,
+        let (view, clean) = (
+            self.viewer.fetcher().fetch().await?,
             self.tombstones.clean_blocks().await?,
         );
+        // Nobody knows what a block has that cannot be read now.
+        if let Some((block, error)) = view.unread.first_key_value() {
+            let request = &tombstone.request_id;
+            tracing::warn!(%request, %block, %error, "deletion goes on: a block cannot be read");
+            return Ok(());
+        }
+        let all: Vec<Arc<BlockEntry>> = view.blocks.into_values().collect();
         if all.iter().any(|entry| concerns(tombstone, entry, &clean)) {
             return Ok(());
         }

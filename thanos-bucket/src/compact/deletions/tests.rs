@@ -18,7 +18,10 @@ use crate::compact::lease::{LeaseOptions, Leases};
 use crate::compact::{CompactorOptions, Downsampling, Retention, ViewOptions};
 use crate::fetch::FetchOptions;
 use crate::gateway::{Gateway, GatewayOptions};
-use crate::testkit::{BlockData, BlockSpec, LatencyModel, LatencyStore, RequestKind, block_id};
+use crate::testkit::{
+    BlockData, BlockSpec, FaultPlan, FaultyStore, LatencyModel, LatencyStore, RequestKind,
+    StoreFault, block_id,
+};
 use crate::tombstones::TombstoneStore;
 
 const HOUR: i64 = 3_600_000;
@@ -246,4 +249,29 @@ async fn chunks_come_only_from_blocks_with_deleted_series() {
     );
     let noted = tombstones.clean_blocks().await.unwrap();
     assert!(noted[&tombstone.request_id].contains(&clean));
+}
+
+/// What a block has that cannot be read now nobody knows: until then the request is not done.
+#[tokio::test]
+async fn a_block_that_cannot_be_read_keeps_the_request_active() {
+    let store = Arc::new(FaultyStore::new(Arc::new(InMemory::new())));
+    let rig = rig_on(Bucket::new(store.clone())).await;
+    let mut tombstone = Tombstone::new("ticket-3".parse().unwrap(), rig.clock.now());
+    let selector = vec![Matcher::equal("__name__", "a")];
+    tombstone.selectors.push(selector);
+    let tombstones = TombstoneStore::new(rig.bucket.clone());
+    tombstones.add(&tombstone).await.unwrap();
+    rig.clock.0.store(ACTIVE_MS_MIN + 1, Ordering::Relaxed);
+    upload(&rig.bucket, 1, START, &["a", "b"]).await;
+    store.start(FaultPlan {
+        per_mille: vec![(StoreFault::SilentlyShortBody, 1000)],
+        ..FaultPlan::default()
+    });
+    rig.compactor.end_if_done(&tombstone).await.unwrap();
+    store.stop();
+    assert_eq!(tombstones.list().await.unwrap().len(), 1);
+    rig.compactor.iterate().await.unwrap();
+    rig.compactor.end_if_done(&tombstone).await.unwrap();
+    let still = tombstones.list().await.unwrap();
+    assert_eq!(still.len(), 1, "the old block is still there");
 }
