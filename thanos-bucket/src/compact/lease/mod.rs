@@ -186,7 +186,9 @@ impl Leases {
         if !journal.create(slot, &entry).await? {
             return Ok(Acquired::Elsewhere);
         }
-        self.forget_old(&journal, &slots).await;
+        let unfinished = previous.as_ref().filter(|(_, commit)| !commit.is_finished);
+        let needed_from = unfinished.map_or(last, |(slot, _)| *slot);
+        self.forget_old(&journal, &slots, needed_from).await;
         Ok(Acquired::Held(self.held(journal, slot, attempt, previous)))
     }
 
@@ -228,12 +230,10 @@ impl Leases {
         }))
     }
 
-    /// Removes slots that nobody can ask for any more; what stays is removed the next time.
-    async fn forget_old(&self, journal: &Journal, slots: &[(u64, ObjectInfo)]) {
-        let Some((_, older)) = slots.split_last() else {
-            return;
-        };
-        for (_, info) in older.iter().filter(|(_, info)| self.is_old(info)) {
+    /// Removes slots before `needed_from` that nobody can ask for any more; what stays is removed the next time.
+    async fn forget_old(&self, journal: &Journal, slots: &[(u64, ObjectInfo)], needed_from: u64) {
+        let before = slots.iter().filter(|(slot, _)| *slot < needed_from);
+        for (_, info) in before.filter(|(_, info)| self.is_old(info)) {
             let _ = journal.bucket.delete(&info.name).await;
         }
     }
@@ -243,7 +243,8 @@ impl Leases {
         now.saturating_sub(info.modified.as_millis()) > KEPT_MS
     }
 
-    /// Removes the journals in which nothing has been written for a day.
+    /// Removes the journals in which nothing has been written for a day, but for those with a decision that nobody has
+    /// carried out to its end: of its blocks some may be visible, and only it knows of the others.
     ///
     /// # Errors
     ///
@@ -258,13 +259,37 @@ impl Leases {
             directory.to_owned()
         };
         for journal in found.chunk_by(|a, b| directory(a) == directory(b)) {
-            if journal.iter().all(|info| self.is_old(info)) {
+            let is_old = journal.iter().all(|info| self.is_old(info));
+            if is_old && !self.is_unfinished(journal).await? {
                 for info in journal {
                     self.bucket.delete(&info.name).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Reports whether the last decision among these slots, which are those of one journal, is to be carried out yet.
+    async fn is_unfinished(&self, slots: &[ObjectInfo]) -> Result<bool> {
+        let Some(directory) = slots.first().and_then(|info| info.name.rsplit_once('/')) else {
+            return Ok(false);
+        };
+        let journal = Journal {
+            bucket: self.bucket.clone().expecting_missing().past_caches(),
+            directory: directory.0.to_owned(),
+        };
+        let mut numbers: Vec<u64> = slots
+            .iter()
+            .filter_map(|info| journal.number(info))
+            .collect();
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        for slot in numbers {
+            match journal.read(slot).await? {
+                Slot::Entry(EntryKind::Commit(commit)) => return Ok(!commit.is_finished),
+                Slot::Missing | Slot::Damaged | Slot::Entry(EntryKind::Lease(_)) => {}
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -469,17 +494,19 @@ impl Journal {
         format!("{}/{slot:010}.json", self.directory)
     }
 
+    /// Returns the number of the slot that an object of the journal is.
+    fn number(&self, info: &ObjectInfo) -> Option<u64> {
+        let name = info.name.strip_prefix(&self.directory)?;
+        let name = name.strip_prefix('/')?.strip_suffix(".json")?;
+        name.parse().ok()
+    }
+
     /// Returns the slots that are written, in their order.
     async fn slots(&self) -> Result<Vec<(u64, ObjectInfo)>> {
         let found = self.bucket.objects_in(&self.directory).await?;
-        let number = |info: &ObjectInfo| -> Option<u64> {
-            let name = info.name.strip_prefix(&self.directory)?;
-            let name = name.strip_prefix('/')?.strip_suffix(".json")?;
-            name.parse().ok()
-        };
         let slots = found
             .into_iter()
-            .filter_map(|info| Some((number(&info)?, info)));
+            .filter_map(|info| Some((self.number(&info)?, info)));
         let mut slots: Vec<_> = slots.collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
         Ok(slots)

@@ -51,6 +51,12 @@ impl Rig {
         Leases::open(self.bucket.clone(), options).await.unwrap()
     }
 
+    /// Moves the time on until everything that was written is old.
+    fn forget_all(&self) {
+        let ahead = SystemClock.now().as_millis() + KEPT_MS + TTL_MS;
+        self.clock.forward(ahead);
+    }
+
     async fn slots(&self) -> Vec<String> {
         let found = self.bucket.objects_under("thanos-jobs/v1").await.unwrap();
         let name = |(name, _): (String, u64)| name.rsplit_once('/').unwrap().1.to_owned();
@@ -185,11 +191,44 @@ async fn journals_are_forgotten_when_nobody_can_ask_for_them() {
     let a = rig.worker("a").await;
     let lease = held(&a).await;
     lease.commit(lease.decision()).await.unwrap();
+    lease.finish(lease.decision()).await.unwrap();
     drop(lease);
     a.sweep().await.unwrap();
     assert_eq!(rig.slots().await.len(), 2);
-    rig.clock
-        .forward(SystemClock.now().as_millis() + KEPT_MS + TTL_MS);
+    rig.forget_all();
+    a.sweep().await.unwrap();
+    assert_eq!(rig.slots().await, [""; 0]);
+}
+
+/// A decision that was not carried out is not forgotten, whoever dies over it and however late it is.
+#[tokio::test(start_paused = true)]
+async fn an_unfinished_decision_is_never_forgotten() {
+    let rig = Rig::new();
+    let a = rig.worker("a").await;
+    let lease = held(&a).await;
+    let mut commit = lease.decision();
+    commit.details = "of a".to_owned();
+    lease.commit(commit).await.unwrap();
+    drop(lease);
+    rig.forget_all();
+    a.sweep().await.unwrap();
+    // Whoever has it dies over it, again and again.
+    for owner in ["b", "c", "d"] {
+        let worker = rig.worker(owner).await;
+        let lease = held(&worker).await;
+        let unfinished = lease.unfinished().map(|commit| commit.details.as_str());
+        assert_eq!(unfinished, Some("of a"), "{owner}");
+        drop(lease);
+        rig.clock.forward(TTL_MS + 1001);
+        worker.sweep().await.unwrap();
+    }
+    let lease = held(&a).await;
+    lease
+        .finish(lease.unfinished().cloned().unwrap())
+        .await
+        .unwrap();
+    drop(lease);
+    rig.forget_all();
     a.sweep().await.unwrap();
     assert_eq!(rig.slots().await, [""; 0]);
 }
