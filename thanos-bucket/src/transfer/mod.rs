@@ -25,7 +25,7 @@ pub(crate) use download::{
 pub use mark::{mark_block, remove_mark};
 pub use options::{DownloadOptions, HashFunc, UploadOptions};
 pub(crate) use stream::{ChunkStream, OUTPUT_BYTES, SOURCE_BYTES};
-pub(crate) use upload::stage_index;
+pub(crate) use upload::{publish, stage_index};
 pub use upload::{publish_block, stage_block, upload_block};
 
 /// The longest `meta.json` that is read; it is the bound of local ones as well.

@@ -108,6 +108,25 @@ fn staged(mut meta: Meta, found: Vec<BlockFile>, options: &UploadOptions) -> Met
 /// `Invalid` when the bucket has another block of this name; `Unavailable` when nobody knows whether the block is
 /// visible now: then nothing may be removed, and publishing again is safe.
 pub async fn publish_block(bucket: &Bucket, meta: &Meta) -> Result<Meta> {
+    publish(bucket, meta).await.map(|published| published.meta)
+}
+
+/// A visible block.
+#[derive(Debug)]
+pub(crate) struct PublishedBlock {
+    /// Its `meta.json`.
+    pub(crate) meta: Meta,
+    /// Whether it is known that nobody else has made it visible.
+    pub(crate) is_ours: bool,
+}
+
+/// Does what [`publish_block`] does, and says who has done it.
+///
+/// # Errors
+///
+/// As [`publish_block`].
+pub(crate) async fn publish(bucket: &Bucket, meta: &Meta) -> Result<PublishedBlock> {
+    let of = |meta: Meta, is_ours| PublishedBlock { meta, is_ours };
     let object = meta_object(meta.ulid);
     let text = Bytes::from(meta.to_json());
     let written = match bucket
@@ -122,13 +141,13 @@ pub async fn publish_block(bucket: &Bucket, meta: &Meta) -> Result<Meta> {
         Ok(version) => Ok(version.is_some()),
     };
     let why = match written {
-        Ok(true) => return Ok(meta.clone()),
+        Ok(true) => return Ok(of(meta.clone(), true)),
         Ok(false) => Error::unavailable("meta.json is there and is not there").in_file(object),
         Err(error) => error.context("upload meta file"),
     };
     // An answer that got lost is no write that got lost.
     match published(bucket, meta.ulid).await? {
-        Some(found) => same_block(meta, found),
+        Some(found) => same_block(meta, found).map(|found| of(found, false)),
         None => Err(why),
     }
 }

@@ -18,13 +18,14 @@ use thanos_bucket::testkit::{
     BlockData, BlockSpec, FaultyStore, LatencyModel, LatencyStore, RequestKind, RequestRecord,
     Trace, block_id,
 };
-use thanos_bucket::transfer::{HashFunc, UploadOptions, upload_block};
+use thanos_bucket::transfer::{HashFunc, UploadOptions, delete_block, upload_block};
 use thanos_core::block::{BlockId, Meta, ThanosMeta};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::chunk::{Samples, SeriesChunk, encode};
 use thanos_core::testkit::{TempDir, label_pairs, malformed_block};
 use thanos_core::time::Timestamp;
 use thanos_core::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
 
 use crate::Hands;
 use crate::model::{HOUR_MS, Model, Seen, visible};
@@ -455,13 +456,12 @@ async fn a_block_is_downsampled_once() {
     assert!(matches!(outcome, Outcome::Elsewhere), "{outcome:?}");
 }
 
-/// A decision whose objects are gone is given up, and its sources are compacted again.
-#[tokio::test]
-async fn a_decision_that_cannot_be_carried_out_is_given_up() {
+/// Returns a bucket in which a worker has died right after it decided, with the group and the plan that it worked on.
+async fn decided_and_dead() -> (Rig, Group, Plan) {
     let hooks: Arc<dyn Hooks> = Arc::new(NoHooks);
     let (mut rig, model) = (Rig::new(), Model::new());
     // It dies ever later, until right after the decision.
-    let (group, plan) = loop {
+    loop {
         let requests = rig.requests + 1;
         rig = Rig {
             requests,
@@ -478,19 +478,28 @@ async fn a_decision_that_cannot_be_carried_out_is_given_up() {
         if let Some((last, _)) = journal.last() {
             let text = rig.bucket.read(last, 1 << 20).await.unwrap();
             if String::from_utf8_lossy(&text).contains("\"kind\":\"commit\"") {
-                break (group, plan);
+                return (rig, group, plan);
             }
         }
-    };
+    }
+}
+
+/// Returns the blocks that have directories and are not visible.
+async fn invisible(bucket: &Bucket) -> Vec<BlockId> {
+    let directories = bucket.top_directories().await.unwrap();
+    let whole = visible(bucket).await;
+    let ids = directories.iter().filter_map(|name| name.parse().ok());
+    ids.filter(|id| !whole.contains_key(id)).collect()
+}
+
+/// A decision whose objects are gone is given up, and its sources are compacted again.
+#[tokio::test]
+async fn a_decision_that_cannot_be_carried_out_is_given_up() {
+    let hooks: Arc<dyn Hooks> = Arc::new(NoHooks);
+    let (rig, group, plan) = decided_and_dead().await;
     let before = Seen::default().check(&rig.bucket, "before").await;
-    let directories = rig.bucket.top_directories().await.unwrap();
-    let whole = visible(&rig.bucket).await;
-    for directory in directories {
-        if let Ok(id) = directory.parse::<BlockId>()
-            && !whole.contains_key(&id)
-        {
-            rig.bucket.delete(&format!("{id}/index")).await.unwrap();
-        }
+    for id in invisible(&rig.bucket).await {
+        rig.bucket.delete(&format!("{id}/index")).await.unwrap();
     }
     let runner = rig.runner(|_| {}).await;
     rig.clock.forward(3_600_000);
@@ -499,6 +508,72 @@ async fn a_decision_that_cannot_be_carried_out_is_given_up() {
     assert_eq!(visible(&rig.bucket).await.len(), 5);
     done(runner.compact(&group, &plan, &hooks).await.unwrap());
     assert_eq!(Seen::default().check(&rig.bucket, "after").await, before);
+}
+
+/// What is given up is deleted: a listing that is late must not say so.
+#[tokio::test]
+async fn a_decision_is_carried_out_although_listings_are_late() {
+    let hooks: Arc<dyn Hooks> = Arc::new(NoHooks);
+    let (rig, group, plan) = decided_and_dead().await;
+    let before = Seen::default().check(&rig.bucket, "before").await;
+    for id in invisible(&rig.bucket).await {
+        rig.store.hide(&id.to_string());
+    }
+    let runner = rig.runner(|_| {}).await;
+    rig.clock.forward(3_600_000);
+    let (new, marked) = done(runner.compact(&group, &plan, &hooks).await.unwrap());
+    rig.store.stop();
+    assert_eq!((new.len(), marked), (1, 5));
+    assert_eq!(Seen::default().check(&rig.bucket, "after").await, before);
+}
+
+/// Waits after the first block that has become visible.
+#[derive(Debug, Default)]
+struct HeldUp {
+    reached: Notify,
+    go_on: Notify,
+    is_free: AtomicBool,
+}
+
+#[async_trait]
+impl Hooks for HeldUp {
+    async fn after_compaction(&self, _: &Group, _: &Meta) -> Result<()> {
+        if !self.is_free.load(Ordering::Acquire) {
+            self.reached.notify_one();
+            self.go_on.notified().await;
+        }
+        Ok(())
+    }
+}
+
+/// Of a decision that others have carried out nothing is shown again after they have deleted its blocks.
+#[tokio::test]
+async fn a_worker_that_was_held_up_shows_no_deleted_block() {
+    let rig = Rig::new();
+    Model::new().upload(&rig.bucket, 0).await;
+    let (group, plan) = rig.plan(2).await;
+    let (late, other) = (rig.runner(|_| {}).await, rig.runner(|_| {}).await);
+    let held_up = Arc::new(HeldUp::default());
+    let working = tokio::spawn({
+        let (group, plan, held_up) = (group.clone(), plan.clone(), Arc::clone(&held_up));
+        let hooks: Arc<dyn Hooks> = held_up;
+        async move { late.compact(&group, &plan, &hooks).await }
+    });
+    held_up.reached.notified().await;
+    let hooks: Arc<dyn Hooks> = Arc::new(NoHooks);
+    let (new, _) = done(other.compact(&group, &plan, &hooks).await.unwrap());
+    assert_eq!(new.len(), 2);
+    for meta in &new {
+        delete_block(&rig.bucket, meta.ulid).await.unwrap();
+    }
+    held_up.is_free.store(true, Ordering::Release);
+    held_up.go_on.notify_one();
+    let outcome = working.await.unwrap().unwrap();
+    assert!(matches!(outcome, Outcome::Elsewhere), "{outcome:?}");
+    let left = visible(&rig.bucket).await;
+    for meta in &new {
+        assert!(!left.contains_key(&meta.ulid), "{} is shown", meta.ulid);
+    }
 }
 
 /// Returns how many requests for objects that end in `suffix` were under way at once.

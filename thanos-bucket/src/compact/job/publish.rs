@@ -1,17 +1,21 @@
 //! Carrying out a decision: new blocks become visible, and then their sources are marked.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use thanos_core::block::{
-    BlockId, DeletionMark, META_FILE, Meta, NoCompactMark, no_compact_reason,
+    BlockFile, BlockId, DeletionMark, INDEX_FILE, META_FILE, Marker, Meta, NoCompactMark,
+    no_compact_reason,
 };
-use thanos_core::{Error, Result};
+use thanos_core::{Error, ErrorKind, Result};
 
 use super::{JobRunner, Told};
 use crate::compact::lease::{Commit, Lease};
 use crate::compact::work::Outcome;
-use crate::transfer::{mark_block, publish_block};
+use crate::transfer::{mark_block, publish};
+
+/// How many objects are asked for at once.
+const LOOKED_AT_ONCE: usize = 8;
 
 /// Whose decision is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +69,9 @@ impl JobRunner {
             }
             let upload_failed =
                 |error: Error| error.context(format_args!("upload of {} failed", meta.ulid));
-            publish_block(&self.bucket, meta)
-                .await
-                .map_err(upload_failed)?;
+            if !self.make_visible(meta).await.map_err(upload_failed)? {
+                return Ok(Outcome::Elsewhere);
+            }
             if let Some(told) = &told {
                 told.hooks.after_compaction(&told.group, meta).await?;
             }
@@ -77,6 +81,37 @@ impl JobRunner {
             new: commit.blocks.clone(),
             marked,
         })
+    }
+
+    /// Makes a block visible; returns whether it still is one.
+    ///
+    /// Others may have carried out the decision while this was held up, and have compacted the block and deleted it
+    /// since: then what is published is a `meta.json` without a block, which goes again. A deletion removes its mark
+    /// last, so whoever finds neither that nor a missing index has published before the deletion, which takes it.
+    async fn make_visible(&self, meta: &Meta) -> Result<bool> {
+        let published = publish(&self.bucket, meta).await?;
+        if !published.is_ours || !self.is_deleted(meta.ulid).await? {
+            return Ok(true);
+        }
+        tracing::warn!(block = %meta.ulid, "block was deleted before it was published here, it is not shown again");
+        let object = format!("{}/{META_FILE}", meta.ulid);
+        self.bucket.delete(&object).await?;
+        Ok(false)
+    }
+
+    /// Reports whether a block that has just become visible is being deleted, or was.
+    async fn is_deleted(&self, id: BlockId) -> Result<bool> {
+        let object = |file: &str| format!("{id}/{file}");
+        if self.bucket.exists(&object(DeletionMark::FILE)).await? {
+            return Ok(true);
+        }
+        let index = object(INDEX_FILE);
+        if self.bucket.exists(&index).await? {
+            return Ok(false);
+        }
+        // Twice: what is taken for deleted is not shown.
+        let listed = self.bucket.objects_under(&id.to_string()).await?;
+        Ok(!listed.iter().any(|(name, _)| *name == index))
     }
 
     /// Marks `sources` for deletion; returns how many were not marked before.
@@ -89,23 +124,36 @@ impl JobRunner {
         Ok(marked)
     }
 
-    /// Reports whether everything that the blocks consist of is in the bucket.
+    /// Reports whether everything that the blocks consist of is in the bucket. Each object is asked for: a listing may be
+    /// late, and what is given up is deleted.
     async fn is_whole(&self, blocks: &[Meta]) -> Result<bool> {
-        for meta in blocks {
-            let found = self.bucket.objects_under(&meta.ulid.to_string()).await?;
-            let found: BTreeMap<String, u64> = found.into_iter().collect();
-            let object = |path: &str| format!("{}/{path}", meta.ulid);
-            let mut files = meta.thanos.iter().flat_map(|thanos| &thanos.files);
-            let is_there = files.all(|file| {
-                file.rel_path == META_FILE
-                    || found.get(&object(&file.rel_path)) == Some(&file.size_bytes)
-            });
-            if !is_there {
-                tracing::warn!(block = %meta.ulid, "decided block has lost objects, its sources are compacted again");
-                return Ok(false);
-            }
+        let files = |meta: &Meta| {
+            let files = meta.thanos.iter().flat_map(|thanos| &thanos.files);
+            let files = files.filter(|file| file.rel_path != META_FILE);
+            let of =
+                |file: &BlockFile| (format!("{}/{}", meta.ulid, file.rel_path), file.size_bytes);
+            files.map(of).collect::<Vec<_>>()
+        };
+        let reader = &self.bucket.clone().expecting_missing().past_caches();
+        let asked = stream::iter(blocks.iter().flat_map(files).collect::<Vec<_>>())
+            .map(|(object, size)| async move {
+                match reader.size(&object).await {
+                    Ok(found) if found == size => Ok(None),
+                    Ok(_) => Ok(Some(object)),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(object)),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(LOOKED_AT_ONCE);
+        let lost: Vec<Option<String>> = asked.try_collect().await?;
+        let lost = lost.into_iter().flatten().next();
+        if let Some(object) = &lost {
+            tracing::warn!(
+                object,
+                "decided block has lost an object, its sources are compacted again"
+            );
         }
-        Ok(true)
+        Ok(lost.is_none())
     }
 
     /// Undoes what was published of a decision that cannot be carried out any more: its sources still are there.
