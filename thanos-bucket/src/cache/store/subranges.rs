@@ -68,6 +68,11 @@ impl Shared {
             self.look_up_last(name, &starts, meta.size, &mut parts)
                 .await;
         }
+        let mut known = known;
+        if known.is_none() && !parts.is_empty() && parts.len() < starts.len() {
+            // What is not known may lie behind the end, where nothing can be read.
+            known = Some(self.attributes_below(location, name, &options).await?);
+        }
         let size = known.as_ref().map_or(u64::MAX, |meta| meta.size);
         let wanted: Vec<u64> = starts.into_iter().filter(|start| *start < size).collect();
         let is_whole = wanted.iter().all(|start| parts.contains_key(start));

@@ -221,6 +221,24 @@ async fn a_damaged_short_read_is_replaced() {
     assert_eq!(read, content.slice(100..200));
 }
 
+/// An object may end where a part does: what lies behind it cannot be read, and its attributes may be gone from the cache.
+#[tokio::test]
+async fn a_read_over_the_end_needs_no_attributes() {
+    let rig = Rig::new(CachingStoreOptions {
+        short_reads: ShortReads::WholeParts,
+        ..CachingStoreOptions::default()
+    });
+    let (name, content) = (format!("{BLOCK}/chunks/000001"), chunks(16_000));
+    rig.plain.put(&name, content.clone()).await.unwrap();
+    let key = format!("subrange:{name}:0:16000");
+    let day = Duration::from_secs(24 * 3600);
+    rig.backend.put(key, content.clone(), day);
+    let read = rig.cached.read_range_up_to(&name, 100..20_000).await;
+    assert_eq!(read.unwrap(), content.slice(100..));
+    let read = rig.cached.read_range_up_to(&name, 15_000..50_000).await;
+    assert_eq!(read.unwrap(), content.slice(15_000..));
+}
+
 #[tokio::test]
 async fn a_read_is_at_most_as_many_requests_as_allowed() {
     let rig = Rig::new(CachingStoreOptions {
