@@ -268,7 +268,7 @@ impl Bucket {
         let path = self.path(object)?;
         let mut options = GetOptions {
             head: true,
-            ..GetOptions::default()
+            ..self.get_options()
         };
         options.extensions.insert(ExistsQuestion);
         match self.store.get_opts(&path, options).await {

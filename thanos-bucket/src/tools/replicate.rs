@@ -187,12 +187,21 @@ async fn copy_block(
     }
     let chunks = from.objects_under(&format!("{id}/chunks")).await?;
     let index = format!("{id}/{INDEX_FILE}");
-    let objects = chunks.into_iter().map(|(name, _)| name).chain([index]);
-    for object in objects {
-        let copied = copy_object(from, to, &object).await;
+    let index_bytes = from.size(&index).await;
+    let index_bytes = index_bytes.map_err(|error| error.context("look at the index"))?;
+    for (object, size) in chunks.into_iter().chain([(index, index_bytes)]) {
+        let copied = copy_object(from, to, &object, size).await;
         if copied.map_err(|error| error.context(format_args!("replicate object {object}")))? {
             metrics.objects.inc();
         }
+    }
+    // Whoever deletes a block begins with its `meta.json`: while that is there, so was all that has been copied.
+    let origin = from.clone().past_caches();
+    let still = origin.read(&meta_object, META_BYTES_MAX).await;
+    let still = still.map_err(|error| error.context("block went while it was copied"))?;
+    if still != meta {
+        let message = "meta.json has changed while the block was copied";
+        return Err(Error::unavailable(message).in_file(meta_object));
     }
     let written = to.put(&meta_object, meta).await;
     written.map_err(|error| error.context("upload meta file"))?;
@@ -200,10 +209,18 @@ async fn copy_block(
     Ok(true)
 }
 
-/// Copies an object unless the target has it; returns whether it did.
-async fn copy_object(from: &Bucket, to: &Bucket, object: &str) -> Result<bool> {
-    if to.exists(object).await? {
-        return Ok(false);
+/// Copies an object of `size` bytes unless the target has one as long; returns whether it did.
+async fn copy_object(from: &Bucket, to: &Bucket, object: &str, size: u64) -> Result<bool> {
+    match to.clone().expecting_missing().size(object).await {
+        Ok(there) if there == size => return Ok(false),
+        Ok(there) => tracing::warn!(
+            object,
+            there,
+            size,
+            "target has an object of another length, it is copied again"
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let body = from.read_pieces(object).await?;
     let part_bytes =

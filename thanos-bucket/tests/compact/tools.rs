@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use thanos_bucket::Bucket;
+use thanos_bucket::cache::memory::{InMemoryCache, InMemoryMetrics, InMemoryOptions};
+use thanos_bucket::cache::{CachingStore, CachingStoreMetrics, CachingStoreOptions};
 use thanos_bucket::compact::{Compactor, CompactorOptions, ViewOptions};
-use thanos_bucket::fetch::FetchOptions;
+use thanos_bucket::fetch::{DiscoveryStrategy, FetchOptions};
 use thanos_bucket::testkit::{FaultPlan, FaultyStore, StoreFault};
 use thanos_bucket::tools::{
     MarkOptions, MarkerKind, ReplicateOptions, RewriteBlocksOptions, RewriteMode,
     UploadBlocksOptions, mark_blocks, replicate_blocks, rewrite_block_in, upload_blocks,
 };
 use thanos_bucket::transfer::{DownloadOptions, download_block};
+use thanos_core::ErrorKind;
 use thanos_core::block::BlockId;
 use thanos_core::labels::Matcher;
 use thanos_core::rewrite::{DeletionRequest, RewriteRules};
@@ -126,6 +129,58 @@ fn a_copied_block_is_whole_or_not_there() {
             failed
         }
     });
+}
+
+/// T-15: a block that is deleted while it is copied is no block of the target.
+#[tokio::test]
+async fn a_block_that_is_being_deleted_is_not_copied() {
+    let memory = Arc::new(InMemory::new());
+    let origin = Bucket::new(memory.clone());
+    let ids = Model::new().upload(&origin, 0).await;
+    // The origin as somebody sees it who has looked a moment ago.
+    let backend = InMemoryCache::new(InMemoryOptions::default(), InMemoryMetrics::named("test"));
+    let backend = Arc::new(backend.unwrap());
+    let seen_before = origin.clone().layered(|store| {
+        let options = CachingStoreOptions::default();
+        Arc::new(CachingStore::new(
+            store,
+            backend,
+            options,
+            CachingStoreMetrics::default(),
+        ))
+    });
+    let mut options = ReplicateOptions::default();
+    options.fetch.strategy = DiscoveryStrategy::Recursive;
+    let elsewhere = Bucket::new(Arc::new(InMemory::new()));
+    replicate_blocks(&seen_before, &elsewhere, &options)
+        .await
+        .unwrap();
+    for object in ["meta.json", "chunks/000001"] {
+        origin
+            .delete(&format!("{}/{object}", ids[0]))
+            .await
+            .unwrap();
+    }
+    let target = Bucket::new(Arc::new(InMemory::new()));
+    let copied = replicate_blocks(&seen_before, &target, &options).await;
+    assert_eq!(copied.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!visible(&target).await.contains_key(&ids[0]));
+}
+
+/// T-15: an object of another length in the target is not one that was copied.
+#[tokio::test]
+async fn half_an_object_in_the_target_is_copied_again() {
+    let (origin, target) = (
+        Bucket::new(Arc::new(InMemory::new())),
+        Bucket::new(Arc::new(InMemory::new())),
+    );
+    let ids = Model::new().upload(&origin, 0).await;
+    let index = format!("{}/index", ids[0]);
+    target.put(&index, "half".into()).await.unwrap();
+    let options = ReplicateOptions::default();
+    replicate_blocks(&origin, &target, &options).await.unwrap();
+    let wanted = content(&origin, "origin").await;
+    assert!(content(&target, "target").await == wanted);
 }
 
 /// T-31: uploading a directory again and again ends with every block there once.
