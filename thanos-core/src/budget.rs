@@ -4,8 +4,8 @@
 //! gives them back when dropped. A request over the limit fails with an error that names the limit, so that
 //! the configured number and the memory used are the same thing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 
@@ -37,12 +37,43 @@ struct Node {
     used_bytes: AtomicU64,
     peak_bytes: AtomicU64,
     parent: Option<MemoryBudget>,
+    allowance: Option<Allowance>,
+}
+
+/// Bytes of a budget that are not its parent's.
+#[derive(Debug)]
+struct Allowance {
+    bytes: u64,
+    /// What goes to the parent depends on what is on lease, so one lease is taken after the other.
+    turn: Mutex<()>,
+}
+
+impl Allowance {
+    /// Returns what of `used` counts against the parent.
+    fn beyond(&self, used: u64) -> u64 {
+        used.saturating_sub(self.bytes)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards no data of its own.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// Returns what counts against the parent of the bytes between `from` and `to`.
+    fn of_parent(&self, from: u64, to: u64) -> u64 {
+        match &self.allowance {
+            None => to - from,
+            Some(allowance) => allowance.beyond(to) - allowance.beyond(from),
+        }
+    }
 }
 
 impl MemoryBudget {
     /// Returns a budget of `limit_bytes`; `name` appears in the error of a refused lease.
     pub fn new(name: impl Into<String>, limit_bytes: u64) -> Self {
-        Self::with_parent(name.into(), limit_bytes, None)
+        Self::with_parent(name.into(), limit_bytes, None, None)
     }
 
     /// Returns a budget that counts but never refuses.
@@ -53,10 +84,48 @@ impl MemoryBudget {
     /// Returns a budget of at most `limit_bytes` whose leases also count against this one.
     #[must_use]
     pub fn child(&self, name: impl Into<String>, limit_bytes: u64) -> Self {
-        Self::with_parent(name.into(), limit_bytes, Some(self.clone()))
+        Self::with_parent(name.into(), limit_bytes, Some(self.clone()), None)
     }
 
-    fn with_parent(name: String, limit_bytes: u64, parent: Option<Self>) -> Self {
+    /// Returns a budget like [`MemoryBudget::child`] whose first `allowance_bytes` do not count against this one: whoever
+    /// makes it has set them aside. So a small user cannot be refused because of large ones.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use thanos_core::budget::MemoryBudget;
+    ///
+    /// let shared = MemoryBudget::new("shared memory", 100);
+    /// let query = shared.child_with_allowance("query memory", 1000, 50);
+    /// let small = query.lease(50)?;
+    /// assert_eq!(shared.used_bytes(), 0);
+    /// let more = query.lease(100)?;
+    /// assert_eq!(shared.used_bytes(), 100);
+    /// assert!(query.lease(1).is_err());
+    /// # drop((small, more));
+    /// # Ok::<(), thanos_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn child_with_allowance(
+        &self,
+        name: impl Into<String>,
+        limit_bytes: u64,
+        allowance_bytes: u64,
+    ) -> Self {
+        let allowance = Allowance {
+            bytes: allowance_bytes,
+            turn: Mutex::new(()),
+        };
+        let parent = Some(self.clone());
+        Self::with_parent(name.into(), limit_bytes, parent, Some(allowance))
+    }
+
+    fn with_parent(
+        name: String,
+        limit_bytes: u64,
+        parent: Option<Self>,
+        allowance: Option<Allowance>,
+    ) -> Self {
         let (used_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         Self {
             node: Arc::new(Node {
@@ -65,6 +134,7 @@ impl MemoryBudget {
                 used_bytes,
                 peak_bytes,
                 parent,
+                allowance,
             }),
         }
     }
@@ -84,6 +154,7 @@ impl MemoryBudget {
 
     fn take(&self, bytes: u64) -> Result<()> {
         let node = &*self.node;
+        let _turn = node.allowance.as_ref().map(Allowance::turn);
         let fits = |used: u64| {
             used.checked_add(bytes)
                 .filter(|sum| *sum <= node.limit_bytes)
@@ -98,7 +169,7 @@ impl MemoryBudget {
                 ))
             })?;
         if let Some(parent) = &node.parent
-            && let Err(error) = parent.take(bytes)
+            && let Err(error) = parent.take(node.of_parent(before, before + bytes))
         {
             node.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(error);
@@ -108,9 +179,11 @@ impl MemoryBudget {
     }
 
     fn give_back(&self, bytes: u64) {
-        self.node.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        if let Some(parent) = &self.node.parent {
-            parent.give_back(bytes);
+        let node = &*self.node;
+        let _turn = node.allowance.as_ref().map(Allowance::turn);
+        let before = node.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if let Some(parent) = &node.parent {
+            parent.give_back(node.of_parent(before - bytes, before));
         }
     }
 
@@ -128,7 +201,11 @@ impl MemoryBudget {
     pub fn room_bytes(&self) -> u64 {
         let room = self.limit_bytes().saturating_sub(self.used_bytes());
         match &self.node.parent {
-            Some(parent) => room.min(parent.room_bytes()),
+            Some(parent) => {
+                let own = self.node.allowance.as_ref();
+                let own = own.map_or(0, |own| own.bytes.saturating_sub(self.used_bytes()));
+                room.min(parent.room_bytes().saturating_add(own))
+            }
             None => room,
         }
     }
@@ -214,5 +291,35 @@ mod tests {
         assert_eq!((budget.used_bytes(), budget.peak_bytes()), (3, 10));
         drop(lease);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn an_allowance_is_not_the_parents_and_nothing_is_lost() {
+        let shared = MemoryBudget::new("shared memory", 1000);
+        let query = shared.child_with_allowance("query memory", 600, 100);
+        assert_eq!(query.room_bytes(), 600);
+        let others = shared.lease(980).unwrap();
+        assert_eq!(query.room_bytes(), 120);
+        let mut lease = query.lease(90).unwrap();
+        let error = lease.grow(40).unwrap_err();
+        assert!(error.to_string().contains("shared memory"), "{error}");
+        lease.grow(30).unwrap();
+        assert_eq!((query.used_bytes(), shared.used_bytes()), (120, 1000));
+        drop(others);
+        std::thread::scope(|scope| {
+            for size in 1..5 {
+                let query = &query;
+                scope.spawn(move || {
+                    for _ in 0..500 {
+                        let mut one = query.lease(size).unwrap();
+                        // Some of these are refused.
+                        drop(one.grow(size * 50));
+                    }
+                });
+            }
+        });
+        assert_eq!((query.used_bytes(), shared.used_bytes()), (120, 20));
+        lease.resize(10).unwrap();
+        assert_eq!((query.used_bytes(), shared.used_bytes()), (10, 0));
     }
 }

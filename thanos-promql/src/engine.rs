@@ -17,6 +17,7 @@ use thanos_core::budget::MemoryBudget;
 use thanos_core::query::{Completeness, Queryable};
 use thanos_core::time::{Clock, SystemClock, Timestamp};
 
+use crate::admission::Admission;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::context::{Context, Limits};
 use crate::exec::grid::Grid;
@@ -124,6 +125,8 @@ pub struct Query {
     pub on_partial: Option<OnPartial>,
     /// What to count beside the totals.
     pub detail: Detail,
+    /// What memory the query has and when it may go on; `None` takes the memory of the engine.
+    pub admission: Option<Arc<dyn Admission>>,
 }
 
 /// What a query counts beside the totals.
@@ -147,6 +150,7 @@ impl Query {
             timeout: None,
             on_partial: None,
             detail: Detail::default(),
+            admission: None,
         }
     }
 
@@ -311,8 +315,14 @@ impl Engine {
         let started = self.clock.now();
         let timeout = query.timeout.unwrap_or(self.options.timeout);
         let timeout = timeout.min(self.options.timeout);
-        let budget = &self.options.budget;
-        let budget = budget.child("query memory", self.options.query_bytes_max);
+        let of_engine = || {
+            let budget = &self.options.budget;
+            budget.child("query memory", self.options.query_bytes_max)
+        };
+        let admission = query.admission.clone();
+        let budget = admission
+            .as_ref()
+            .map_or_else(of_engine, |one| one.budget());
         let counts_lease = if query.detail.steps {
             Some(budget.lease(Counts::bytes_of(grid.len()))?)
         } else {
@@ -321,6 +331,7 @@ impl Engine {
         let limits = Limits {
             deadline: started + millis(timeout),
             budget,
+            admission,
             pool: Arc::clone(&self.pool),
             samples_max: self.options.samples_max,
             counts: if query.detail.steps {

@@ -25,6 +25,7 @@
 //! | `testkit` | data in memory for tests, a runner of test scripts, a naive evaluator, an entry for fuzzers |
 
 pub mod active;
+pub mod admission;
 pub mod annotations;
 pub mod engine;
 pub mod error;

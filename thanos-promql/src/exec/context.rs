@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::lock::Mutex as AsyncMutex;
 use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::query::{Completeness, Missing};
 use thanos_core::time::{Clock, Timestamp};
 
 use super::pool::Pool;
 use super::tally::Counts;
+use crate::admission::{Admission, HeavyPlace};
 use crate::annotations::{Annotation, Annotations};
 use crate::error::{Error, Result};
 
@@ -33,6 +35,8 @@ pub(crate) struct Context {
     notes: Mutex<Notes>,
     /// Why what other engines answered cannot be used.
     reason_to_stay: Mutex<Option<String>>,
+    admission: Option<Arc<dyn Admission>>,
+    heavy_place: AsyncMutex<Option<HeavyPlace>>,
     /// The threads that decode and compute.
     pub(crate) pool: Arc<Pool>,
     /// Whether metric names are dropped at the end of the query only.
@@ -72,6 +76,7 @@ impl Notes {
 pub(crate) struct Limits {
     pub(crate) deadline: Timestamp,
     pub(crate) budget: MemoryBudget,
+    pub(crate) admission: Option<Arc<dyn Admission>>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) samples_max: u64,
     pub(crate) counts: Counts,
@@ -96,6 +101,8 @@ impl Context {
             series: AtomicU64::new(0),
             notes: Mutex::default(),
             reason_to_stay: Mutex::default(),
+            admission: limits.admission,
+            heavy_place: AsyncMutex::new(None),
             pool: limits.pool,
             delayed_name_removal: limits.delayed_name_removal,
             start_timestamps: limits.start_timestamps,
@@ -109,6 +116,7 @@ impl Context {
     /// The pause is what makes dropping the future stop an evaluation over data that is always at hand.
     pub(crate) async fn turn(&self) -> Result<()> {
         self.check()?;
+        self.wait_if_heavy().await?;
         let mut paused = false;
         poll_fn(|cx| {
             if std::mem::replace(&mut paused, true) {
@@ -119,6 +127,22 @@ impl Context {
         })
         .await;
         Ok(())
+    }
+
+    /// Waits for a place among the heavy queries once the query holds more than a light one may.
+    async fn wait_if_heavy(&self) -> Result<()> {
+        let Some(admission) = &self.admission else {
+            return Ok(());
+        };
+        if self.budget.used_bytes() <= admission.allowance_bytes() {
+            return Ok(());
+        }
+        // All parts of the query wait for the same place.
+        let mut place = self.heavy_place.lock().await;
+        if place.is_none() {
+            *place = Some(admission.become_heavy().await?);
+        }
+        self.check()
     }
 
     /// Lets the next [`Context::check`] fail.

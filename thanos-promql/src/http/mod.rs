@@ -13,7 +13,7 @@
 //!
 //! Parameters, texts of errors, status codes and JSON are Prometheus' own; Thanos' extra parameters are parsed
 //! and handed to the [`QueryableSource`], which decides what data a request sees. Work on data waits for one of
-//! [`ApiOptions::queries_max`] places, runs on a thread for blocking work, never on one for I/O, ends at its
+//! [`ApiOptions::queries_max`] places ([`admission`](crate::admission)), runs on a thread for blocking work, never on one for I/O, ends at its
 //! timeout and stops when the client goes away. Answers are streamed, compressed with gzip or zstd when the
 //! client accepts it.
 //!
@@ -53,7 +53,6 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get};
 use thanos_core::time::Timestamp;
-use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
@@ -67,6 +66,7 @@ pub use source::{FixedSource, QueryableSource, SourceParams};
 pub use tenancy::Tenancy;
 
 use crate::active::ActiveQueries;
+use crate::admission::{AdmissionOptions, Places};
 use crate::engine::Engine;
 
 /// The most bytes of a form, as Go's `ParseForm` allows.
@@ -80,7 +80,7 @@ pub struct Api {
     options: Arc<ApiOptions>,
     hooks: Arc<dyn Hooks>,
     active: ActiveQueries,
-    slots: Arc<Semaphore>,
+    places: Places,
     started: Timestamp,
 }
 
@@ -100,7 +100,12 @@ impl Api {
             source,
             hooks: told::silent(),
             active: ActiveQueries::new(engine.clock()),
-            slots: Arc::new(Semaphore::new(options.queries_max.max(1))),
+            places: Places::new(AdmissionOptions {
+                light_max: options.queries_max,
+                limits: options.admission.clone(),
+                budget: engine.options().budget.clone(),
+                query_bytes_max: engine.options().query_bytes_max,
+            }),
             started: engine.now(),
             options: Arc::new(options),
             engine,
@@ -112,6 +117,11 @@ impl Api {
     pub fn with_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.hooks = hooks;
         self
+    }
+
+    /// Returns the places of the queries, to be watched.
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// Lists what runs in `active`, which may keep a file or be shown elsewhere, too.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use thanos_core::re2::GoRegex;
 
 use super::tenancy::Tenancy;
+use crate::admission::AdmissionLimits;
 use crate::engine::OnPartial;
 
 /// The settings of an [`Api`](super::Api).
@@ -12,8 +13,10 @@ use crate::engine::OnPartial;
 pub struct ApiOptions {
     /// What happens to an answer that lacks data when the request does not say (`partial_response`).
     pub on_partial: OnPartial,
-    /// The most requests for data that are worked on at once; others wait.
+    /// The most requests for data that are worked on at once, beside heavy queries; others wait.
     pub queries_max: usize,
+    /// What heavy queries may take.
+    pub admission: AdmissionLimits,
     /// The most steps of a range query, counted as Prometheus does: (end - start) / step.
     pub steps_max: u64,
     /// Whether `stats=all` counts the samples of each step, which costs time and memory.
@@ -31,6 +34,7 @@ impl Default for ApiOptions {
         Self {
             on_partial: OnPartial::Fail,
             queries_max: 20,
+            admission: AdmissionLimits::default(),
             steps_max: 11_000,
             step_stats: false,
             dialect: Dialect::Prometheus,

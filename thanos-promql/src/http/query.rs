@@ -1,5 +1,6 @@
 //! `query` and `query_range`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -13,6 +14,7 @@ use super::options::Dialect;
 use super::params::{Params, invalid};
 use super::source::SourceParams;
 use super::statistics::{analysis, write_stats};
+use crate::admission::Ticket;
 use crate::annotations::Severity;
 use crate::engine::{Detail, OnPartial, PreparedQuery, Query};
 use crate::error::{Error, ErrorKind};
@@ -140,8 +142,10 @@ async fn answer(
         steps: stats == "all" && api.options.step_stats,
         operators: wants_analysis && source.engine.as_deref() != Some("prometheus"),
     };
+    let ticket = api.places.ticket(&source.tenant);
+    query.admission = Some(Arc::<Ticket>::clone(&ticket));
     let prepared = prepare(api, &query, &source).await?;
-    let (mut result, queued) = evaluate(api, &query.text, prepared, source).await?;
+    let (mut result, queued) = evaluate(api, &query.text, prepared, source, ticket).await?;
     let mut remarks = Remarks {
         warnings: result
             .annotations
@@ -220,8 +224,9 @@ async fn evaluate(
     text: &str,
     prepared: PreparedQuery,
     source: SourceParams,
+    ticket: Arc<Ticket>,
 ) -> Result<(QueryResult, Duration), Error> {
-    let place = api.place(text, prepared.timeout()).await?;
+    let place = api.place(text, prepared.timeout(), ticket).await?;
     let queryable = api.source.queryable(&source).await?;
     let _stop = prepared.stop_on_drop();
     let queued = place.waited;

@@ -16,6 +16,7 @@ use thanos_storeapi::store::PartialResponse;
 use super::Api;
 use super::params::MaxSourceResolution;
 use super::source::SourceParams;
+use crate::admission::Ticket;
 use crate::engine::{OnPartial, PreparedQuery, Query};
 use crate::error::Result;
 use crate::plan_json;
@@ -87,8 +88,9 @@ impl Api {
         text: String,
         prepared: PreparedQuery,
         source: SourceParams,
+        ticket: Arc<Ticket>,
     ) -> Result<QueryResult> {
-        let place = self.place(&text, prepared.timeout()).await?;
+        let place = self.place(&text, prepared.timeout(), ticket).await?;
         let queryable = self.source.queryable(&source).await?;
         let _stop = prepared.stop_on_drop();
         place.run(prepared.run(queryable)).await
@@ -107,7 +109,9 @@ fn resolution(request: &QueryRequest) -> Option<MaxSourceResolution> {
 #[async_trait]
 impl QueryApi for OfApi {
     async fn query(&self, request: QueryRequest) -> thanos_core::Result<QueryStream> {
-        let (query, source) = self.0.read(&request);
+        let (mut query, source) = self.0.read(&request);
+        let ticket = self.0.places.ticket(&source.tenant);
+        query.admission = Some(Arc::<Ticket>::clone(&ticket));
         let prepared = self
             .0
             .prepare(&query, &source)
@@ -121,7 +125,10 @@ impl QueryApi for OfApi {
             .unwrap_or(usize::MAX)
             .max(1);
         let answer = async move {
-            match api.evaluate_request(text.clone(), prepared, source).await {
+            match api
+                .evaluate_request(text.clone(), prepared, source, ticket)
+                .await
+            {
                 Ok(result) => Either::Left(events(result, &text, batch)),
                 // COMPAT: a failed instant query is an answer without data where that is allowed.
                 Err(error) if may_miss_all => {

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{self, Either};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Api;
 use crate::active::ActiveQuery;
+use crate::admission::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A place among the requests that are worked on.
 #[derive(Debug)]
 pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
+    _ticket: Arc<Ticket>,
     _active: ActiveQuery,
     deadline: Instant,
     /// How long the request waited for the place.
@@ -24,19 +25,22 @@ pub(super) struct Place {
 
 impl Api {
     /// Waits for a place for the work on `text`, which has to be done within `timeout`.
-    pub(super) async fn place(&self, text: &str, timeout: Duration) -> Result<Place> {
+    pub(super) async fn place(
+        &self,
+        text: &str,
+        timeout: Duration,
+        ticket: Arc<Ticket>,
+    ) -> Result<Place> {
         let now = Instant::now();
         // A deadline beyond the end of the clock is none.
         let deadline = now
             .checked_add(timeout)
             .unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        let free = Arc::clone(&self.slots).acquire_owned();
-        let permit = timeout_at(deadline, free)
+        timeout_at(deadline, ticket.enter())
             .await
-            .map_err(|_| Error::timeout("query queue"))?
-            .map_err(|_| internal("the query slots were closed"))?;
+            .map_err(|_| Error::timeout("query queue"))??;
         Ok(Place {
-            _permit: permit,
+            _ticket: ticket,
             _active: self.active.enter(text),
             deadline,
             waited: now.elapsed(),

@@ -18,6 +18,7 @@ use thanos_core::time::{TimeRange, Timestamp};
 use super::Api;
 use super::answer::{Failure, Remarks, array_pieces, stream_success};
 use super::params::{Params, invalid};
+use crate::admission::Admission;
 use crate::engine::{OnPartial, missing_texts, partial_error};
 use crate::error::{Error, Result as QueryOutcome};
 use crate::json::{write_labels, write_string};
@@ -144,10 +145,9 @@ where
     let source = params.source(api)?;
     let timeout = params.timeout()?.unwrap_or(options.timeout);
     let timeout = timeout.min(options.timeout);
-    let place = api.place(&text_of(path, params), timeout).await?;
-    let budget = options
-        .budget
-        .child("query memory", options.query_bytes_max);
+    let ticket = api.places.ticket(&source.tenant);
+    let budget = ticket.budget();
+    let place = api.place(&text_of(path, params), timeout, ticket).await?;
     let call = Call {
         queryable: api.source.queryable(&source).await?,
         on_partial: api.on_partial(&source),

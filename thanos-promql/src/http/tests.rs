@@ -1,5 +1,6 @@
 //! The API over a real block gives the answers that Prometheus gives over it.
 
+mod admission;
 mod envelope;
 mod golden;
 mod hostile;

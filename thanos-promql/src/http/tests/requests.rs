@@ -354,11 +354,8 @@ async fn an_evaluation_that_still_runs_after_its_timeout_keeps_its_slot() {
             .await
             .contains("timed out in expression evaluation")
     );
-    assert_eq!(api.slots.available_permits(), 0);
+    assert_eq!(api.places.light_free(), 0);
     assert!(answer().await.contains("timed out in query queue"));
     is_stuck.store(false, Ordering::Relaxed);
-    wait_until("the end of the evaluation", || {
-        api.slots.available_permits() == 1
-    })
-    .await;
+    wait_until("the end of the evaluation", || api.places.light_free() == 1).await;
 }
