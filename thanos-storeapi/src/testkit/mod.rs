@@ -26,6 +26,8 @@ mod dataset;
 mod faults;
 mod fixed_apis;
 pub mod fuzz;
+#[cfg(all(test, feature = "http-client"))]
+pub(crate) mod http;
 mod mem_store;
 
 pub use answer::{Answer, AnswerSeries};
