@@ -6,8 +6,10 @@
 //! | [`apis`] | what components answer beside series: rules, targets, metadata, exemplars, status, whole queries |
 //! | [`queryable`] | any store as something PromQL can be evaluated over |
 //! | [`stores`] | stores over data in this process |
+//! | `prometheus` (feature `prometheus`) | a Prometheus server as a store, and its other APIs |
 //! | [`proxy`] | one store over many |
 //! | [`label_edit`], [`join`], [`shard`], [`resolution`], [`aggregates`], [`policy`] | what stores do to the series they send |
+//! | [`limits`] | how much an answer may hold |
 //! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
 //! | [`matchers`] | where the matchers of requests come from |
 //! | [`tenant`] | on whose behalf a request is made |
@@ -29,10 +31,13 @@ mod convert;
 pub mod hints;
 pub mod join;
 pub mod label_edit;
+pub mod limits;
 pub mod matchers;
 pub mod net;
 mod pb;
 pub mod policy;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 pub mod proxy;
 pub mod queryable;
 pub mod resolution;

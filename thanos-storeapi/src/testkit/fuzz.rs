@@ -59,6 +59,16 @@ pub fn messages(data: &[u8]) {
     crate::convert::read_all(data);
 }
 
+/// Reads `data` as the answer of a Prometheus to a remote read.
+///
+/// # Panics
+///
+/// When a reader has a bug.
+#[cfg(feature = "prometheus")]
+pub fn remote_read(data: &[u8]) {
+    crate::prometheus::fuzz::read_all(data);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -22,7 +22,7 @@
 mod decode;
 mod encode;
 mod frame;
-mod proto;
+pub(crate) mod proto;
 
 #[cfg(any(feature = "client", feature = "server"))]
 #[cfg_attr(

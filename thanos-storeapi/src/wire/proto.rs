@@ -5,26 +5,26 @@ use bytes::{BufMut, Bytes};
 use thanos_core::error::{Error, Result};
 
 /// The wire types that occur; groups do not.
-pub(super) const VARINT: u8 = 0;
+pub(crate) const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
-pub(super) const LENGTH_DELIMITED: u8 = 2;
+pub(crate) const LENGTH_DELIMITED: u8 = 2;
 const FIXED32: u8 = 5;
 
 const VARINT_BYTES_MAX: usize = 10;
 
 /// Returns the tag byte of a field below 16.
-pub(super) const fn tag(field: u8, wire_type: u8) -> u8 {
+pub(crate) const fn tag(field: u8, wire_type: u8) -> u8 {
     assert!(field < 16, "the tag fits into a byte");
     field << 3 | wire_type
 }
 
 /// The tags of a series' labels and of their parts, for the fast paths.
-pub(super) const LABEL_TAG: u8 = tag(1, LENGTH_DELIMITED);
-pub(super) const NAME_TAG: u8 = tag(1, LENGTH_DELIMITED);
-pub(super) const VALUE_TAG: u8 = tag(2, LENGTH_DELIMITED);
+pub(crate) const LABEL_TAG: u8 = tag(1, LENGTH_DELIMITED);
+pub(crate) const NAME_TAG: u8 = tag(1, LENGTH_DELIMITED);
+pub(crate) const VALUE_TAG: u8 = tag(2, LENGTH_DELIMITED);
 
 /// Returns the number of bytes that `value` takes as a varint.
-pub(super) const fn varint_len(value: u64) -> usize {
+pub(crate) const fn varint_len(value: u64) -> usize {
     // One byte for each started group of seven bits: ceil(bits / 7) without a division.
     let bits = 64 - (value | 1).leading_zeros() as usize;
     (bits * 9 + 64) / 64
@@ -32,7 +32,7 @@ pub(super) const fn varint_len(value: u64) -> usize {
 
 /// Writes `value` as a varint.
 #[inline]
-pub(super) fn put_varint(out: &mut impl BufMut, value: u64) {
+pub(crate) fn put_varint(out: &mut impl BufMut, value: u64) {
     match u8::try_from(value) {
         Ok(byte @ 0..0x80) => out.put_u8(byte),
         _ => put_long_varint(out, value),
@@ -52,13 +52,13 @@ fn put_long_varint(out: &mut impl BufMut, mut value: u64) {
 }
 
 /// Writes the tag and the length of a nested message or a string.
-pub(super) fn put_head(out: &mut impl BufMut, field: u8, len: usize) {
+pub(crate) fn put_head(out: &mut impl BufMut, field: u8, len: usize) {
     out.put_u8(tag(field, LENGTH_DELIMITED));
     put_varint(out, len as u64);
 }
 
 /// Returns the bytes of a length-delimited field below 16 that is `len` long.
-pub(super) const fn delimited_len(len: usize) -> usize {
+pub(crate) const fn delimited_len(len: usize) -> usize {
     1 + varint_len(len as u64) + len
 }
 
@@ -66,7 +66,7 @@ pub(super) const fn delimited_len(len: usize) -> usize {
 ///
 /// Errors carry the offset in the frame.
 #[derive(Debug, Clone)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     frame: &'a Bytes,
     at: usize,
     end: usize,
@@ -74,7 +74,7 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// Returns a cursor over the whole frame.
-    pub(super) fn new(frame: &'a Bytes) -> Self {
+    pub(crate) fn new(frame: &'a Bytes) -> Self {
         Self {
             frame,
             at: 0,
@@ -83,7 +83,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Returns the offset in the frame.
-    pub(super) fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.at as u64
     }
 
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads the tag of the next field: its number and wire type, or `None` at the end of the message.
     #[inline]
-    pub(super) fn field(&mut self) -> Result<Option<(u32, u8)>> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u32, u8)>> {
         if self.at == self.end {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a varint.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64> {
+    pub(crate) fn varint(&mut self) -> Result<u64> {
         match self.frame.as_ref().get(self.at..self.end) {
             Some(&[byte, ..]) if byte < 0x80 => {
                 self.at += 1;
@@ -140,14 +140,14 @@ impl<'a> Cursor<'a> {
 
     /// Reads a varint field, of which `wire_type` was announced.
     #[inline]
-    pub(super) fn expect_varint(&mut self, wire_type: u8) -> Result<u64> {
+    pub(crate) fn expect_varint(&mut self, wire_type: u8) -> Result<u64> {
         self.expect(wire_type, VARINT)?;
         self.varint()
     }
 
     /// Reads a nested message, of which `wire_type` was announced.
     #[inline]
-    pub(super) fn expect_message(&mut self, wire_type: u8) -> Result<Cursor<'a>> {
+    pub(crate) fn expect_message(&mut self, wire_type: u8) -> Result<Cursor<'a>> {
         self.expect(wire_type, LENGTH_DELIMITED)?;
         let len = self.varint()?;
         let end = usize::try_from(len)
@@ -169,6 +169,37 @@ impl<'a> Cursor<'a> {
         Ok(nested)
     }
 
+    /// Reads a float field, of which `wire_type` was announced.
+    #[cfg_attr(
+        not(feature = "prometheus"),
+        allow(dead_code, reason = "only samples have floats")
+    )]
+    pub(crate) fn expect_double(&mut self, wire_type: u8) -> Result<f64> {
+        self.expect(wire_type, FIXED64)?;
+        self.double()
+    }
+
+    /// Reads a float.
+    #[cfg_attr(
+        not(feature = "prometheus"),
+        allow(dead_code, reason = "only samples have floats")
+    )]
+    pub(crate) fn double(&mut self) -> Result<f64> {
+        let bytes = self.slice().first_chunk();
+        let bytes = bytes.ok_or_else(|| self.error("number is cut short"))?;
+        self.at += bytes.len();
+        Ok(f64::from_le_bytes(*bytes))
+    }
+
+    /// Reports whether this is the end of the message.
+    #[cfg_attr(
+        not(feature = "prometheus"),
+        allow(dead_code, reason = "only packed lists have no fields")
+    )]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at == self.end
+    }
+
     #[inline]
     fn expect(&self, wire_type: u8, expected: u8) -> Result<()> {
         if wire_type == expected {
@@ -180,24 +211,24 @@ impl<'a> Cursor<'a> {
     }
 
     /// Returns the rest of the message as a slice.
-    pub(super) fn slice(&self) -> &'a [u8] {
+    pub(crate) fn slice(&self) -> &'a [u8] {
         &self.frame[self.at..self.end]
     }
 
     /// Returns the rest of the message as bytes that share the frame.
-    pub(super) fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         self.frame.slice(self.at..self.end)
     }
 
     /// Returns the rest of the message as text.
-    pub(super) fn text(&self) -> Result<String> {
+    pub(crate) fn text(&self) -> Result<String> {
         let text = std::str::from_utf8(self.slice());
         text.map(str::to_owned)
             .map_err(|_| self.error("text is not UTF-8"))
     }
 
     /// Passes over a field that is not known.
-    pub(super) fn skip(&mut self, wire_type: u8) -> Result<()> {
+    pub(crate) fn skip(&mut self, wire_type: u8) -> Result<()> {
         let len = match wire_type {
             VARINT => return self.varint().map(drop),
             LENGTH_DELIMITED => return self.expect_message(wire_type).map(drop),
