@@ -10,7 +10,7 @@ use thanos_core::Result;
 use crate::about::About;
 use crate::flags::{LogFlags, TracingFlags, with_negations};
 use crate::logging;
-use crate::roles::{compact, query, standalone, store, tools};
+use crate::roles::{compact, query, sidecar, standalone, store, tools};
 
 /// How long blocking work may go on after a role has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ struct Cli {
 enum Role {
     /// Continuously compacts blocks in an object store bucket.
     Compact(Box<compact::CompactFlags>),
+    /// Sidecar for Prometheus server.
+    Sidecar(Box<sidecar::SidecarFlags>),
     /// Store node giving access to blocks in a bucket provider.
     Store(Box<store::StoreFlags>),
     /// Query node exposing PromQL enabled Query API with data retrieved from multiple store nodes.
@@ -91,6 +93,7 @@ fn run_role(role: Role, about: About) -> Result<()> {
     let outcome = runtime.block_on(async {
         match role {
             Role::Compact(flags) => compact::run(*flags).await,
+            Role::Sidecar(flags) => sidecar::run(*flags).await,
             Role::Store(flags) => store::run(*flags).await,
             Role::Query(flags) => query::run(*flags, about).await,
             Role::Tools(flags) => tools::run(*flags).await,

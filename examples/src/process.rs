@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use prometheus_client::registry::Registry;
 use thanos_core::{Error, Result};
+use thanos_storeapi::apis::Apis;
 use thanos_storeapi::matchers::{MatcherSource, NewMatchers};
 use thanos_storeapi::server::{Readiness, ServerSettings, StoreServer};
 use thanos_storeapi::store::Store;
@@ -115,13 +116,31 @@ impl Process {
         store: Arc<dyn Store>,
         matchers: Arc<dyn MatcherSource>,
     ) -> Result<()> {
+        self.serve_component(flags, store, Apis::default(), matchers)
+            .await
+    }
+
+    /// Starts to answer gRPC for `store` and for `apis`.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be opened.
+    pub async fn serve_component(
+        &mut self,
+        flags: &ServerFlags,
+        store: Arc<dyn Store>,
+        apis: Apis,
+        matchers: Arc<dyn MatcherSource>,
+    ) -> Result<()> {
         let settings = ServerSettings {
             grace_period: flags.grpc.grace_period,
             connection_age_max: flags.grpc.connection_age_max,
             ..ServerSettings::default()
         };
         let store = self.requests.watch_store(store);
-        let server = StoreServer::new(store, settings.clone()).with_matchers(matchers);
+        let server = StoreServer::new(store, settings.clone())
+            .with_matchers(matchers)
+            .with_apis(apis);
         self.readiness.push(server.readiness());
         let (listener, address) = grpc::listen(&flags.grpc.address)?;
         tracing::info!(%address, "listening for serving gRPC");
@@ -145,11 +164,16 @@ impl Process {
 
     /// Says that the role can serve.
     pub async fn ready(&self) {
-        for readiness in &self.readiness {
-            readiness.set_ready().await;
+        self.ready_switch().set(true).await;
+    }
+
+    /// Returns what says whether the role can serve, for roles that lose and regain what they depend on. The gRPC servers
+    /// of now are told.
+    pub fn ready_switch(&self) -> ReadySwitch {
+        ReadySwitch {
+            probe: self.probe.clone(),
+            readiness: self.readiness.clone(),
         }
-        self.probe.ready(true);
-        tracing::info!("changing probe status to ready");
     }
 
     /// Runs until SIGINT or SIGTERM, or until a part fails; then stops everything and waits for it: first gRPC, whose open
@@ -180,6 +204,31 @@ impl Process {
         }
         tracing::info!("exiting");
         outcome
+    }
+}
+
+/// Says whether a role can serve.
+#[derive(Debug, Clone)]
+pub struct ReadySwitch {
+    probe: Probe,
+    readiness: Vec<Readiness>,
+}
+
+impl ReadySwitch {
+    /// Says whether the role can serve now.
+    pub async fn set(&self, is_ready: bool) {
+        for readiness in &self.readiness {
+            if is_ready {
+                readiness.set_ready().await;
+            } else {
+                readiness.set_not_ready().await;
+            }
+        }
+        if self.probe.is_ready() != is_ready {
+            let status = if is_ready { "ready" } else { "not ready" };
+            tracing::info!("changing probe status to {status}");
+        }
+        self.probe.ready(is_ready);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod compact;
 pub mod query;
+pub mod sidecar;
 pub mod standalone;
 pub mod store;
 pub mod tools;
