@@ -26,6 +26,7 @@ pub mod http;
 mod http_client;
 pub mod layers;
 pub mod manifest;
+pub mod ship;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod tombstones;

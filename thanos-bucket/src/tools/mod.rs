@@ -21,7 +21,7 @@ pub use mark::{MarkOptions, MarkOutcome, MarkerKind, mark_blocks};
 pub use overlaps::{Overlap, overlapping_blocks};
 pub use replicate::{ReplicateMetrics, ReplicateOptions, Replicated, replicate_blocks};
 pub use rewrite::{RewriteBlocksOptions, RewriteMode, RewrittenBlock, rewrite_block_in};
-pub use upload::{SHIPPER_FILE, UploadBlocksOptions, Uploaded, upload_blocks};
+pub use upload::{UploadBlocksOptions, Uploaded, upload_blocks};
 pub use verify::{
     Finding, Issue, Outcome, RepairInto, VerifyMetrics, VerifyOptions, verify_blocks,
 };
