@@ -7,6 +7,7 @@ mod block_viewer;
 mod blocks;
 mod cancellation;
 mod compact;
+mod compact_scenario;
 mod embedding;
 mod grafana;
 mod lazy;
