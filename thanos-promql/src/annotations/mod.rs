@@ -109,13 +109,13 @@ impl Annotation {
 
     /// Returns what another engine says about a part of the query, if it is about that and not about missing data.
     pub(crate) fn of_engine(text: &str) -> Option<Self> {
-        let (severity, place) = [
-            (Severity::Warning, text.find("PromQL warning")),
-            (Severity::Info, text.find("PromQL info")),
+        let (severity, _) = [
+            (Severity::Warning, "PromQL warning: "),
+            (Severity::Info, "PromQL info: "),
         ]
         .into_iter()
-        .find(|(_, place)| place.is_some())?;
-        Some(Self::new(severity, None, text[place?..].to_owned()))
+        .find(|(_, start)| text.starts_with(start))?;
+        Some(Self::new(severity, None, text.to_owned()))
     }
 
     /// Takes over what an equal annotation says.

@@ -34,8 +34,8 @@ impl RemoteStore {
             targets: Some(Arc::clone(&remote) as _),
             metadata: Some(Arc::clone(&remote) as _),
             exemplars: Some(Arc::clone(&remote) as _),
-            status: Some(remote),
-            query: None,
+            status: Some(Arc::clone(&remote) as _),
+            query: Some(remote),
         }
     }
 

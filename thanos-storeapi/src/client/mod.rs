@@ -32,6 +32,7 @@
 mod apis;
 mod connect;
 mod events;
+mod query;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

@@ -202,7 +202,7 @@ impl From<ShardInfo> for pb::ShardInfo {
 }
 
 /// Returns the shard, or `None` when there are none to choose from: then Thanos wants all series.
-fn shard_from_pb(shard: Option<pb::ShardInfo>) -> Result<Option<ShardInfo>> {
+pub(crate) fn shard_from_pb(shard: Option<pb::ShardInfo>) -> Result<Option<ShardInfo>> {
     let Some(shard) = shard.filter(|shard| shard.total_shards > 0) else {
         return Ok(None);
     };
@@ -260,12 +260,12 @@ fn partial_response_from_pb(disabled: bool, strategy: i32) -> Result<PartialResp
 }
 
 /// Returns a count as the wire has it; nobody counts beyond its range.
-fn count_to_pb(count: u64) -> i64 {
+pub(crate) fn count_to_pb(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Returns a count of the wire, where a negative number means the same as none.
-fn count_from_pb(count: i64) -> u64 {
+pub(crate) fn count_from_pb(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 

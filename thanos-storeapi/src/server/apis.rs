@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::call::span_of;
 use super::counters::{ServerCounters, count};
+use super::query::QueryService;
 use super::service::{answered, tenant_of};
 use crate::apis::exemplars::{ExemplarsApi, ExemplarsRequest};
 use crate::apis::metadata::{MetadataApi, MetadataRequest};
@@ -23,7 +24,7 @@ use crate::convert::apis::rules::rules_request_from_pb;
 use crate::convert::apis::status::status_request_from_pb;
 use crate::matchers::MatcherSource;
 use crate::pb::thanos::{self as pb, exemplars_server, metadata_server, rules_server};
-use crate::pb::thanos::{status_server, targets_server};
+use crate::pb::thanos::{query_server, status_server, targets_server};
 use crate::wire::warning_text;
 use thanos_core::time::TimeRange;
 
@@ -69,6 +70,17 @@ pub(super) fn add_services(mut routes: Routes, apis: &Apis, shared: &Shared) -> 
     }
     add!(&apis.exemplars, exemplars_server::ExemplarsServer<_>);
     add!(&apis.metadata, metadata_server::MetadataServer<_>);
+    if let Some(api) = &apis.query {
+        let service = QueryService {
+            api: Arc::clone(api),
+            counters: Arc::clone(&shared.counters),
+            matchers: Arc::clone(&shared.matchers),
+        };
+        let service = query_server::QueryServer::new(service)
+            .max_decoding_message_size(bytes_max)
+            .max_encoding_message_size(usize::MAX);
+        routes = routes.add_service(service);
+    }
     add!(&apis.rules, rules_server::RulesServer<_>);
     add!(&apis.status, status_server::StatusServer<_>);
     add!(&apis.targets, targets_server::TargetsServer<_>);
@@ -80,6 +92,7 @@ pub(super) fn service_names(apis: &Apis) -> Vec<&'static str> {
     let names = [
         (apis.exemplars.is_some(), exemplars_server::SERVICE_NAME),
         (apis.metadata.is_some(), metadata_server::SERVICE_NAME),
+        (apis.query.is_some(), query_server::SERVICE_NAME),
         (apis.rules.is_some(), rules_server::SERVICE_NAME),
         (apis.status.is_some(), status_server::SERVICE_NAME),
         (apis.targets.is_some(), targets_server::SERVICE_NAME),

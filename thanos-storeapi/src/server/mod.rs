@@ -11,6 +11,7 @@ mod apis;
 mod call;
 mod counters;
 mod frames;
+mod query;
 mod serve;
 mod service;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod exemplars;
 pub(crate) mod metadata;
+pub(crate) mod query;
 pub(crate) mod rules;
 mod selector;
 pub(crate) mod status;

@@ -90,3 +90,143 @@ async fn failures_and_answers_without_end_are_errors() {
     assert!(error.to_string().contains("larger than 100000 bytes"));
     assert!(remote.targets(Default::default()).await.is_ok());
 }
+
+/// Q-26, E-52: requests and answers of the Query API arrive as they were given, native histograms included.
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_arrive_as_they_were_asked() {
+    use futures::{StreamExt, TryStreamExt, stream};
+    use thanos_core::histogram::{BucketLayout, CounterResetHint, FloatHistogram, Span};
+    use thanos_core::labels::Labels;
+    use thanos_core::query::Missing;
+    use thanos_core::time::Timestamp;
+
+    use crate::apis::query::{
+        QueryApi, QueryEvent, QueryRequest, QuerySeries, QueryStats, QueryStream, QueryTimes,
+    };
+    use crate::store::{PartialResponse, ShardInfo};
+    use crate::tenant::TenantId;
+
+    #[derive(Debug)]
+    struct Fixed(std::sync::Mutex<Option<QueryRequest>>);
+
+    fn series(name: &str) -> QuerySeries {
+        let layout = BucketLayout {
+            schema: 1,
+            zero_threshold: 0.001,
+            positive_spans: vec![Span {
+                offset: -2,
+                length: 2,
+            }],
+            negative_spans: vec![],
+            custom_values: vec![],
+        };
+        let mut histogram = FloatHistogram::new(layout.into(), &[1.5, 2.0], &[]).unwrap();
+        (histogram.count, histogram.sum) = (4.5, -3.0);
+        histogram.zero_count = 1.0;
+        histogram.counter_reset_hint = CounterResetHint::Gauge;
+        QuerySeries {
+            labels: Labels::from_pairs([("name", name)]),
+            floats: vec![(Timestamp::from_millis(1500), 0.1)],
+            histograms: vec![(Timestamp::from_millis(3000), histogram)],
+        }
+    }
+
+    fn answer() -> Vec<QueryEvent> {
+        vec![
+            QueryEvent::Warning("PromQL info: something (1:1)".into()),
+            QueryEvent::Missing(Missing {
+                source: "store".into(),
+                reason: "gone".into(),
+            }),
+            QueryEvent::Series(vec![series("a"), series("b")]),
+            QueryEvent::Stats(QueryStats {
+                samples_total: 7,
+                peak_samples: 3,
+            }),
+        ]
+    }
+
+    #[async_trait::async_trait]
+    impl QueryApi for Fixed {
+        async fn query(&self, request: QueryRequest) -> Result<QueryStream> {
+            let text = request.query.clone();
+            *self.0.lock().unwrap() = Some(request);
+            match text.as_str() {
+                "wrong" => Err(thanos_core::Error::invalid("no query")),
+                "fails" => Ok(stream::iter([Err(thanos_core::Error::invalid("late"))]).boxed()),
+                _ => Ok(stream::iter(answer().into_iter().map(Ok)).boxed()),
+            }
+        }
+    }
+
+    let fixed = Arc::new(Fixed(std::sync::Mutex::default()));
+    let apis = Apis {
+        query: Some(Arc::clone(&fixed) as _),
+        ..Apis::default()
+    };
+    let (_running, client) = serve(apis);
+    let api = client.apis().query.unwrap();
+    let request = |query: &str, times, response_batch_size| QueryRequest {
+        query: query.into(),
+        plan: Some("{}".into()),
+        times,
+        timeout: Some(Duration::from_secs(9)),
+        max_resolution_ms: 300_000,
+        replica_labels: vec!["replica".into()],
+        store_matchers: vec![vec![Matcher::equal("__address__", "a")]],
+        dedup: true,
+        partial_response: PartialResponse::Warn,
+        skip_chunks: false,
+        shard: Some(ShardInfo {
+            shard_index: 1,
+            total_shards: 2,
+            by: true,
+            labels: vec!["l".into()],
+        }),
+        lookback_delta: Some(Duration::from_secs(60)),
+        response_batch_size,
+        tenant: TenantId::parse("team").unwrap(),
+    };
+    let instant = QueryTimes::Instant(Timestamp::from_millis(5000));
+    let range = QueryTimes::Range {
+        start: Timestamp::from_millis(1000),
+        end: Timestamp::from_millis(9000),
+        step_ms: 2000,
+    };
+    for (times, batch) in [(instant, 64), (instant, 0), (range, 64), (range, 1)] {
+        let asked = request("up", times, batch);
+        let stream = api.query(asked.clone()).await.unwrap();
+        let mut found: Vec<QueryEvent> = stream.try_collect().await.unwrap();
+        let seen = fixed.0.lock().unwrap().take().unwrap();
+        assert_eq!(format!("{seen:?}"), format!("{asked:?}"));
+        if batch < 2 {
+            let QueryEvent::Series(second) = found.remove(3) else {
+                panic!("{found:?}");
+            };
+            let QueryEvent::Series(first) = &mut found[2] else {
+                panic!("{found:?}");
+            };
+            first.extend(second);
+        }
+        // The address says who misses it.
+        let QueryEvent::Missing(missing) = &found[1] else {
+            panic!("{found:?}");
+        };
+        assert_eq!(missing.reason, "store: gone");
+        let mut expected = answer();
+        expected[1] = found[1].clone();
+        assert_eq!(found, expected);
+    }
+    let error = api
+        .query(request("wrong", instant, 64))
+        .await
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("no query"), "{error}");
+    let mut late = api.query(request("fails", range, 64)).await.unwrap();
+    let error = late.next().await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("late"), "{error}");
+    let odd = QueryTimes::Instant(Timestamp::from_millis(1));
+    let error = api.query(request("up", odd, 64)).await.err().unwrap();
+    assert!(error.to_string().contains("whole seconds"), "{error}");
+}
