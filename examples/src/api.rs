@@ -21,6 +21,8 @@ use thanos_promql::http::{
     Api, ApiOptions, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams, Tenancy,
 };
 use thanos_promql::parser;
+use thanos_promql::remote::{RemoteOptions, Remotes};
+use thanos_storeapi::apis::query::QueryApi;
 use thanos_storeapi::proxy::Proxy;
 use thanos_storeapi::queryable::{DedupFunc, StoreQueryable, StoreQueryableOptions};
 use thanos_storeapi::store::{PartialResponse, Store};
@@ -28,6 +30,8 @@ use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
 use crate::about::About;
 use crate::flags::{bytes, duration};
+use crate::roles::query::admission::AdmissionFlags;
+use crate::roles::query::distributed::DistributedFlags;
 
 /// The page at `/`; `@DEFAULT_TIME@` stands for the time it asks for first.
 const PAGE: &str = include_str!("page/index.html");
@@ -92,6 +96,10 @@ pub struct ApiFlags {
     /// Comma separated experimental feature names to enable: promql-experimental-functions.
     #[arg(id = "enable-feature", long = "enable-feature", value_name = "NAME", action = ArgAction::Append, value_delimiter = ',')]
     features: Vec<String>,
+    #[command(flatten)]
+    distributed: DistributedFlags,
+    #[command(flatten)]
+    admission: AdmissionFlags,
     #[command(flatten)]
     tenancy: TenancyFlags,
     /// Whether to disable CORS headers to be set by Thanos.
@@ -233,6 +241,15 @@ impl TenancyFlags {
 ///
 /// A file of active queries that cannot be written; flags that say what is not supported.
 pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
+    Ok(served(flags, proxy, about)?.0)
+}
+
+/// Returns the same, and what answers queries of other components.
+///
+/// # Errors
+///
+/// As [`router`].
+pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, Arc<dyn QueryApi>)> {
     let on_partial = if flags.no_partial_response {
         OnPartial::Fail
     } else {
@@ -258,11 +275,13 @@ pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
         resolution: flags.resolution.clone(),
         lookback: flags.lookback_delta,
         on_partial,
+        distributed: flags.distributed.clone(),
         enforced_label: flags.tenancy.enforce.then(|| flags.tenancy.label.clone()),
     };
     let options = ApiOptions {
         on_partial,
         queries_max: flags.max_concurrent,
+        admission: flags.admission.limits(),
         dialect: Dialect::Thanos {
             default_step: flags.default_step,
         },
@@ -275,11 +294,14 @@ pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
         ..ApiOptions::default()
     };
     let page = get(move || page(proxy.clone()));
-    let router = Api::with_options(engine, Arc::new(source), options)
+    if flags.distributed.is_on() {
+        tracing::info!("queries are distributed over the queriers among the endpoints");
+    }
+    let api = Api::with_options(engine, Arc::new(source), options)
         .with_hooks(Arc::new(about))
-        .with_active_queries(active_queries(flags)?)
-        .router();
-    Ok(router.route("/", page))
+        .with_active_queries(active_queries(flags)?);
+    let query = api.query_api();
+    Ok((api.router().route("/", page), query))
 }
 
 /// The parts of the language that the flags turn on.
@@ -343,8 +365,35 @@ struct ProxySource {
     resolution: ResolutionFlags,
     lookback: Duration,
     on_partial: OnPartial,
+    distributed: DistributedFlags,
     /// The label that must have the name of the tenant, if tenancy is enforced.
     enforced_label: Option<String>,
+}
+
+impl ProxySource {
+    fn partial_response(&self, params: &SourceParams) -> PartialResponse {
+        let by_default = self.on_partial == OnPartial::Warn;
+        match params.partial_response.unwrap_or(by_default) {
+            true => PartialResponse::Warn,
+            false => PartialResponse::Abort,
+        }
+    }
+
+    fn replica_labels(&self, params: &SourceParams) -> Vec<String> {
+        match (params.dedup.unwrap_or(true), &params.replica_labels) {
+            (false, _) => Vec::new(),
+            (true, Some(labels)) => labels.clone(),
+            (true, None) => self.replica_labels.clone(),
+        }
+    }
+
+    /// Returns what a tenant's selectors have to match, whatever they say.
+    fn enforced(&self, params: &SourceParams) -> Vec<Matcher> {
+        let label = self.enforced_label.iter();
+        label
+            .map(|label| Matcher::equal(label, params.tenant.as_str()))
+            .collect()
+    }
 }
 
 #[async_trait]
@@ -353,34 +402,35 @@ impl QueryableSource for ProxySource {
         &self,
         params: &SourceParams,
     ) -> thanos_promql::error::Result<Arc<dyn Queryable>> {
-        let allows_partial = params
-            .partial_response
-            .unwrap_or(self.on_partial == OnPartial::Warn);
-        let replica_labels = match (params.dedup.unwrap_or(true), &params.replica_labels) {
-            (false, _) => Vec::new(),
-            (true, Some(labels)) => labels.clone(),
-            (true, None) => self.replica_labels.clone(),
-        };
         let options = StoreQueryableOptions {
-            partial_response: if allows_partial {
-                PartialResponse::Warn
-            } else {
-                PartialResponse::Abort
-            },
-            replica_labels,
+            partial_response: self.partial_response(params),
+            replica_labels: self.replica_labels(params),
             dedup: self.dedup,
             max_resolution_ms: self.resolution.max_ms(params),
             shard: params.shard.clone(),
             tenant: params.tenant.clone(),
-            enforced_matchers: self
-                .enforced_label
-                .iter()
-                .map(|label| Matcher::equal(label, params.tenant.as_str()))
-                .collect(),
+            enforced_matchers: self.enforced(params),
             ..StoreQueryableOptions::default()
         };
         let store = self.proxy.restricted_to(params.store_matchers.clone());
         Ok(Arc::new(StoreQueryable::new(Arc::new(store), options)))
+    }
+
+    async fn remotes(
+        &self,
+        params: &SourceParams,
+    ) -> thanos_promql::error::Result<Option<Remotes>> {
+        let options = RemoteOptions {
+            replica_labels: self.replica_labels(params),
+            partial_response: self.partial_response(params),
+            max_resolution_ms: self.resolution.max_ms(params),
+            shard: params.shard.clone(),
+            tenant: params.tenant.clone(),
+            enforced_matchers: self.enforced(params),
+            ..RemoteOptions::default()
+        };
+        let proxy = self.proxy.restricted_to(params.store_matchers.clone());
+        Ok(self.distributed.remotes(&proxy, options).await)
     }
 
     fn lookback(&self, params: &SourceParams) -> Option<Duration> {

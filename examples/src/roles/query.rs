@@ -1,5 +1,8 @@
 //! `thanos query`: Prometheus' HTTP API and the StoreAPI over many stores.
 
+pub mod admission;
+pub mod distributed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +10,9 @@ use clap::{ArgAction, Args};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Labels;
 use thanos_core::{Error, Result};
+use thanos_storeapi::apis::Apis;
 use thanos_storeapi::client::{ClientSettings, RemoteStore};
+use thanos_storeapi::matchers::NewMatchers;
 use thanos_storeapi::proxy::{Endpoint, EndpointInfo, EndpointSet, Proxy, ProxyOptions};
 
 use crate::about::About;
@@ -64,13 +69,19 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
         ..ProxyOptions::default()
     };
     let proxy = Proxy::new(endpoints.clone(), options);
-    let router = api::router(&flags.api, proxy.clone(), about)?;
+    let (router, query) = api::served(&flags.api, proxy.clone(), about)?;
+    let apis = Apis {
+        query: Some(query),
+        ..Apis::default()
+    };
     let mut process = Process::start("query", &flags.servers, router, |_| {}).await?;
 
     // Ready means that every store was asked once (row Q-37 of the specification).
     endpoints.refresh(Some(flags.info_timeout)).await;
     log_failures(&endpoints);
-    process.serve_store(&flags.servers, Arc::new(proxy)).await?;
+    process
+        .serve_component(&flags.servers, Arc::new(proxy), apis, Arc::new(NewMatchers))
+        .await?;
     process.spawn(keep_fresh(
         endpoints,
         flags.info_timeout,
@@ -92,7 +103,9 @@ fn connect<'a>(addresses: impl Iterator<Item = &'a String>) -> Result<Vec<Arc<En
                 )));
             }
             let store = RemoteStore::new(address, ClientSettings::default())?;
-            Ok(Endpoint::remote(address.as_str(), Arc::new(store)))
+            let apis = store.apis();
+            let address = address.as_str();
+            Ok(Endpoint::remote_component(address, Arc::new(store), apis))
         })
         .collect()
 }
