@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// What was asked.
@@ -100,6 +100,15 @@ struct State {
 
 impl HttpFake {
     pub(crate) async fn start(handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(None, handler).await
+    }
+
+    /// Starts one that speaks TLS if there are settings of it.
+    pub(crate) async fn start_with(
+        tls: Option<rustls::ServerConfig>,
+        handler: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let acceptor = tls.map(|tls| tokio_rustls::TlsAcceptor::from(Arc::new(tls)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -110,8 +119,15 @@ impl HttpFake {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let (handler, state) = (Arc::clone(&handler), Arc::clone(&shared));
+                let acceptor = acceptor.clone();
                 connections.spawn(async move {
-                    let _ = connection(stream, &handler, &state).await;
+                    let _ = match acceptor {
+                        None => connection(stream, &handler, &state).await,
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => connection(stream, &handler, &state).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                 });
             }
         });
@@ -142,7 +158,11 @@ impl Drop for HttpFake {
     }
 }
 
-async fn connection(stream: TcpStream, handler: &Handler, state: &State) -> std::io::Result<()> {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    handler: &Handler,
+    state: &State,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(asked) = read_request(&mut stream).await? {
         state.asked.lock().push(asked.clone());
@@ -175,7 +195,9 @@ async fn connection(stream: TcpStream, handler: &Handler, state: &State) -> std:
     Ok(())
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Asked>> {
+async fn read_request<S: AsyncRead + Unpin>(
+    stream: &mut BufReader<S>,
+) -> std::io::Result<Option<Asked>> {
     let mut line = String::new();
     if stream.read_line(&mut line).await? == 0 {
         return Ok(None);

@@ -6,6 +6,7 @@ use thanos_core::ErrorKind;
 use thanos_core::testkit::TempDir;
 
 use super::*;
+use crate::net::tls::testkit::Authority;
 use crate::testkit::http::{Asked, Ending, HttpFake, Reply};
 
 fn client(yaml: &str) -> HttpClient {
@@ -90,6 +91,39 @@ async fn clients_name_themselves() {
     let request = HttpRequest::get(fake.url()).header("User-Agent", "other");
     client.send(request).await.unwrap();
     assert_eq!(fake.asked()[0].header("user-agent"), Some("other"));
+}
+
+/// SC-34: both sides show certificates, and nothing is sent to whom the authority does not know.
+#[tokio::test]
+async fn encrypted_connections_are_made_as_configured() {
+    let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
+    let mut server = ours.server(&ours.issue("server"));
+    server.client_authorities = Some(ours.pem.clone());
+    let fake =
+        HttpFake::start_with(server.config(&["http/1.1"]).unwrap(), |_| Reply::data("1")).await;
+    let url = || format!("https://localhost:{}", fake.address.port());
+    let files = ours.issue("client");
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let path = |authority: &Authority| match &authority.pem {
+        Pem::File(path) => path.display().to_string(),
+        other => panic!("{other:?}"),
+    };
+    let shown = format!("cert_file: {certificate}, key_file: {key}");
+    for (tls, is_made) in [
+        (format!("ca_file: {}, {shown}", path(&ours)), true),
+        (format!("ca_file: {}, {shown}", path(&theirs)), false),
+        (format!("ca_file: {}", path(&ours)), false),
+        (format!("insecure_skip_verify: true, {shown}"), true),
+        (
+            format!("ca_file: {}, server_name: other, {shown}", path(&ours)),
+            false,
+        ),
+    ] {
+        let client = client(&format!("tls_config: {{{tls}}}"));
+        let answer = client.send(HttpRequest::get(url())).await;
+        assert_eq!(answer.is_ok(), is_made, "{tls}: {answer:?}");
+        assert_eq!(fake.asked().len(), usize::from(is_made), "{tls}");
+    }
 }
 
 #[tokio::test]

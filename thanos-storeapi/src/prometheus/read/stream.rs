@@ -14,6 +14,9 @@ use thanos_core::{Error, Result};
 use super::frames::FrameCutter;
 use super::series::{Refused, SeriesReader};
 
+/// After how many bytes a batch is handed on: series may be long, and only one batch is held.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// The series of the frames that have come are one batch; nothing is held back while waiting for the next piece.
 pub(in crate::prometheus) struct StreamedAnswer<B> {
     /// `None` after the end or an error; dropping it ends the request.
@@ -21,6 +24,8 @@ pub(in crate::prometheus) struct StreamedAnswer<B> {
     cutter: FrameCutter,
     reader: SeriesReader,
     series: SeriesBatchBuilder,
+    /// The bytes of the messages of `series`.
+    series_bytes: usize,
     /// What comes after the series in the builder.
     failed: Option<Error>,
     /// The address that was asked, for errors.
@@ -45,6 +50,7 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> StreamedAnswer<B> {
             cutter,
             reader,
             series: SeriesBatchBuilder::new(),
+            series_bytes: 0,
             failed: None,
             request,
             frames: 0,
@@ -55,7 +61,8 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> StreamedAnswer<B> {
 
     /// Takes frames until there is something to hand on; `Ready(())` says that there is, or that this is the end.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.failed.is_none() && !self.series.is_full() {
+        // Before the body ends, all of its frames have been read.
+        while self.body.is_some() && !self.is_full() {
             match self.next_frame() {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -73,12 +80,16 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> StreamedAnswer<B> {
                 Poll::Ready(Some(Ok(piece))) => self.cutter.push(piece),
                 Poll::Ready(Some(Err(error))) => self.fail(error),
                 Poll::Ready(None) => match self.cutter.finish() {
-                    Ok(()) => self.end(),
+                    Ok(()) => self.body = None,
                     Err(error) => self.fail(error),
                 },
             }
         }
         Poll::Ready(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.series.is_full() || (self.series_bytes >= BATCH_BYTES && !self.series.is_empty())
     }
 
     /// Reads a frame that has come; reports whether there was one.
@@ -88,6 +99,7 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> StreamedAnswer<B> {
             return Ok(false);
         };
         self.frames += 1;
+        self.series_bytes += message.len();
         match self.reader.read(&message, &mut self.series) {
             Ok(()) => Ok(true),
             Err(Refused::Damaged(error)) => Err(error.shifted(begin)),
@@ -106,11 +118,12 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> StreamedAnswer<B> {
             Some(_) => error,
         };
         self.failed = Some(error);
-        self.end();
-    }
-
-    fn end(&mut self) {
         self.body = None;
+    }
+}
+
+impl<B> Drop for StreamedAnswer<B> {
+    fn drop(&mut self) {
         self.frames_read.observe(self.frames as f64);
     }
 }
@@ -121,6 +134,7 @@ impl<B: Stream<Item = Result<Bytes>> + Unpin> Stream for StreamedAnswer<B> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         std::task::ready!(self.poll_frames(cx));
         if !self.series.is_empty() {
+            self.series_bytes = 0;
             return Poll::Ready(Some(Ok(SeriesEvent::Batch(self.series.finish()))));
         }
         Poll::Ready(self.failed.take().map(Err))

@@ -1,12 +1,16 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use thanos_core::ErrorKind;
 use thanos_core::budget::MemoryBudget;
-use thanos_core::query::SeriesBatchBuilder;
+use thanos_core::query::{SeriesBatchBuilder, SeriesEvent};
 use thanos_core::time::TimeRange;
 
 use super::frames::{FrameCutter, MESSAGE_BYTES_MAX, put_frame};
 use super::series::{Order, Refused, SeriesReader};
+use super::stream::StreamedAnswer;
+use crate::prometheus::PrometheusStoreMetrics;
 use crate::testkit::fuzz;
 
 /// Cuts frames out of `pieces`.
@@ -83,6 +87,58 @@ fn a_body_that_ends_inside_a_frame_is_an_error() {
             _ => assert_eq!(cut.unwrap_err().kind(), ErrorKind::Unavailable, "{end}"),
         }
     }
+}
+
+fn answer(pieces: Vec<Vec<u8>>) -> impl Iterator<Item = thanos_core::Result<SeriesEvent>> {
+    let pieces = pieces.into_iter().map(|piece| Ok(Bytes::from(piece)));
+    let answer = StreamedAnswer::new(
+        futures::stream::iter(pieces),
+        FrameCutter::new(&MemoryBudget::unlimited()).unwrap(),
+        SeriesReader::new(TimeRange::ALL, Vec::new(), Order::ByLabels),
+        "request".to_owned(),
+        PrometheusStoreMetrics::default().frames,
+        Arc::default(),
+    );
+    futures::executor::block_on_stream(answer)
+}
+
+#[test]
+fn an_answer_ends_at_its_first_error() {
+    let chunk = [0x08, 5, 0x10, 9, 0x18, 1];
+    let mut body = framed(&[&message_of(&[("a", "1")], &chunk)]);
+    body.extend(framed(&[&message_of(&[("a", "2")], &[0x08, 5])]));
+    body.extend(framed(&[&message_of(&[("a", "3")], &chunk)]));
+    let mut events = answer(vec![body]);
+    assert!(matches!(events.next(), Some(Ok(SeriesEvent::Batch(batch))) if batch.len() == 1));
+    let error = events.next().unwrap().unwrap_err();
+    assert_eq!(
+        (error.kind(), error.file()),
+        (ErrorKind::Corrupt, Some("request"))
+    );
+    assert!(events.next().is_none());
+}
+
+#[test]
+fn long_series_leave_in_batches_of_their_own() {
+    let data = vec![7; 700_000];
+    let mut chunk = vec![0x08, 5, 0x10, 9, 0x18, 1, 0x22];
+    crate::wire::proto::put_varint(&mut chunk, data.len() as u64);
+    chunk.extend(data);
+    let mut body = Vec::new();
+    for value in ["1", "2", "3", "4"] {
+        let mut series = labels_of(&[("a", value)]);
+        crate::wire::proto::put_head(&mut series, 2, chunk.len());
+        series.extend_from_slice(&chunk);
+        let mut message = Vec::new();
+        crate::wire::proto::put_head(&mut message, 1, series.len());
+        message.extend(series);
+        put_frame(&mut body, &message);
+    }
+    let sizes = answer(vec![body]).map(|event| match event.unwrap() {
+        SeriesEvent::Batch(batch) => batch.len(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(sizes.collect::<Vec<_>>(), [2, 2]);
 }
 
 fn len(bytes: &[u8]) -> u8 {
