@@ -19,6 +19,7 @@ mod recorded;
 mod requests;
 mod servers;
 mod shutdown;
+mod sidecar;
 mod store_caches;
 mod store_gateway;
 mod store_limits;
