@@ -106,7 +106,7 @@ async fn encrypted_connections_are_made_as_configured() {
     let (certificate, key) = (files.certificate.display(), files.key.display());
     let path = |authority: &Authority| match &authority.pem {
         Pem::File(path) => path.display().to_string(),
-        other => panic!("{other:?}"),
+        Pem::Inline(_) => panic!("the authority is not a file"),
     };
     let shown = format!("cert_file: {certificate}, key_file: {key}");
     for (tls, is_made) in [
