@@ -12,6 +12,7 @@
 //! | [`limits`] | how much an answer may hold |
 //! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
 //! | [`matchers`] | where the matchers of requests come from |
+//! | `endpoints` (feature `client`) | which stores there are: names, files, groups, health |
 //! | [`tenant`] | on whose behalf a request is made |
 //! | [`net`] | connections between components: encrypted, compressed, limited |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
@@ -28,6 +29,8 @@ pub mod client;
     allow(dead_code, reason = "each side uses one direction")
 )]
 mod convert;
+#[cfg(feature = "client")]
+pub mod endpoints;
 pub mod hints;
 pub mod join;
 pub mod label_edit;

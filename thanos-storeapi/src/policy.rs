@@ -54,7 +54,12 @@ fn note_unless(
 
 /// Returns the error that a notice of missing data is for those who want all of it.
 pub(crate) fn missing_error(missing: &Missing) -> Error {
-    Error::unavailable(format!("{}: {}", missing.source, missing.reason))
+    let Missing { source, reason } = missing;
+    match source.as_str() {
+        // It is nobody in particular.
+        "" => Error::unavailable(reason.clone()),
+        source => Error::unavailable(format!("{source}: {reason}")),
+    }
 }
 
 /// Ends a stream after its first error.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use parking_lot::RwLock;
 use thanos_core::error::Result;
+use thanos_core::query::Missing;
 use thanos_core::time::TimeRange;
 
 use super::timeout::within;
@@ -30,9 +31,19 @@ use crate::store::{Store, StoreInfo};
 pub struct Endpoint {
     name: String,
     place: Place,
+    when_failing: WhenFailing,
     store: Arc<dyn Store>,
     apis: Apis,
     info: RwLock<EndpointInfo>,
+}
+
+/// What becomes of requests to a store that did not tell its info when it was asked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhenFailing {
+    /// They are sent all the same.
+    Asked,
+    /// They are not sent, and the store is named as missing.
+    Missing,
 }
 
 /// Where a store runs, which decides how fresh its info is.
@@ -52,7 +63,8 @@ pub enum EndpointInfo {
     Unknown,
     /// What it said last.
     Known(Arc<StoreInfo>),
-    /// It did not answer when asked last, so what it said before may be wrong: it is always asked.
+    /// It did not answer when asked last, so what it said before may be wrong: it is asked whatever the request is about,
+    /// or named as missing ([`Endpoint::while_healthy`]).
     Failed {
         /// Why.
         reason: String,
@@ -90,10 +102,28 @@ impl Endpoint {
         Self::new(address.into(), Place::Remote, store, apis)
     }
 
+    /// Returns the endpoint of a component that is not asked while its info cannot be had: until that is there again,
+    /// answers name it as missing at once, instead of waiting for what will most likely not come.
+    pub fn while_healthy(
+        address: impl Into<String>,
+        store: Arc<dyn Store>,
+        apis: Apis,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            name: address.into(),
+            place: Place::Remote,
+            when_failing: WhenFailing::Missing,
+            store,
+            apis,
+            info: RwLock::default(),
+        })
+    }
+
     fn new(name: String, place: Place, store: Arc<dyn Store>, apis: Apis) -> Arc<Self> {
         Arc::new(Self {
             name,
             place,
+            when_failing: WhenFailing::Asked,
             store,
             apis,
             info: RwLock::default(),
@@ -123,6 +153,25 @@ impl Endpoint {
     /// Returns what is known about the store.
     pub fn info(&self) -> EndpointInfo {
         self.info.read().clone()
+    }
+
+    /// Returns why the store cannot be asked and counts as missing, given what is known about it.
+    pub(super) fn lost(&self, info: &EndpointInfo) -> Option<Missing> {
+        let reason = match info {
+            EndpointInfo::Failed { reason } if self.when_failing == WhenFailing::Missing => {
+                format!("not asked, because its info cannot be had: {reason}")
+            }
+            EndpointInfo::Known(info) if is_not_ready(info) => {
+                format!("the {} is not ready to answer", info.component)
+            }
+            EndpointInfo::Unknown | EndpointInfo::Failed { .. } | EndpointInfo::Known(_) => {
+                return None;
+            }
+        };
+        Some(Missing {
+            source: self.name.clone(),
+            reason,
+        })
     }
 
     /// Asks the store for its info and remembers the answer.
@@ -157,6 +206,13 @@ impl Endpoint {
     }
 }
 
+/// Reports whether a component that always has series says that it does not offer them, as Thanos' do while they start
+/// and while what is behind them cannot be reached. Rulers may have none for good.
+fn is_not_ready(info: &StoreInfo) -> bool {
+    let has_series = ["query", "receive", "sidecar", "store"].contains(&info.component.as_str());
+    has_series && !info.offers.store
+}
+
 /// Formats as Thanos names a store in warnings.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,7 +229,14 @@ impl fmt::Display for Endpoint {
 /// A set of endpoints that discovery changes while a proxy reads it; clones share the set.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointSet {
-    endpoints: Arc<RwLock<Arc<[Arc<Endpoint>]>>>,
+    current: Arc<RwLock<Current>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Current {
+    endpoints: Arc<[Arc<Endpoint>]>,
+    /// What there should be, and why it is not.
+    gaps: Arc<[Missing]>,
 }
 
 impl EndpointSet {
@@ -186,12 +249,31 @@ impl EndpointSet {
 
     /// Replaces the set; requests under way go on with the endpoints they began with.
     pub fn replace(&self, endpoints: impl IntoIterator<Item = Arc<Endpoint>>) {
-        *self.endpoints.write() = endpoints.into_iter().collect();
+        self.replace_with_gaps(endpoints, []);
+    }
+
+    /// Replaces the set by one that is known to lack something, such as the stores behind a name that could not be looked
+    /// up: every answer says so.
+    pub fn replace_with_gaps(
+        &self,
+        endpoints: impl IntoIterator<Item = Arc<Endpoint>>,
+        gaps: impl IntoIterator<Item = Missing>,
+    ) {
+        let current = Current {
+            endpoints: endpoints.into_iter().collect(),
+            gaps: gaps.into_iter().collect(),
+        };
+        *self.current.write() = current;
     }
 
     /// Returns the endpoints.
     pub fn current(&self) -> Arc<[Arc<Endpoint>]> {
-        Arc::clone(&self.endpoints.read())
+        Arc::clone(&self.current.read().endpoints)
+    }
+
+    /// Returns what the set lacks.
+    pub fn gaps(&self) -> Arc<[Missing]> {
+        Arc::clone(&self.current.read().gaps)
     }
 
     /// Asks every store for its info, all at the same time; what fails is remembered with the endpoint.

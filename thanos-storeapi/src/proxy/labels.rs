@@ -7,12 +7,11 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use thanos_core::error::{Error, Result};
-use thanos_core::labels::Matcher;
-use thanos_core::query::Missing;
+use thanos_core::query::{Completeness, Missing};
 
 use super::prune::Decision;
 use super::timeout::within;
-use super::{Endpoint, Proxy, add_once};
+use super::{Endpoint, Proxy, Targets, add_once};
 use crate::policy::missing_error;
 use crate::store::{LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, Store};
 
@@ -22,14 +21,13 @@ type Call<'a> = (Arc<Endpoint>, BoxFuture<'a, Result<LabelsResponse>>);
 impl Proxy {
     pub(super) async fn ask_label_names(
         &self,
-        targets: &[Decision],
-        matchers: Vec<Matcher>,
+        targets: Targets,
         request: &LabelNamesRequest,
     ) -> Result<LabelsResponse> {
-        let mut calls = Vec::with_capacity(targets.len());
-        for target in targets {
+        let mut calls = Vec::with_capacity(targets.stores.len());
+        for target in &targets.stores {
             let forwarded = LabelNamesRequest {
-                matchers: matchers.clone(),
+                matchers: targets.matchers.clone(),
                 limit: forwarded_limit(target, request.limit, &request.without_replica_labels),
                 ..request.clone()
             };
@@ -42,6 +40,7 @@ impl Proxy {
         let mut answer = self
             .union(calls, "fetch label names from store", policy)
             .await?;
+        add_all(&mut answer.completeness, targets.missing);
         answer
             .values
             .retain(|name| !request.without_replica_labels.contains(name));
@@ -51,14 +50,13 @@ impl Proxy {
 
     pub(super) async fn ask_label_values(
         &self,
-        targets: &[Decision],
-        matchers: Vec<Matcher>,
+        targets: Targets,
         request: &LabelValuesRequest,
     ) -> Result<LabelsResponse> {
-        let mut calls = Vec::with_capacity(targets.len());
-        for target in targets {
+        let mut calls = Vec::with_capacity(targets.stores.len());
+        for target in &targets.stores {
             let forwarded = LabelValuesRequest {
-                matchers: matchers.clone(),
+                matchers: targets.matchers.clone(),
                 ..request.clone()
             };
             let store: Arc<dyn Store> = Arc::clone(target.endpoint.store());
@@ -70,6 +68,7 @@ impl Proxy {
         let mut answer = self
             .union(calls, "fetch label values from store", policy)
             .await?;
+        add_all(&mut answer.completeness, targets.missing);
         cut(&mut answer.values, request.limit);
         Ok(answer)
     }
@@ -108,6 +107,12 @@ impl Proxy {
         union.values = values.into_iter().collect();
         union.warnings = warnings.into_iter().collect();
         Ok(union)
+    }
+}
+
+fn add_all(completeness: &mut Completeness, missing: Vec<Missing>) {
+    for missing in missing {
+        add_once(completeness, missing);
     }
 }
 

@@ -41,7 +41,7 @@ pub use prune::{Decision, SkipReason};
 use crate::apis::Offers;
 use crate::join::join_series;
 use crate::label_edit::strip_matchers;
-use crate::policy::fail_or_note;
+use crate::policy::{fail_or_note, missing_error};
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest, Store,
     StoreInfo,
@@ -81,6 +81,15 @@ impl Default for ProxyOptions {
             budget: MemoryBudget::unlimited(),
         }
     }
+}
+
+/// Whom a request asks, and for what.
+#[derive(Debug)]
+struct Targets {
+    stores: Vec<Decision>,
+    matchers: Vec<Matcher>,
+    /// Who should be asked and cannot be.
+    missing: Vec<Missing>,
 }
 
 /// A [`Store`] that asks many.
@@ -149,10 +158,12 @@ impl Proxy {
         )
         .await;
         let decide = |(endpoint, info): (&Arc<Endpoint>, EndpointInfo)| Decision {
-            skipped: if prune::address_matches(&self.address_matchers, endpoint.address()) {
-                prune::skip_reason(&info, range, matchers)
-            } else {
+            skipped: if !prune::address_matches(&self.address_matchers, endpoint.address()) {
                 Some(SkipReason::Address)
+            } else if endpoint.lost(&info).is_some() {
+                Some(SkipReason::Unhealthy)
+            } else {
+                prune::skip_reason(&info, range, matchers)
             },
             endpoint: Arc::clone(endpoint),
             info,
@@ -160,38 +171,55 @@ impl Proxy {
         endpoints.iter().zip(infos).map(decide).collect()
     }
 
-    /// Returns the stores to ask and the matchers to send them, or `None` when no series can match.
+    /// Returns whom to ask what, or `None` when no series can match.
+    ///
+    /// # Errors
+    ///
+    /// When somebody is missing already and `policy` wants all of the data.
     async fn targets(
         &self,
         range: TimeRange,
         matchers: &[Matcher],
-    ) -> Option<(Vec<Decision>, Vec<Matcher>)> {
-        let matchers = strip_matchers(matchers, &self.options.selector_labels)?;
+        policy: PartialResponse,
+    ) -> Result<Option<Targets>> {
+        let Some(matchers) = strip_matchers(matchers, &self.options.selector_labels) else {
+            return Ok(None);
+        };
         if range.is_empty() {
-            return None;
-        }
-        let mut targets = self.plan(range, &matchers).await;
-        targets.retain(|decision| {
-            if let Some(reason) = decision.skipped {
-                tracing::debug!(store = decision.endpoint.name(), %reason, "store is not asked");
-            }
-            decision.skipped.is_none()
-        });
-        Some((targets, matchers))
-    }
-
-    /// Returns what is missing when there is no store at all: an empty answer would look like an empty world.
-    fn no_stores(&self, policy: PartialResponse) -> Result<Option<Missing>> {
-        if !self.endpoints.current().is_empty() {
             return Ok(None);
         }
-        match policy {
-            PartialResponse::Abort => Err(Error::unavailable(NO_STORES)),
-            PartialResponse::Warn => Ok(Some(Missing {
-                source: String::new(),
-                reason: NO_STORES.into(),
+        let mut missing = self.gaps();
+        let mut stores = self.plan(range, &matchers).await;
+        stores.retain(|decision| match decision.skipped {
+            None => true,
+            Some(reason) => {
+                tracing::debug!(store = decision.endpoint.name(), %reason, "store is not asked");
+                let lost = decision.endpoint.lost(&decision.info);
+                missing.extend(lost.filter(|_| reason != SkipReason::Address));
+                false
+            }
+        });
+        match missing.first() {
+            Some(first) if policy == PartialResponse::Abort => Err(missing_error(first)),
+            None | Some(_) => Ok(Some(Targets {
+                stores,
+                matchers,
+                missing,
             })),
         }
+    }
+
+    /// Returns what is missing of the set of stores. No store at all is a gap too: an empty answer would look like an
+    /// empty world.
+    fn gaps(&self) -> Vec<Missing> {
+        let gaps = self.endpoints.gaps();
+        if gaps.is_empty() && self.endpoints.current().is_empty() {
+            return vec![Missing {
+                source: String::new(),
+                reason: NO_STORES.into(),
+            }];
+        }
+        gaps.to_vec()
     }
 
     fn open(&self, target: &Decision, request: SeriesRequest) -> SeriesStream {
@@ -234,10 +262,16 @@ impl Store for Proxy {
         if request.matchers.is_empty() {
             return Err(Error::invalid("no matchers specified"));
         }
-        let missing = self.no_stores(request.partial_response)?;
-        let Some((targets, matchers)) = self.targets(request.range, &request.matchers).await else {
+        let policy = request.partial_response;
+        let targets = self.targets(request.range, &request.matchers, policy);
+        let Some(targets) = targets.await? else {
             return Ok(stream::empty().boxed());
         };
+        let Targets {
+            stores,
+            matchers,
+            missing,
+        } = targets;
         if matchers.is_empty() {
             return Err(Error::invalid(
                 "no matchers specified (excluding selector labels)",
@@ -253,38 +287,33 @@ impl Store for Proxy {
             name: target.endpoint.name().to_owned(),
             stream: self.open(target, forwarded.clone()),
         };
-        let whole = join_series(merge(targets.iter().map(source).collect()), request.limit);
-        let notices = stream::iter(missing.map(|missing| Ok(SeriesEvent::Missing(missing))));
-        Ok(each_notice_once(notices.chain(whole).boxed()))
+        let whole = join_series(merge(stores.iter().map(source).collect()), request.limit);
+        let notices = missing
+            .into_iter()
+            .map(|missing| Ok(SeriesEvent::Missing(missing)));
+        Ok(each_notice_once(stream::iter(notices).chain(whole).boxed()))
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {
-        let missing = self.no_stores(request.partial_response)?;
-        let Some((targets, matchers)) = self.targets(request.range, &request.matchers).await else {
+        let policy = request.partial_response;
+        let targets = self.targets(request.range, &request.matchers, policy);
+        let Some(targets) = targets.await? else {
             return Ok(LabelsResponse::default());
         };
-        let mut answer = self.ask_label_names(&targets, matchers, &request).await?;
-        missing
-            .into_iter()
-            .for_each(|missing| answer.completeness.add(missing));
-        Ok(answer)
+        self.ask_label_names(targets, &request).await
     }
 
     async fn label_values(&self, request: LabelValuesRequest) -> Result<LabelsResponse> {
         if request.label.is_empty() {
             return Err(Error::invalid("label name parameter cannot be empty"));
         }
-        let missing = self.no_stores(request.partial_response)?;
         let is_removed = request.without_replica_labels.contains(&request.label);
-        let targets = self.targets(request.range, &request.matchers).await;
-        let Some((targets, matchers)) = targets.filter(|_| !is_removed) else {
+        let policy = request.partial_response;
+        let targets = self.targets(request.range, &request.matchers, policy);
+        let Some(targets) = targets.await?.filter(|_| !is_removed) else {
             return Ok(LabelsResponse::default());
         };
-        let mut answer = self.ask_label_values(&targets, matchers, &request).await?;
-        missing
-            .into_iter()
-            .for_each(|missing| answer.completeness.add(missing));
-        Ok(answer)
+        self.ask_label_values(targets, &request).await
     }
 }
 

@@ -31,8 +31,11 @@ pub enum SkipReason {
     TimeRangeAndExternalLabels,
     /// The request names the addresses to ask, and this is none of them.
     Address,
-    /// It is no store, or not ready to be one: its info says so.
+    /// It is no store: its info says so.
     NoStore,
+    /// It should be asked and cannot be: it did not tell its info, or says that it is not ready. The answer names it as
+    /// missing.
+    Unhealthy,
 }
 
 /// Formats as Thanos explains it.
@@ -45,6 +48,7 @@ impl fmt::Display for SkipReason {
                 "has no TSDB with data within this time period whose external labels match"
             }
             Self::Address => "__address__ does not match debug store metadata matchers",
+            Self::Unhealthy => "is not healthy",
             Self::NoStore => "does not offer the StoreAPI",
         })
     }
