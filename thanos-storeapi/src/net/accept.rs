@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::pings::PingGuard;
 #[cfg(feature = "tls")]
 use crate::net::tls::PeerCertificate;
 
@@ -101,6 +102,16 @@ pub struct ConnectionInfo {
 }
 
 impl Connection {
+    /// Returns the connection, which ends when its client asks more often than once in `interval_min` whether the server
+    /// is alive (pings of HTTP/2).
+    #[must_use]
+    pub fn with_pings_limited(self, interval_min: Duration) -> Self {
+        Self {
+            io: Box::new(PingGuard::new(self.io, interval_min)),
+            info: self.info,
+        }
+    }
+
     /// Returns who the sides are.
     pub fn info(&self) -> &ConnectionInfo {
         &self.info

@@ -13,5 +13,7 @@ pub mod accept;
 pub mod compress;
 #[cfg(feature = "http-client")]
 pub mod http_client;
+#[cfg(feature = "server")]
+mod pings;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -31,6 +31,8 @@ pub struct ServerSettings {
     pub keepalive_interval: Duration,
     /// How long the answer may take.
     pub keepalive_timeout: Duration,
+    /// How often a client may ask whether the server is alive; who asks more often is sent away.
+    pub ping_interval_min: Duration,
     /// After this time a connection takes no more calls, so that clients spread over new servers.
     pub connection_age_max: Duration,
     /// With what connections are encrypted, if they are; made for the protocol `h2`.
@@ -50,6 +52,7 @@ impl Default for ServerSettings {
             connection_window_bytes: 4 << 20,
             keepalive_interval: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
+            ping_interval_min: Duration::from_secs(10),
             connection_age_max: Duration::from_secs(60 * 60),
             #[cfg(feature = "tls")]
             tls: None,
@@ -74,7 +77,10 @@ pub async fn serve(
 ) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let incoming = accept::incoming(listener, security(settings), Handshakes::default());
+    let ping_interval_min = settings.ping_interval_min;
+    let incoming = accept::incoming(listener, security(settings), Handshakes::default()).map(
+        move |connection| Ok::<_, std::io::Error>(connection.with_pings_limited(ping_interval_min)),
+    );
 
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let shutdown = async move {
@@ -97,7 +103,7 @@ pub async fn serve(
         .layer(from_fn(accept::introduce));
     let serving = builder(settings)
         .add_routes(Routes::from(router))
-        .serve_with_incoming_shutdown(incoming.map(Ok::<_, std::io::Error>), shutdown);
+        .serve_with_incoming_shutdown(incoming, shutdown);
     tokio::select! {
         served = pin!(serving) => served.map_err(|error| {
             Error::unavailable(format!("grpc server: {error}")).with_source(error)
