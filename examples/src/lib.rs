@@ -18,3 +18,4 @@ pub mod promqltest;
 pub mod requests;
 pub mod roles;
 pub mod shutdown;
+pub mod web;

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use thanos_core::{Error, Result};
 use thanos_storeapi::apis::Apis;
 use thanos_storeapi::matchers::{MatcherSource, NewMatchers};
-use thanos_storeapi::server::{Readiness, ServerSettings, StoreServer};
+use thanos_storeapi::server::{Readiness, StoreServer};
 use thanos_storeapi::store::Store;
 use tokio::task::JoinSet;
 
@@ -45,6 +45,8 @@ impl Process {
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
         let log = flags.request_log()?;
+        // A role that cannot serve gRPC later should not start at all.
+        flags.grpc.tls.server()?;
         Self::start_http(component, &flags.http, log, router, register).await
     }
 
@@ -60,7 +62,7 @@ impl Process {
         router: Router,
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
-        flags.validate()?;
+        let web = flags.web()?;
         let (trigger, shutdown) = shutdown::channel();
         trigger.stop_on_signal()?;
         let probe = Probe::default();
@@ -79,6 +81,7 @@ impl Process {
         http.spawn(http::serve(
             listener,
             router,
+            web,
             http_shutdown,
             flags.grace_period,
         ));
@@ -132,11 +135,7 @@ impl Process {
         apis: Apis,
         matchers: Arc<dyn MatcherSource>,
     ) -> Result<()> {
-        let settings = ServerSettings {
-            grace_period: flags.grpc.grace_period,
-            connection_age_max: flags.grpc.connection_age_max,
-            ..ServerSettings::default()
-        };
+        let settings = flags.grpc.settings()?;
         let store = self.requests.watch_store(store);
         let server = StoreServer::new(store, settings.clone())
             .with_matchers(matchers)

@@ -1,6 +1,7 @@
 //! Flags that every role has, with Thanos' names and defaults.
 
 mod content;
+mod grpc_tls;
 mod servers;
 mod switches;
 mod values;
@@ -15,6 +16,7 @@ use thanos_bucket::layers::BucketMetrics;
 use thanos_core::{Error, Result};
 
 pub use content::content;
+pub use grpc_tls::{GrpcClientFlags, GrpcTlsFlags};
 pub use servers::{GrpcFlags, HttpFlags, ServerFlags, TracingFlags};
 pub use switches::with_negations;
 pub use values::{bytes, duration, label};

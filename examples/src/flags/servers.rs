@@ -1,15 +1,18 @@
 //! Flags of the servers of a role, and those of Thanos that are known here and not supported.
 //!
-//! A flag that asks for what is not there is an error and not a silence, above all where it asks for encryption.
+//! A flag that asks for what is not there is an error and not a silence.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use thanos_core::{Error, Result};
+use thanos_storeapi::server::ServerSettings;
 
+use super::grpc_tls::GrpcTlsFlags;
 use super::{content, duration};
 use crate::requests::RequestLog;
+use crate::web::Web;
 
 /// Flags of all servers of a role.
 #[derive(Debug, Clone, Args)]
@@ -50,7 +53,7 @@ pub struct HttpFlags {
     /// Time to wait after an interrupt received for HTTP server.
     #[arg(id = "http-grace-period", long = "http-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub grace_period: Duration,
-    /// Path to a configuration of TLS and authentication for HTTP: not supported.
+    /// Path to the configuration file that can enable TLS or authentication for all HTTP endpoints.
     #[arg(
         id = "http.config",
         long = "http.config",
@@ -77,52 +80,9 @@ pub struct GrpcFlags {
     /// Time to wait after an interrupt received for gRPC server.
     #[arg(id = "grpc-grace-period", long = "grpc-grace-period", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub grace_period: Duration,
+    /// Those of its encryption.
     #[command(flatten)]
-    tls: GrpcTlsFlags,
-}
-
-/// TLS of the gRPC server, which is not supported.
-#[derive(Debug, Clone, Args)]
-struct GrpcTlsFlags {
-    /// TLS certificate for the gRPC server: not supported, only blank.
-    #[arg(
-        id = "grpc-server-tls-cert",
-        long = "grpc-server-tls-cert",
-        value_name = "FILE",
-        default_value = ""
-    )]
-    cert: String,
-    /// TLS key for the gRPC server: not supported, only blank.
-    #[arg(
-        id = "grpc-server-tls-key",
-        long = "grpc-server-tls-key",
-        value_name = "FILE",
-        default_value = ""
-    )]
-    key: String,
-    /// TLS CA to verify clients against: not supported, only blank.
-    #[arg(
-        id = "grpc-server-tls-client-ca",
-        long = "grpc-server-tls-client-ca",
-        value_name = "FILE",
-        default_value = ""
-    )]
-    client_ca: String,
-    /// The lowest version of TLS; without a certificate there is none.
-    #[arg(
-        id = "grpc-server-tls-min-version",
-        long = "grpc-server-tls-min-version",
-        value_name = "VERSION",
-        default_value = "1.3",
-        value_parser = ["1.0", "1.1", "1.2", "1.3"]
-    )]
-    _min_version: String,
-    /// The cipher suites of TLS (repeatable): not supported.
-    #[arg(id = "grpc-server-tls-ciphers", long = "grpc-server-tls-ciphers", value_name = "NAME", action = ArgAction::Append)]
-    ciphers: Vec<String>,
-    /// The curves of TLS (repeatable): not supported.
-    #[arg(id = "grpc-server-tls-curves", long = "grpc-server-tls-curves", value_name = "NAME", action = ArgAction::Append)]
-    curves: Vec<String>,
+    pub tls: GrpcTlsFlags,
 }
 
 /// Tracing, which is not supported, and what steers the garbage collector of Go, which there is none of.
@@ -178,43 +138,41 @@ impl TracingFlags {
 }
 
 impl HttpFlags {
-    /// Checks that nothing is asked for that is not there.
+    /// Returns the TLS and the authentication that `--http.config` asks for.
     ///
     /// # Errors
     ///
-    /// `Invalid` for TLS and authentication.
-    pub fn validate(&self) -> Result<()> {
-        match self.config.is_empty() {
-            true => Ok(()),
-            false => Err(not_supported(
-                "http.config",
-                "TLS or authentication of HTTP",
-            )),
-        }
+    /// `Invalid` for a wrong configuration, `NotFound` for missing files.
+    pub fn web(&self) -> Result<Web> {
+        Web::open(&self.config).map_err(|error| error.context("server could not be started"))
+    }
+}
+
+impl GrpcFlags {
+    /// Returns how calls are served.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for flags of TLS that do not fit, `NotFound` for missing files.
+    pub fn settings(&self) -> Result<ServerSettings> {
+        let tls = self.tls.server()?;
+        self.tls.tell();
+        Ok(ServerSettings {
+            grace_period: self.grace_period,
+            connection_age_max: self.connection_age_max,
+            tls,
+            ..ServerSettings::default()
+        })
     }
 }
 
 impl ServerFlags {
-    /// Returns which requests are logged, after a check that nothing is asked for that is not there.
+    /// Returns which requests are logged.
     ///
     /// # Errors
     ///
-    /// `Invalid` for TLS and authentication, and for a wrong configuration of the log.
+    /// `Invalid` for a wrong configuration of the log.
     pub fn request_log(&self) -> Result<RequestLog> {
-        let tls = &self.grpc.tls;
-        let only_cert = [&tls.ciphers, &tls.curves].map(|names| names.join(","));
-        self.http.validate()?;
-        for (flag, value, what) in [
-            ("grpc-server-tls-cert", &tls.cert, "TLS of gRPC"),
-            ("grpc-server-tls-key", &tls.key, "TLS of gRPC"),
-            ("grpc-server-tls-client-ca", &tls.client_ca, "TLS of gRPC"),
-            ("grpc-server-tls-ciphers", &only_cert[0], "TLS of gRPC"),
-            ("grpc-server-tls-curves", &only_cert[1], "TLS of gRPC"),
-        ] {
-            if !value.is_empty() {
-                return Err(not_supported(flag, what));
-            }
-        }
         let flag = "request.logging-config";
         let yaml = content(flag, &self.request_log, &self.request_log_file)?;
         match yaml {

@@ -17,7 +17,7 @@ use thanos_storeapi::proxy::{Endpoint, EndpointInfo, EndpointSet, Proxy, ProxyOp
 
 use crate::about::About;
 use crate::api::{self, ApiFlags};
-use crate::flags::{ServerFlags, bytes, duration, label};
+use crate::flags::{GrpcClientFlags, ServerFlags, bytes, duration, label};
 use crate::process::Process;
 use crate::shutdown::Shutdown;
 
@@ -31,6 +31,8 @@ pub struct QueryFlags {
     servers: ServerFlags,
     #[command(flatten)]
     api: ApiFlags,
+    #[command(flatten)]
+    grpc_client: GrpcClientFlags,
     /// Addresses of statically configured Thanos API servers (repeatable): host:port.
     #[arg(id = "endpoint", long = "endpoint", value_name = "ENDPOINT", action = ArgAction::Append)]
     endpoints: Vec<String>,
@@ -60,6 +62,7 @@ pub struct QueryFlags {
 pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     let endpoints = EndpointSet::new(connect(
         flags.endpoints.iter().chain(&flags.strict_endpoints),
+        &flags.grpc_client.settings()?,
     )?);
     let options = ProxyOptions {
         selector_labels: Labels::from_pairs(flags.selector_labels),
@@ -91,7 +94,10 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     process.run().await
 }
 
-fn connect<'a>(addresses: impl Iterator<Item = &'a String>) -> Result<Vec<Arc<Endpoint>>> {
+fn connect<'a>(
+    addresses: impl Iterator<Item = &'a String>,
+    settings: &ClientSettings,
+) -> Result<Vec<Arc<Endpoint>>> {
     addresses
         .map(|address| {
             if let Some((kind, _)) = address
@@ -102,7 +108,7 @@ fn connect<'a>(addresses: impl Iterator<Item = &'a String>) -> Result<Vec<Arc<En
                     "--endpoint {address}: {kind}+ addresses are not supported yet"
                 )));
             }
-            let store = RemoteStore::new(address, ClientSettings::default())?;
+            let store = RemoteStore::new(address, settings.clone())?;
             let apis = store.apis();
             let address = address.as_str();
             Ok(Endpoint::remote_component(address, Arc::new(store), apis))

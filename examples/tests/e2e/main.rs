@@ -25,4 +25,5 @@ mod store_gateway;
 mod store_limits;
 mod store_rows;
 mod tenants;
+mod tls;
 mod tools;
