@@ -8,6 +8,7 @@ mod blocks;
 mod cancellation;
 mod compact;
 mod compact_scenario;
+mod deployment;
 mod embedding;
 mod grafana;
 mod lazy;
