@@ -102,12 +102,21 @@ impl BucketFlags {
     ///
     /// `Invalid` when neither flag is given or the YAML is wrong.
     pub fn config(&self) -> Result<BucketConfig> {
-        let yaml = content("objstore.config", &self.config, &self.config_file)?;
-        let Some(yaml) = yaml else {
+        let Some(config) = self.config_if_any()? else {
             let message = "flag objstore.config-file or objstore.config is required for running this command and \
                            content cannot be empty: --objstore.config";
             return Err(Error::invalid(message));
         };
-        BucketConfig::from_yaml(&yaml)
+        Ok(config)
+    }
+
+    /// Returns the bucket that the flags describe, or nothing when neither flag is given.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the YAML is wrong.
+    pub fn config_if_any(&self) -> Result<Option<BucketConfig>> {
+        let yaml = content("objstore.config", &self.config, &self.config_file)?;
+        yaml.map(|yaml| BucketConfig::from_yaml(&yaml)).transpose()
     }
 }

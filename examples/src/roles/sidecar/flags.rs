@@ -112,7 +112,6 @@ impl SidecarFlags {
     ///
     /// `Invalid` that names the flag.
     pub(super) fn validate(&self) -> Result<()> {
-        self.upload.validate()?;
         self.reload.validate()
     }
 

@@ -8,6 +8,7 @@ use thanos_storeapi::prometheus::PrometheusServer;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::metrics::HeartbeatMetrics;
+use super::upload::Uploads;
 use crate::process::ReadySwitch;
 use crate::shutdown::Shutdown;
 
@@ -26,6 +27,14 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// Waits until Prometheus has the flags that `uploads` need (row SC-16 of the specification).
+    pub(super) async fn check(&self, uploads: &Uploads) {
+        let what = "failed to validate prometheus flags. Is Prometheus running? Retrying";
+        self.until_answered(what, async || uploads.check(&self.server).await)
+            .await;
+        tracing::info!("successfully validated prometheus flags");
+    }
+
     /// Waits until Prometheus has told its version and its external labels (row SC-12 of the specification).
     ///
     /// # Errors

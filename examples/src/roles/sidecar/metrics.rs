@@ -9,6 +9,8 @@ use thanos_storeapi::limits::SelectLimitMetrics;
 use thanos_storeapi::net::http_client::HttpClientMetrics;
 use thanos_storeapi::prometheus::PrometheusStoreMetrics;
 
+use super::upload::UploadMetrics;
+
 /// The metrics of all parts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SidecarMetrics {
@@ -16,6 +18,7 @@ pub(super) struct SidecarMetrics {
     pub(super) http: HttpClientMetrics,
     pub(super) limits: SelectLimitMetrics,
     pub(super) store: PrometheusStoreMetrics,
+    pub(super) upload: UploadMetrics,
 }
 
 impl SidecarMetrics {
@@ -25,6 +28,8 @@ impl SidecarMetrics {
         self.http.register(registry);
         self.limits.register(registry);
         self.store.register(registry);
+        self.upload.bucket.register(registry);
+        self.upload.shipper.register(registry);
     }
 }
 
