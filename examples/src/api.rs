@@ -18,11 +18,13 @@ use thanos_core::{Error, Result};
 use thanos_promql::active::ActiveQueries;
 use thanos_promql::engine::{Engine, EngineOptions, OnPartial};
 use thanos_promql::http::{
-    Api, ApiOptions, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams, Tenancy,
+    Api, ApiOptions, Components, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams,
+    Tenancy,
 };
 use thanos_promql::parser;
 use thanos_promql::remote::{RemoteOptions, Remotes};
-use thanos_storeapi::apis::query::QueryApi;
+use thanos_storeapi::apis::Apis;
+use thanos_storeapi::fanout::{Fanout, FanoutOptions};
 use thanos_storeapi::proxy::Proxy;
 use thanos_storeapi::queryable::{DedupFunc, StoreQueryable, StoreQueryableOptions};
 use thanos_storeapi::store::{PartialResponse, Store};
@@ -79,6 +81,8 @@ pub struct ApiFlags {
     /// Fail queries whose data is incomplete if no partial_response param is specified.
     #[arg(id = "no-query.partial-response", long = "no-query.partial-response", action = ArgAction::SetTrue)]
     no_partial_response: bool,
+    #[command(flatten)]
+    partial: PartialFlags,
     /// Set default step for range queries. Default step is only used when step is not set in UI.
     #[arg(id = "query.default-step", long = "query.default-step", value_name = "DURATION", default_value = "1s", value_parser = duration)]
     default_step: Duration,
@@ -111,6 +115,42 @@ pub struct ApiFlags {
     /// The most memory that one query may hold.
     #[arg(id = "query.memory-limit-per-query", long = "query.memory-limit-per-query", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
     memory_limit_per_query: u64,
+}
+
+/// What happens to what is not about samples when a component fails: by default the rest is the answer.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of Thanos")]
+pub struct PartialFlags {
+    /// Enable partial response for rules endpoint (the default).
+    #[arg(id = "rule.partial-response", long = "rule.partial-response", overrides_with = "no-rule.partial-response", action = ArgAction::SetTrue, hide = true)]
+    _rule: bool,
+    /// Fail requests for rules when a component fails.
+    #[arg(id = "no-rule.partial-response", long = "no-rule.partial-response", action = ArgAction::SetTrue, hide = true)]
+    no_rule: bool,
+    /// Enable partial response for targets endpoint (the default).
+    #[arg(id = "target.partial-response", long = "target.partial-response", overrides_with = "no-target.partial-response", action = ArgAction::SetTrue, hide = true)]
+    _target: bool,
+    /// Fail requests for targets when a component fails.
+    #[arg(id = "no-target.partial-response", long = "no-target.partial-response", action = ArgAction::SetTrue, hide = true)]
+    no_target: bool,
+    /// Enable partial response for metric metadata endpoint (the default).
+    #[arg(id = "metric-metadata.partial-response", long = "metric-metadata.partial-response", overrides_with = "no-metric-metadata.partial-response", action = ArgAction::SetTrue, hide = true)]
+    _metadata: bool,
+    /// Fail requests for metadata when a component fails.
+    #[arg(id = "no-metric-metadata.partial-response", long = "no-metric-metadata.partial-response", action = ArgAction::SetTrue, hide = true)]
+    no_metadata: bool,
+    /// Enable partial response for exemplar endpoint (the default).
+    #[arg(id = "exemplar.partial-response", long = "exemplar.partial-response", overrides_with = "no-exemplar.partial-response", action = ArgAction::SetTrue, hide = true)]
+    _exemplar: bool,
+    /// Fail requests for exemplars when a component fails.
+    #[arg(id = "no-exemplar.partial-response", long = "no-exemplar.partial-response", action = ArgAction::SetTrue, hide = true)]
+    no_exemplar: bool,
+    /// Enable partial response for status endpoint (the default).
+    #[arg(id = "status.partial-response", long = "status.partial-response", overrides_with = "no-status.partial-response", action = ArgAction::SetTrue, hide = true)]
+    _status: bool,
+    /// Fail requests for statistics when a component fails.
+    #[arg(id = "no-status.partial-response", long = "no-status.partial-response", action = ArgAction::SetTrue, hide = true)]
+    no_status: bool,
 }
 
 /// How coarse the data may be.
@@ -244,12 +284,12 @@ pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
     Ok(served(flags, proxy, about)?.0)
 }
 
-/// Returns the same, and what answers queries of other components.
+/// Returns the same, and what answers other components: whole queries, and what those behind `proxy` say beside series.
 ///
 /// # Errors
 ///
 /// As [`router`].
-pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, Arc<dyn QueryApi>)> {
+pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, Apis)> {
     let on_partial = if flags.no_partial_response {
         OnPartial::Fail
     } else {
@@ -293,15 +333,58 @@ pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, A
         tenancy: flags.tenancy.tenancy()?,
         ..ApiOptions::default()
     };
+    let components = components(flags, &proxy);
+    let served = components.apis.clone();
     let page = get(move || page(proxy.clone()));
     if flags.distributed.is_on() {
         tracing::info!("queries are distributed over the queriers among the endpoints");
     }
     let api = Api::with_options(engine, Arc::new(source), options)
         .with_hooks(Arc::new(about))
+        .with_components(components)
         .with_active_queries(active_queries(flags)?);
-    let query = api.query_api();
-    Ok((api.router().route("/", page), query))
+    let apis = Apis {
+        query: Some(api.query_api()),
+        ..served
+    };
+    Ok((api.router().route("/", page), apis))
+}
+
+/// Returns everything beside series from the components behind `proxy`, replicas joined.
+pub fn fanout(flags: &ApiFlags, proxy: &Proxy) -> Fanout {
+    let language = language(flags);
+    let selectors = move |query: &str| {
+        let expr =
+            parser::parse(query, &language).map_err(|error| Error::invalid(error.to_string()))?;
+        let selectors = expr.selectors().into_iter();
+        selectors
+            .map(parser::VectorSelector::compile_matchers)
+            .collect()
+    };
+    let options = FanoutOptions {
+        replica_labels: flags.replica_labels.iter().cloned().collect(),
+        selector_labels: proxy.selector_labels().clone(),
+        timeout: Some(flags.timeout),
+        selectors: Arc::new(selectors),
+    };
+    Fanout::new(proxy.endpoints().clone(), options)
+}
+
+fn components(flags: &ApiFlags, proxy: &Proxy) -> Components {
+    let policy = |fails: bool| match fails {
+        true => PartialResponse::Abort,
+        false => PartialResponse::Warn,
+    };
+    let partial = &flags.partial;
+    Components {
+        apis: fanout(flags, proxy).apis(),
+        rules: policy(partial.no_rule),
+        targets: policy(partial.no_target),
+        metadata: policy(partial.no_metadata),
+        exemplars: policy(partial.no_exemplar),
+        status: policy(partial.no_status),
+        enforced_label: flags.tenancy.enforce.then(|| flags.tenancy.label.clone()),
+    }
 }
 
 /// The parts of the language that the flags turn on.

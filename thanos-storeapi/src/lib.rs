@@ -10,6 +10,7 @@
 //! | [`proxy`] | one store over many |
 //! | [`label_edit`], [`join`], [`shard`], [`resolution`], [`aggregates`], [`policy`] | what stores do to the series they send |
 //! | [`limits`] | how much an answer may hold |
+//! | [`fanout`] | everything beside series from many components |
 //! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
 //! | [`matchers`] | where the matchers of requests come from |
 //! | `endpoints` (feature `client`) | which stores there are: names, files, groups, health |
@@ -31,6 +32,7 @@ pub mod client;
 mod convert;
 #[cfg(feature = "client")]
 pub mod endpoints;
+pub mod fanout;
 pub mod hints;
 pub mod join;
 pub mod label_edit;

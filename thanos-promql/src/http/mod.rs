@@ -7,8 +7,10 @@
 //! | `series`, `labels` | GET, POST | the data |
 //! | `label/<name>/values` | GET | the data |
 //! | `format_query`, `parse_query` | GET, POST | the parser |
-//! | `query_exemplars` | GET, POST | [`Hooks`] |
-//! | `metadata`, `status/buildinfo`, `status/runtimeinfo`, `status/flags`, `status/config` | GET | [`Hooks`] |
+//! | `query_exemplars` | GET, POST | [`Components`] or [`Hooks`] |
+//! | `rules`, `alerts`, `targets`, `status/tsdb` | GET | [`Components`] |
+//! | `metadata` | GET | [`Components`] or [`Hooks`] |
+//! | `status/buildinfo`, `status/runtimeinfo`, `status/flags`, `status/config` | GET | [`Hooks`] |
 //! | `status/active_queries` | GET | [`ActiveQueries`] |
 //!
 //! Parameters, texts of errors, status codes and JSON are Prometheus' own; Thanos' extra parameters are parsed
@@ -30,6 +32,7 @@
 
 mod answer;
 mod ast_json;
+mod components;
 mod cors;
 mod hooks;
 mod language;
@@ -56,6 +59,7 @@ use thanos_core::time::Timestamp;
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
+pub use components::Components;
 pub use hooks::{
     BuildInfo, Exemplar, ExemplarRequest, Hooks, Metadata, MetadataRequest, MetricMetadata,
     RuntimeInfo, SeriesExemplars, Told,
@@ -79,6 +83,7 @@ pub struct Api {
     source: Arc<dyn QueryableSource>,
     options: Arc<ApiOptions>,
     hooks: Arc<dyn Hooks>,
+    components: Arc<Components>,
     active: ActiveQueries,
     places: Places,
     started: Timestamp,
@@ -99,6 +104,7 @@ impl Api {
         Self {
             source,
             hooks: told::silent(),
+            components: Arc::default(),
             active: ActiveQueries::new(engine.clock()),
             places: Places::new(AdmissionOptions {
                 light_max: options.queries_max,
@@ -116,6 +122,14 @@ impl Api {
     #[must_use]
     pub fn with_hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.hooks = hooks;
+        self
+    }
+
+    /// Asks `components` for what is not about samples: rules, alerts, targets, statistics, and, before the hooks, for
+    /// metadata and exemplars.
+    #[must_use]
+    pub fn with_components(mut self, components: Components) -> Self {
+        self.components = Arc::new(components);
         self
     }
 
@@ -181,7 +195,11 @@ fn routes() -> Router<Api> {
             get(series::label_names).post(series::label_names),
         )
         .route("/label/{name}/values", get(series::label_values))
+        .route("/alerts", get(components::alerts))
         .route("/metadata", get(told::metadata))
+        .route("/rules", get(components::rules))
+        .route("/targets", get(components::targets))
+        .route("/status/tsdb", get(components::tsdb_status))
         .route("/status/active_queries", get(told::active_queries))
         .route("/status/buildinfo", get(told::build_info))
         .route("/status/config", get(told::config))

@@ -8,10 +8,12 @@ use serde_json::json;
 use thanos_core::text::{FloatFormat, push_float};
 use thanos_core::time::{TimeRange, Timestamp, UtcTime};
 
-use super::Api;
 use super::answer::{Failure, Remarks, array_pieces, json_text, no_data, stream_success, success};
-use super::hooks::{Exemplar, ExemplarRequest, MetadataRequest, SeriesExemplars};
+use super::hooks::{
+    Exemplar, ExemplarRequest, Metadata, MetadataRequest, MetricMetadata, SeriesExemplars, Told,
+};
 use super::params::{Params, invalid};
+use super::{Api, components};
 use crate::json::{write_labels, write_time};
 use crate::parser;
 
@@ -25,7 +27,7 @@ pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<R
         entries_max,
         source: params.source(&api)?,
     };
-    let told = api.hooks.metadata(&request).await?;
+    let told = told_metadata(&api, &params, &request).await?;
     let wanted = told
         .value
         .into_iter()
@@ -40,6 +42,30 @@ pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<R
     }
     let remarks = Remarks::warnings(told.warnings);
     Ok(success(json_text(&found.into()), &remarks))
+}
+
+/// Asks the components, or the hooks where there are none.
+async fn told_metadata(
+    api: &Api,
+    params: &Params,
+    request: &MetadataRequest,
+) -> Result<Told<Metadata>, Failure> {
+    let (metric, metrics_max) = (request.metric.clone(), request.metrics_max);
+    let Some(answer) = components::metadata(api, params, metric, metrics_max).await? else {
+        return Ok(api.hooks.metadata(request).await?);
+    };
+    let warnings = components::warnings(&answer);
+    let entry = |entry: thanos_storeapi::apis::metadata::MetricMetadata| MetricMetadata {
+        metric_type: entry.metric_type,
+        unit: entry.unit,
+        help: entry.help,
+    };
+    let value = answer.value.into_iter();
+    let value = value.map(|(name, entries)| (name, entries.into_iter().map(entry).collect()));
+    Ok(Told {
+        value: value.collect(),
+        warnings,
+    })
 }
 
 /// What a limit of zero means.
@@ -90,10 +116,28 @@ pub(super) async fn exemplars(State(api): State<Api>, params: Params) -> Result<
         range,
         source: params.source(&api)?,
     };
-    let told = api.hooks.exemplars(&request).await?;
+    let told = match components::exemplars(&api, &params, request.range).await? {
+        None => api.hooks.exemplars(&request).await?,
+        Some(answer) => Told {
+            warnings: components::warnings(&answer),
+            value: answer.value.into_iter().map(series_exemplars).collect(),
+        },
+    };
     let remarks = Remarks::warnings(told.warnings);
     let pieces = array_pieces(told.value, write_series_exemplars);
     Ok(stream_success(pieces, &remarks, ()))
+}
+
+fn series_exemplars(series: thanos_storeapi::apis::exemplars::SeriesExemplars) -> SeriesExemplars {
+    let exemplar = |exemplar: thanos_storeapi::apis::exemplars::Exemplar| Exemplar {
+        labels: exemplar.labels,
+        value: exemplar.value,
+        time: exemplar.time,
+    };
+    SeriesExemplars {
+        labels: series.labels,
+        exemplars: series.exemplars.into_iter().map(exemplar).collect(),
+    }
 }
 
 fn write_series_exemplars(out: &mut Vec<u8>, series: &SeriesExemplars) {

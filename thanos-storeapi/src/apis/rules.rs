@@ -16,7 +16,7 @@ use crate::tenant::TenantId;
 pub struct RulesRequest {
     /// Which kind of rule.
     pub kind: RuleKinds,
-    /// Conditions on the labels of rules (`match[]`): one of the sets must match; none means all rules.
+    /// Conditions on the labels of rules (`match[]`): all of the sets must match, as in Prometheus.
     pub matchers: Vec<Vec<Matcher>>,
     /// The names of rules that are wanted; none means all.
     pub rule_names: Vec<String>,

@@ -142,6 +142,11 @@ impl Proxy {
         &self.endpoints
     }
 
+    /// Returns the labels that the proxy announces for all its data.
+    pub fn selector_labels(&self) -> &Labels {
+        &self.options.selector_labels
+    }
+
     /// Returns what was counted so far, by this proxy and those restricted from it.
     pub fn counters(&self) -> &Arc<ProxyCounters> {
         &self.counters

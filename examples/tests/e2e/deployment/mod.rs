@@ -22,6 +22,10 @@ const RELATIVE_ERROR_MAX: f64 = 1e-9;
 /// How long a step of the deployment may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The rules of both Prometheus servers.
+const RULES: &str = "groups:\n- name: availability\n  rules:\n  - record: job:up:sum\n    expr: sum by (job) (up)\n  \
+                     - alert: Always\n    expr: vector(1)\n    labels: {severity: page}\n";
+
 /// One of the pair, with its sidecar.
 struct Half {
     prometheus: Peer,
@@ -61,11 +65,13 @@ impl Half {
 fn prometheus(config: &Path, data: &Path, replica: Replica, scraped: &[String]) -> Option<Peer> {
     let binary = program("prometheus")?;
     let file = config.join("prometheus.yml");
+    std::fs::write(config.join("rules.yml"), RULES).unwrap();
     let replica = replica.name();
     let node = scraped.join(", ");
     let start = |address: &str| {
         let yaml = format!(
-            "global:\n  scrape_interval: 1s\n  external_labels: {{cluster: eu, replica: {replica}}}\n\
+            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\n  \
+             external_labels: {{cluster: eu, replica: {replica}}}\nrule_files: [rules.yml]\n\
              scrape_configs:\n- job_name: prometheus\n  static_configs:\n  - targets: [{address}]\n\
              - job_name: node\n  static_configs:\n  - targets: [{node}]\n"
         );
@@ -321,6 +327,7 @@ fn the_tutorial_works(yaml: &str) {
     let over_sidecars = pair.querier();
     rates_are_those_of_one_clean_series(&over_sidecars, pair.start);
     live_series_come_from_both(&pair);
+    everything_beside_series_is_joined(&pair, &over_sidecars);
     let before: Vec<_> = questions(pair.start)
         .into_iter()
         .map(|question| (series(&ask(&over_sidecars, &question, &[]), &[]), question))
@@ -379,6 +386,83 @@ fn live_series_come_from_both(pair: &Pair) {
     let joined = count(r#"count(up{job="node"} == 1)"#, "true");
     assert!((joined - 1.0).abs() < f64::EPSILON, "{joined}");
     assert!(count("count(node_cpu_seconds_total)", "true") > 0.0);
+}
+
+/// Returns the data of an answer, which warns of nothing.
+fn told(server: &Peer, path: &str, parameters: &[(&str, &str)]) -> Value {
+    let answer = server.query(path, parameters);
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(answer.status, 200, "{path}: {body}");
+    assert_eq!(body.get("warnings"), None, "{path}");
+    body["data"].clone()
+}
+
+/// E-15, E-16, E-17, E-20, Q-07, SC-25 to SC-29: rules, alerts, targets, metadata and statistics of the pair, replicas
+/// joined.
+fn everything_beside_series_is_joined(pair: &Pair, querier: &Peer) {
+    eventually("an alert", || {
+        let alerts = told(querier, "/api/v1/alerts", &[]);
+        alerts["alerts"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    let rules = told(querier, "/api/v1/rules", &[]);
+    // The files of the two differ, and so do the groups.
+    let groups = rules["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 2, "{rules}");
+    for group in groups {
+        assert_eq!(group["name"], "availability");
+        let names: Vec<_> = group["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| &rule["name"])
+            .collect();
+        assert_eq!(names, ["Always", "job:up:sum"]);
+        for rule in group["rules"].as_array().unwrap() {
+            assert_eq!(rule["labels"]["cluster"], "eu", "{rule}");
+            assert!(rule["labels"].get("replica").is_none(), "{rule}");
+        }
+    }
+    let recording = told(querier, "/api/v1/rules", &[("type", "record")]);
+    assert!(!recording.to_string().contains("Always"), "{recording}");
+    let bad = querier.query("/api/v1/rules", &[("type", "x")]);
+    assert_eq!(bad.status, 400);
+
+    let targets = told(querier, "/api/v1/targets", &[("state", "active")]);
+    let active = targets["activeTargets"].as_array().unwrap();
+    let of_job = |job: &str| {
+        active
+            .iter()
+            .filter(|target| target["labels"]["job"] == job)
+            .count()
+    };
+    assert_eq!((of_job("node"), of_job("prometheus")), (1, 2), "{targets}");
+    assert!(
+        active
+            .iter()
+            .all(|target| target["labels"]["cluster"] == "eu")
+    );
+
+    let name = ("metric", "node_cpu_seconds_total");
+    let theirs = told(&pair.a.prometheus, "/api/v1/metadata", &[name]);
+    assert!(!theirs.as_object().unwrap().is_empty());
+    assert_eq!(told(querier, "/api/v1/metadata", &[name]), theirs);
+    for (limit, count) in [("1", 1), ("10", 10), ("0", 0)] {
+        let found = told(querier, "/api/v1/metadata", &[("limit", limit)]);
+        assert_eq!(found.as_object().unwrap().len(), count, "{found}");
+    }
+
+    let one = told(&pair.a.prometheus, "/api/v1/status/tsdb", &[]);
+    let both = told(querier, "/api/v1/status/tsdb", &[]);
+    let series = |status: &Value| status["headStats"]["numSeries"].as_u64().unwrap();
+    assert!(series(&both) > series(&one) * 3 / 2, "{one} {both}");
+    let none = told(
+        querier,
+        "/api/v1/status/tsdb",
+        &[("match[]", r#"{cluster="us"}"#)],
+    );
+    assert_eq!(series(&none), 0);
 }
 
 /// The deployment of the quick tutorial over a directory: what the querier answers is what Prometheus answers, replicas
