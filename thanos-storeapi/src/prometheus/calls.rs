@@ -230,7 +230,17 @@ impl PrometheusClient {
     /// What the server says when it did not.
     pub async fn reload(&self) -> Result<()> {
         let request = HttpRequest::post(self.address("-/reload", &Parameters::default()), "");
-        checked(self.http().send(request).await?).await.map(drop)
+        let hint = "have you set the `--web.enable-lifecycle` Prometheus flag?";
+        let answer = checked(self.http().send(request).await?).await;
+        let answer = answer.map_err(|error| error.context(hint))?;
+        match answer.status() {
+            200 => Ok(()),
+            // Something on the way has answered, not the server.
+            other => Err(Error::unavailable(format!(
+                "{}: status {other}, wanted 200; {hint}",
+                answer.request()
+            ))),
+        }
     }
 
     /// Returns when the server took its configuration, and whether it takes the current one.

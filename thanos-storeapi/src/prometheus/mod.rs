@@ -10,6 +10,7 @@ mod client;
 mod labels;
 mod metrics;
 mod read;
+pub mod reloader;
 mod server;
 mod store;
 #[cfg(test)]
