@@ -8,6 +8,7 @@ use thanos_core::time::Clock;
 use thanos_storeapi::limits::SelectLimitMetrics;
 use thanos_storeapi::net::http_client::HttpClientMetrics;
 use thanos_storeapi::prometheus::PrometheusStoreMetrics;
+use thanos_storeapi::prometheus::reloader::ReloaderMetrics;
 
 use super::upload::UploadMetrics;
 
@@ -17,6 +18,7 @@ pub(super) struct SidecarMetrics {
     pub(super) heartbeat: HeartbeatMetrics,
     pub(super) http: HttpClientMetrics,
     pub(super) limits: SelectLimitMetrics,
+    pub(super) reload: ReloaderMetrics,
     pub(super) store: PrometheusStoreMetrics,
     pub(super) upload: UploadMetrics,
 }
@@ -27,6 +29,8 @@ impl SidecarMetrics {
         self.heartbeat.register(registry);
         self.http.register(registry);
         self.limits.register(registry);
+        self.reload
+            .register(registry.sub_registry_with_prefix("thanos_sidecar"));
         self.store.register(registry);
         self.upload.bucket.register(registry);
         self.upload.shipper.register(registry);

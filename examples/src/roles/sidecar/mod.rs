@@ -29,6 +29,9 @@ pub async fn run(flags: SidecarFlags) -> Result<()> {
     flags.validate()?;
     let metrics = SidecarMetrics::default();
     let server = flags.prometheus.server(&metrics)?;
+    let mut reloader = flags
+        .reload
+        .reloader(server.client().clone(), &metrics.reload)?;
     let store = PrometheusStore::new(server.clone(), flags.store_options(&metrics));
     let store = LimitedStore::new(Arc::new(store), flags.limits(), metrics.limits.clone());
     let apis = PrometheusApis::new(server.clone()).apis();
@@ -38,6 +41,9 @@ pub async fn run(flags: SidecarFlags) -> Result<()> {
         metrics.register(registry);
     })
     .await?;
+    // Before Prometheus is waited for: it may wait for its configuration.
+    reloader.begin().await?;
+    process.spawn(reload::keep(reloader, process.shutdown()));
     let heartbeat = Heartbeat {
         server: server.clone(),
         interval: flags.prometheus.get_config_interval,
