@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use thanos_bucket::Bucket;
-use thanos_bucket::compact::job::{JobOptions, JobRunner, OutOfOrderChunks, OutOfOrderLabels};
+use thanos_bucket::compact::job::{
+    ChunkTransfer, JobOptions, JobRunner, OutOfOrderChunks, OutOfOrderLabels,
+};
 use thanos_bucket::compact::lease::{LeaseOptions, Leases};
 use thanos_bucket::compact::{
     CompactorOptions, DEFAULT_RANGES_MS, DefaultPlanner, Downsampling, Hooks, Retention,
@@ -228,6 +230,9 @@ pub(super) struct DebugFlags {
     /// Mark blocks with chunks out of order so that they are not compacted.
     #[arg(id = "compact.skip-block-with-out-of-order-chunks", long = "compact.skip-block-with-out-of-order-chunks", action = ArgAction::SetTrue, hide = true)]
     skip_out_of_order_chunks: bool,
+    /// How chunks come from the blocks that are compacted into the new ones: from bucket to bucket, or by way of files.
+    #[arg(id = "compact.chunk-transfer", long = "compact.chunk-transfer", value_name = "HOW", default_value = "streamed", value_parser = ["streamed", "files"], hide = true)]
+    chunk_transfer: String,
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -306,6 +311,10 @@ impl CompactFlags {
             overlaps: self.overlaps()?,
             blocks_fetch_concurrency: jobs.blocks_fetch_concurrency,
             block_files_concurrency: jobs.block_files_concurrency,
+            chunk_transfer: match debug.chunk_transfer.as_str() {
+                "files" => ChunkTransfer::Files,
+                _ => ChunkTransfer::Streamed,
+            },
             hash: jobs.hash_func.parse()?,
             out_of_order_chunks: match debug.skip_out_of_order_chunks {
                 true => OutOfOrderChunks::Mark,

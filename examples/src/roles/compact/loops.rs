@@ -34,23 +34,6 @@ pub(super) enum OnError {
     End,
 }
 
-/// Lets a thread of its own wait for `work`: what the compactor does is many steps under one future, and none of the
-/// threads that answer requests has to carry it.
-///
-/// # Errors
-///
-/// That of the work.
-pub(super) async fn on_thread<F: Future<Output = Result<()>>>(
-    work: impl FnOnce() -> F + Send + 'static,
-) -> Result<()> {
-    let runtime = tokio::runtime::Handle::current();
-    let ended = tokio::task::spawn_blocking(move || runtime.block_on(work()));
-    ended.await.unwrap_or_else(|error| {
-        let message = format!("a part of the compactor ended: {error}");
-        Err(Error::internal(message))
-    })
-}
-
 /// Iterates once; told to shut down, drops what is under way and waits for the marks that are being written.
 ///
 /// # Errors

@@ -54,32 +54,26 @@ fn spawn(
     let each = || (Arc::clone(&compactor), shutdown.clone());
     let (work, stop) = each();
     if !loops.wait {
-        return process.spawn(loops::on_thread(move || loops::once(work, stop)));
+        return process.spawn(loops::once(work, stop));
     }
     let on_error = match flags.debug.end_on_error {
         true => OnError::End,
         false => OnError::GoOn,
     };
     let interval = loops.wait_interval;
-    process.spawn(loops::on_thread(move || {
-        loops::iterate(work, interval, on_error, stop)
-    }));
+    process.spawn(loops::iterate(work, interval, on_error, stop));
     if !loops.cleanup_interval.is_zero() {
         let ((work, stop), interval) = (each(), loops.cleanup_interval);
-        process.spawn(loops::on_thread(move || loops::clean(work, interval, stop)));
+        process.spawn(loops::clean(work, interval, stop));
     }
     if !loops.progress_interval.is_zero() {
         let ((work, stop), interval) = (each(), loops.progress_interval);
-        process.spawn(loops::on_thread(move || {
-            loops::tell_progress(work, interval, stop)
-        }));
+        process.spawn(loops::tell_progress(work, interval, stop));
     }
     if let Some(viewer) = viewer {
         let (work, stop) = each();
         let (interval, timeout) = (loops.viewer_interval, loops.viewer_timeout);
-        process.spawn(loops::on_thread(move || {
-            loops::show_all(work, viewer, interval, timeout, stop)
-        }));
+        process.spawn(loops::show_all(work, viewer, interval, timeout, stop));
     }
 }
 
