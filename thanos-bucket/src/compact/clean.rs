@@ -118,6 +118,10 @@ impl Cleaner {
 
     async fn clean_partial(&self, id: BlockId) -> Result<()> {
         let objects = self.bucket.infos_under(&id.to_string()).await?;
+        if objects.is_empty() {
+            // Cleaned up since somebody looked at the bucket.
+            return Ok(());
+        }
         match self.judge(id, &objects).await? {
             Partial::Recent => Ok(()),
             Partial::Abandoned => {
