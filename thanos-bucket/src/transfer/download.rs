@@ -111,7 +111,8 @@ async fn fetch_files(
     objects: Vec<(String, u64)>,
     options: &DownloadOptions,
 ) -> Result<()> {
-    prepare(dir, &objects)?;
+    let (made, wanted) = (dir.to_owned(), objects.clone());
+    blocking(move || prepare(&made, &wanted)).await?;
     let fetch = |(name, size): (String, u64)| fetch_file(bucket, meta, dir, name, size, options);
     stream::iter(objects)
         .map(fetch)
