@@ -1,4 +1,5 @@
 mod bucket_e2e;
+mod changing;
 mod deleted;
 mod pipeline;
 mod planning;
