@@ -366,6 +366,37 @@ fn blocks_that_overlap_do_not_halt_it() {
     assert_eq!(scenario.counts().1, at_first());
 }
 
+/// What a compactor counts that knows the labels of replicas.
+const WITH_REPLICAS: &[(&str, f64)] = &[
+    ("halted", 0.0),
+    // The rest of a partial block that was marked 50 hours ago.
+    ("blocks_cleaned_total", 1.0),
+    ("block_cleanup_failures_total", 0.0),
+    ("blocks_marked_total", 18.0),
+    ("aborted_partial_uploads_deletion_attempts_total", 0.0),
+    ("group_compactions_total", 6.0),
+    ("group_vertical_compactions_total", 3.0),
+    ("group_compactions_failures_total", 0.0),
+    ("group_compaction_runs_started_total", 14.0),
+    ("group_compaction_runs_completed_total", 14.0),
+    ("downsample_total", 2.0),
+    ("downsample_failures_total", 0.0),
+];
+
+/// What the next one counts that deletes without a delay.
+const WITHOUT_DELAY: &[(&str, f64)] = &[
+    ("halted", 0.0),
+    ("blocks_cleaned_total", 18.0 + 2.0),
+    ("block_cleanup_failures_total", 0.0),
+    ("aborted_partial_uploads_deletion_attempts_total", 0.0),
+    ("group_compactions_total", 0.0),
+    ("group_compactions_failures_total", 0.0),
+    ("group_compaction_runs_started_total", 7.0),
+    ("group_compaction_runs_completed_total", 7.0),
+    ("downsample_total", 0.0),
+    ("downsample_failures_total", 0.0),
+];
+
 /// E-01 (b), (c), (d), E-02: with the labels of replicas it does what Thanos does, in the same number of steps; without
 /// a delay what was marked goes. What is left of partial blocks that are marked goes as well; Thanos keeps it forever.
 ///
@@ -392,24 +423,7 @@ fn replicas_become_one_in_as_many_steps_as_by_thanos() {
             &func,
         ];
         let peer = scenario.compactor(&flags);
-        counts(
-            &peer,
-            &[
-                ("halted", 0.0),
-                // The rest of a partial block that was marked 50 hours ago.
-                ("blocks_cleaned_total", 1.0),
-                ("block_cleanup_failures_total", 0.0),
-                ("blocks_marked_total", 18.0),
-                ("aborted_partial_uploads_deletion_attempts_total", 0.0),
-                ("group_compactions_total", 6.0),
-                ("group_vertical_compactions_total", 3.0),
-                ("group_compactions_failures_total", 0.0),
-                ("group_compaction_runs_started_total", 14.0),
-                ("group_compaction_runs_completed_total", 14.0),
-                ("downsample_total", 2.0),
-                ("downsample_failures_total", 0.0),
-            ],
-        );
+        counts(&peer, WITH_REPLICAS);
         let gets = metrics::sum(
             &peer,
             "thanos_objstore_bucket_operations_total",
@@ -425,21 +439,7 @@ fn replicas_become_one_in_as_many_steps_as_by_thanos() {
         // Marks count from whole seconds.
         std::thread::sleep(std::time::Duration::from_secs(1));
         let peer = scenario.compactor(&[&flags[..], &["--delete-delay=0s"]].concat());
-        counts(
-            &peer,
-            &[
-                ("halted", 0.0),
-                ("blocks_cleaned_total", 18.0 + 2.0),
-                ("block_cleanup_failures_total", 0.0),
-                ("aborted_partial_uploads_deletion_attempts_total", 0.0),
-                ("group_compactions_total", 0.0),
-                ("group_compactions_failures_total", 0.0),
-                ("group_compaction_runs_started_total", 7.0),
-                ("group_compaction_runs_completed_total", 7.0),
-                ("downsample_total", 0.0),
-                ("downsample_failures_total", 0.0),
-            ],
-        );
+        counts(&peer, WITHOUT_DELAY);
         end(peer);
         let (store, after) = scenario.counts();
         assert_eq!(after, in_the_end(partial, multi), "{func}");
