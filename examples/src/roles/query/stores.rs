@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
 use thanos_core::time::UtcTime;
@@ -15,7 +16,10 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Returns the route.
 pub(super) fn routes(discovery: Arc<Discovery>) -> Router {
-    let list = move || async move { Json(answer(discovery.statuses())) };
+    let list = move || async move {
+        let text = answer(discovery.statuses()).to_string();
+        ([(CONTENT_TYPE, "application/json")], text)
+    };
     Router::new().route("/api/v1/stores", get(list))
 }
 
