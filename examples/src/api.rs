@@ -32,6 +32,7 @@ use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
 use crate::about::About;
 use crate::flags::{bytes, duration};
+use crate::requests::label_tenants;
 use crate::roles::query::admission::AdmissionFlags;
 use crate::roles::query::distributed::DistributedFlags;
 
@@ -347,7 +348,14 @@ pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, A
         query: Some(api.query_api()),
         ..served
     };
-    Ok((api.router().route("/", page), apis))
+    let tenancy = &flags.tenancy;
+    let header = tenancy
+        .header
+        .parse()
+        .map_err(|error| Error::invalid(format!("--query.tenant-header: {error}")))?;
+    let router = api.router().route("/", page);
+    let router = label_tenants(router, header, tenancy.default_tenant.clone());
+    Ok((router, apis))
 }
 
 /// Returns everything beside series from the components behind `proxy`, replicas joined.

@@ -11,6 +11,7 @@ use crate::about::About;
 use crate::flags::{LogFlags, TracingFlags, with_negations};
 use crate::logging;
 use crate::roles::{compact, query, sidecar, standalone, store, tools};
+use crate::traces::Traces;
 
 /// How long blocking work may go on after a role has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,15 +69,32 @@ fn run(arguments: Vec<OsString>) -> ExitCode {
             };
         }
     };
-    logging::start(&cli.log);
-    let outcome = cli.tracing.validate();
-    match outcome.and_then(|()| run_role(cli.role, about)) {
+    match run_traced(cli, about) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "running the command failed");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_traced(cli: Cli, about: About) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let traces = {
+        let _entered = runtime.enter();
+        let config = cli.tracing.config();
+        config.and_then(|config| Traces::new(config.as_ref()))
+    };
+    // What is wrong with the configuration of traces is said in the log as well.
+    logging::start(&cli.log, traces.as_ref().ok().and_then(Traces::tracer))?;
+    let traces = traces?;
+    let outcome = runtime.block_on(run_role(cli.role, about));
+    traces.end();
+    // Work on threads for blocking calls that nobody waits for any more must not keep the process alive.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    outcome
 }
 
 fn parse(arguments: Vec<OsString>) -> std::result::Result<(Cli, About), clap::Error> {
@@ -86,23 +104,15 @@ fn parse(arguments: Vec<OsString>) -> std::result::Result<(Cli, About), clap::Er
     Ok((Cli::from_arg_matches(&found)?, about))
 }
 
-fn run_role(role: Role, about: About) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let outcome = runtime.block_on(async {
-        match role {
-            Role::Compact(flags) => compact::run(*flags).await,
-            Role::Sidecar(flags) => sidecar::run(*flags).await,
-            Role::Store(flags) => store::run(*flags).await,
-            Role::Query(flags) => query::run(*flags, about).await,
-            Role::Tools(flags) => tools::run(*flags).await,
-            Role::Standalone(flags) => standalone::run(*flags, about).await,
-        }
-    });
-    // Work on threads for blocking calls that nobody waits for any more must not keep the process alive.
-    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
-    outcome
+async fn run_role(role: Role, about: About) -> Result<()> {
+    match role {
+        Role::Compact(flags) => compact::run(*flags).await,
+        Role::Sidecar(flags) => sidecar::run(*flags).await,
+        Role::Store(flags) => store::run(*flags).await,
+        Role::Query(flags) => query::run(*flags, about).await,
+        Role::Tools(flags) => tools::run(*flags).await,
+        Role::Standalone(flags) => standalone::run(*flags, about).await,
+    }
 }
 
 #[cfg(test)]

@@ -18,4 +18,5 @@ pub mod promqltest;
 pub mod requests;
 pub mod roles;
 pub mod shutdown;
+pub mod traces;
 pub mod web;

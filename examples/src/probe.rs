@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::get;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Format, Metrics};
 
 /// Whether the process is up and whether it can serve.
 #[derive(Debug, Clone, Default)]
@@ -65,11 +65,11 @@ pub fn routes(probe: Probe, metrics: Metrics) -> Router {
         )
         .route(
             "/metrics",
-            get(move || {
-                let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            get(move |headers: HeaderMap| {
+                let format = Format::accepted_by(&headers);
                 std::future::ready((
-                    [(header::CONTENT_TYPE, content_type)],
-                    metrics.render(&probe),
+                    [(header::CONTENT_TYPE, format.content_type())],
+                    metrics.render(&probe, format),
                 ))
             }),
         )

@@ -211,6 +211,7 @@ impl GrpcClientFlags {
         let tls = self.tls().map_err(with_flags)?;
         let tls = tls.map(ClientSettings::tls_client).transpose();
         Ok(ClientSettings {
+            context: Some(crate::traces::call_context()),
             tls: tls.map_err(with_flags)?,
             compression: self.compression()?,
             ..ClientSettings::default()

@@ -4,6 +4,7 @@ mod content;
 mod grpc_tls;
 mod servers;
 mod switches;
+mod tracing;
 mod values;
 mod viewer;
 
@@ -17,8 +18,9 @@ use thanos_core::{Error, Result};
 
 pub use content::content;
 pub use grpc_tls::{GrpcClientFlags, GrpcTlsFlags};
-pub use servers::{GrpcFlags, HttpFlags, ServerFlags, TracingFlags};
+pub use servers::{GrpcFlags, HttpFlags, ServerFlags};
 pub use switches::with_negations;
+pub use tracing::TracingFlags;
 pub use values::{bytes, duration, label};
 pub use viewer::ViewerFlags;
 
@@ -43,6 +45,16 @@ pub struct LogFlags {
         default_value = "logfmt"
     )]
     pub format: LogFormat,
+    /// Name to add as prefix to log lines.
+    #[arg(
+        id = "debug.name",
+        long = "debug.name",
+        global = true,
+        value_name = "NAME",
+        default_value = "",
+        hide = true
+    )]
+    pub name: String,
 }
 
 /// How much is logged.
@@ -65,6 +77,8 @@ pub enum LogFormat {
     Logfmt,
     /// One JSON object a line.
     Json,
+    /// The journal of systemd.
+    Journald,
 }
 
 /// Flags that say which bucket to use.

@@ -85,56 +85,8 @@ pub struct GrpcFlags {
     pub tls: GrpcTlsFlags,
 }
 
-/// Tracing, which is not supported, and what steers the garbage collector of Go, which there is none of.
-#[derive(Debug, Clone, Args)]
-pub struct TracingFlags {
-    /// Path to a configuration of tracing: not supported.
-    #[arg(
-        id = "tracing.config-file",
-        long = "tracing.config-file",
-        global = true,
-        value_name = "FILE"
-    )]
-    file: Option<PathBuf>,
-    /// The same YAML itself: not supported.
-    #[arg(
-        id = "tracing.config",
-        long = "tracing.config",
-        global = true,
-        value_name = "CONTENT"
-    )]
-    inline: Option<String>,
-    /// Taken and ignored: it steers Go's garbage collector. Memory is bounded by --store.memory-limit.
-    #[arg(id = "enable-auto-gomemlimit", long = "enable-auto-gomemlimit", global = true, action = ArgAction::SetTrue, hide = true)]
-    _auto_gomemlimit: bool,
-    /// Taken and ignored, like --enable-auto-gomemlimit.
-    #[arg(
-        id = "auto-gomemlimit.ratio",
-        long = "auto-gomemlimit.ratio",
-        global = true,
-        value_name = "RATIO",
-        default_value_t = 0.9,
-        hide = true
-    )]
-    _auto_gomemlimit_ratio: f64,
-}
-
 fn not_supported(flag: &str, what: &str) -> Error {
     Error::invalid(format!("--{flag}: {what} is not supported"))
-}
-
-impl TracingFlags {
-    /// Checks that nothing is asked for that is not there.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` when there is a configuration of tracing.
-    pub fn validate(&self) -> Result<()> {
-        match content("tracing.config", &self.inline, &self.file)? {
-            Some(_) => Err(not_supported("tracing.config", "tracing")),
-            None => Ok(()),
-        }
-    }
 }
 
 impl HttpFlags {

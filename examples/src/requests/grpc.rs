@@ -3,16 +3,15 @@
 //! Only the calls that a store has are counted: anybody can ask for methods that there are not, and their names would
 //! become labels.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
+use opentelemetry::context::FutureExt;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -22,7 +21,9 @@ use tonic::Code;
 
 use super::Watch;
 use super::grpc_body::{counted, until_end_of};
-use super::http::millis;
+use super::http_log::millis;
+use super::id;
+use crate::traces::{REQUEST_ID, parent_of};
 
 const DURATION_SECS: [f64; 14] = [
     0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0,
@@ -48,16 +49,32 @@ const fn unary(service: &'static str, name: &'static str) -> Method {
     }
 }
 
+const fn streamed(service: &'static str, name: &'static str) -> Method {
+    let kind = "server_stream";
+    Method {
+        service,
+        name,
+        kind,
+    }
+}
+
 /// The calls that a store has.
 const METHODS: [Method; 4] = [
-    Method {
-        service: "thanos.Store",
-        name: "Series",
-        kind: "server_stream",
-    },
+    streamed("thanos.Store", "Series"),
     unary("thanos.Store", "LabelNames"),
     unary("thanos.Store", "LabelValues"),
     unary("thanos.info.Info", "Info"),
+];
+
+/// The calls that only some components have.
+const OTHER_METHODS: [Method; 7] = [
+    streamed("thanos.Rules", "Rules"),
+    streamed("thanos.Targets", "Targets"),
+    streamed("thanos.Metadata", "MetricMetadata"),
+    streamed("thanos.Exemplars", "Exemplars"),
+    streamed("thanos.Query", "Query"),
+    streamed("thanos.Query", "QueryRange"),
+    streamed("thanos.Status", "TSDBStatistics"),
 ];
 
 /// All codes and Go's names of them.
@@ -90,7 +107,7 @@ fn name_of(code: Code) -> &'static str {
 impl Method {
     fn at(path: &str) -> Option<Self> {
         let (service, name) = path.strip_prefix('/')?.split_once('/')?;
-        let mut methods = METHODS.into_iter();
+        let mut methods = METHODS.into_iter().chain(OTHER_METHODS);
         methods.find(|method| method.service == service && method.name == name)
     }
 
@@ -167,7 +184,9 @@ pub(super) async fn watch(
     let Some(method) = Method::at(request.uri().path()) else {
         return next.run(request).await;
     };
-    name_request(request.headers_mut());
+    id::name(request.headers_mut());
+    // What the store does is a part of the trace that the caller is in.
+    let trace = parent_of(request.headers());
     let labels = method.labels();
     let metrics = &watch.metrics;
     metrics.started.get_or_create(&labels).inc();
@@ -176,31 +195,13 @@ pub(super) async fn watch(
     let mut call = Call::start(Arc::clone(&watch), method, &request);
     let request = request.map(|body| counted(body, received));
 
-    let response = next.run(request).await;
+    let response = next.run(request).with_context(trace).await;
 
     // A failure without an answer says so among the headers.
     if let Some(code) = code_in(response.headers()) {
         call.end(code);
     }
     response.map(|body| until_end_of(counted(body, sent), call))
-}
-
-/// The metadata in which callers name their request.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Gives a request without a name one that no other of this process has, and hardly one of another, so that all lines of
-/// the log about it have the same.
-fn name_request(headers: &mut HeaderMap) {
-    static PROCESS: OnceLock<RandomState> = OnceLock::new();
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    if headers.get(REQUEST_ID).is_some_and(|id| !id.is_empty()) {
-        return;
-    }
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let hash = PROCESS.get_or_init(RandomState::new).hash_one(count);
-    let id = format!("{hash:016x}{:08x}", count & 0xFFFF_FFFF);
-    let id = HeaderValue::try_from(id).expect("hexadecimal digits are allowed in a header");
-    headers.insert(REQUEST_ID, id);
 }
 
 /// Returns the code that headers or trailers tell.

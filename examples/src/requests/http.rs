@@ -1,100 +1,44 @@
-//! Requests over HTTP, counted as Thanos counts them (Go pkg/extprom/http) and logged (Go pkg/logging/http.go).
+//! Requests over HTTP: each gets an id, is a span, is counted, and is logged where the configuration wants it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use axum::body::HttpBody;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
-use thanos_core::time::{Clock, SystemClock, UtcTime};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::Watch;
-use super::config::Rule;
+use super::http_body::Measured;
+use super::http_log::Told;
+use super::http_metrics::{Answered, HttpMetrics};
+use super::id;
+use super::tenant::TenantOf;
+use crate::traces::{parent_of, trace_id_of};
 
-const DURATION_SECS: [f64; 17] = [
-    0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0, 240.0, 360.0,
-    720.0,
-];
-
-type AnswerLabels = [(&'static str, String); 3];
-type OpenLabels = [(&'static str, &'static str); 2];
-type Histograms = Family<AnswerLabels, Histogram, fn() -> Histogram>;
-
-/// Counts of requests.
-#[derive(Debug)]
-pub(super) struct HttpMetrics {
-    requests: Family<AnswerLabels, Counter>,
-    seconds: Histograms,
-    request_bytes: Histograms,
-    response_bytes: Histograms,
-    open: Family<OpenLabels, Gauge>,
-}
-
-impl Default for HttpMetrics {
-    fn default() -> Self {
-        let bytes: fn() -> Histogram = || Histogram::new(exponential_buckets(64.0, 2.0, 10));
-        Self {
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(|| Histogram::new(DURATION_SECS)),
-            request_bytes: Family::new_with_constructor(bytes),
-            response_bytes: Family::new_with_constructor(bytes),
-            open: Family::default(),
-        }
-    }
-}
-
-impl HttpMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "Tracks the number of HTTP requests";
-        registry.register("http_requests", help, self.requests.clone());
-        let help = "Tracks the latencies for HTTP requests";
-        registry.register("http_request_duration_seconds", help, self.seconds.clone());
-        let help = "Tracks the size of HTTP requests";
-        registry.register("http_request_size_bytes", help, self.request_bytes.clone());
-        let help = "Tracks the size of HTTP responses";
-        registry.register(
-            "http_response_size_bytes",
-            help,
-            self.response_bytes.clone(),
-        );
-        let help = "Current number of HTTP requests the handler is responding to";
-        registry.register("http_inflight_requests", help, self.open.clone());
-    }
-}
-
-/// Takes back the request from the open ones, also when its client goes away.
-struct Open(Gauge);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
+/// The request header that wants a trace to be kept, and the answer's header with the id of a trace that is.
+const FORCE_TRACING: HeaderName = HeaderName::from_static("x-thanos-force-tracing");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-thanos-trace-id");
 
 /// Counts and logs a request.
 pub(super) async fn watch(
     State(watch): State<Arc<Watch<HttpMetrics>>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    let request_id = id::name(request.headers_mut());
     let Some(handler) = handler_of(request.uri().path()) else {
-        return next.run(request).await;
+        let span = tracing::info_span!("request", request_id);
+        return next.run(request).instrument(span).await;
     };
     let started = Instant::now();
     let method = method_of(&request);
     let request_bytes = size_of_request(&request);
-    let open = [("handler", handler), ("method", method)];
-    let open = watch.metrics.open.get_or_create(&open).clone();
-    open.inc();
-    let _open = Open(open);
+    let open = watch.metrics.open(handler, method);
     let told = Told::of(&request, handler);
     let rule = watch
         .log
@@ -103,33 +47,60 @@ pub(super) async fn watch(
     if rule.is_some_and(|rule| rule.start && !rule.failures_only) {
         told.started();
     }
+    let span = span_of(&request, handler, &request_id);
+    let trace_id = trace_id_of(&span);
 
-    let response = next.run(request).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
 
-    let labels = [
-        ("code", response.status().as_u16().to_string()),
-        ("handler", handler.to_owned()),
-        ("method", method.to_ascii_lowercase()),
-    ];
-    let metrics = &watch.metrics;
-    metrics.requests.get_or_create(&labels).inc();
-    let secs = started.elapsed().as_secs_f64();
-    metrics.seconds.get_or_create(&labels).observe(secs);
-    metrics
-        .request_bytes
-        .get_or_create(&labels)
-        .observe(request_bytes as f64);
-    // What is streamed has no size yet.
-    if let Some(bytes) = response.body().size_hint().exact() {
-        metrics
-            .response_bytes
-            .get_or_create(&labels)
-            .observe(bytes as f64);
+    let status = response.status();
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
     }
+    span.record("http.status_code", status.as_u16());
+    let id = trace_id.as_deref().map(HeaderValue::from_str);
+    if let Some(Ok(id)) = id {
+        response.headers_mut().insert(TRACE_ID, id);
+    }
+    let response_bytes = watch.metrics.answered(&Answered {
+        code: status.as_u16(),
+        handler,
+        method,
+        tenant: response
+            .extensions()
+            .get()
+            .map(|TenantOf(name)| name.clone()),
+        trace_id,
+        took: started.elapsed(),
+        request_bytes,
+    });
     if let Some(rule) = rule {
-        told.finished(rule, response.status(), started.elapsed());
+        told.finished(rule, status, started.elapsed());
     }
-    response
+    response.map(|body| Body::new(Measured::new(body, response_bytes, (open, span))))
+}
+
+/// Returns the span of a request, a part of the trace that its headers name.
+///
+/// Source: Go pkg/tracing/http.go.
+fn span_of(request: &Request, handler: &str, request_id: &str) -> Span {
+    let is_forced = request
+        .headers()
+        .get(FORCE_TRACING)
+        .is_some_and(|value| !value.is_empty());
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("/{handler} HTTP[server]"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.method = request.method().as_str(),
+        http.url = %request.uri(),
+        http.status_code = Empty,
+        thanos.force_tracing = is_forced.then_some("true"),
+        request_id,
+    );
+    // Without a layer for traces there is nobody to tell.
+    let _ = span.set_parent(parent_of(request.headers()));
+    span
 }
 
 /// Returns the method for a label; those that HTTP does not name are one.
@@ -145,27 +116,48 @@ fn method_of(request: &Request) -> &'static str {
 }
 
 /// What is counted, under Thanos' names; anybody can ask for other paths, and they do not become labels.
-const HANDLERS: [(&str, &str); 20] = [
-    ("/", "root"),
-    ("/blocks", "blocks_page"),
-    ("/loaded", "loaded_page"),
+const HANDLERS: [(&str, &str); 41] = [
+    ("/", "react-static"),
+    ("/alerts", "react-static"),
+    ("/blocks", "react-static"),
+    ("/config", "react-static"),
+    ("/flags", "react-static"),
+    ("/global", "react-static"),
+    ("/graph", "react-static"),
+    ("/loaded", "react-static"),
+    ("/rules", "react-static"),
+    ("/service-discovery", "react-static"),
+    ("/status", "react-static"),
+    ("/stores", "react-static"),
+    ("/targets", "react-static"),
+    ("/tsdb-status", "react-static"),
+    ("/-/reload", "reload"),
+    ("/api/v1/alerts", "alerts"),
     ("/api/v1/blocks", "blocks"),
     ("/api/v1/blocks/mark", "blocks_mark"),
     ("/api/v1/format_query", "format_query"),
     ("/api/v1/labels", "label_names"),
-    ("/api/v1/metadata", "metric_metadata"),
+    ("/api/v1/metadata", "metadata"),
     ("/api/v1/parse_query", "parse_query"),
     ("/api/v1/query", "query"),
     ("/api/v1/query_exemplars", "exemplars"),
     ("/api/v1/query_explain", "query_explain"),
     ("/api/v1/query_range", "query_range"),
     ("/api/v1/query_range_explain", "query_range_explain"),
+    ("/api/v1/rules", "rules"),
     ("/api/v1/series", "series"),
+    ("/api/v1/status/active_queries", "active_queries"),
     ("/api/v1/status/buildinfo", "status_build"),
     ("/api/v1/status/config", "status_config"),
     ("/api/v1/status/flags", "status_flags"),
     ("/api/v1/status/runtimeinfo", "status_runtime"),
-    ("/api/v1/status/active_queries", "active_queries"),
+    ("/api/v1/status/tsdb", "status_tsdb"),
+    ("/api/v1/stores", "stores"),
+    ("/api/v1/targets", "targets"),
+    ("/debug/pprof/", "pprof"),
+    ("/debug/pprof/cmdline", "pprof"),
+    ("/debug/pprof/profile", "pprof"),
+    ("/static/page.css", "static"),
 ];
 
 /// Returns the name of what answers a request for `path`.
@@ -189,87 +181,4 @@ fn size_of_request(request: &Request) -> u64 {
         .sum();
     let body = request.body().size_hint().exact().unwrap_or(0);
     (head + headers) as u64 + body
-}
-
-/// What the log tells of a request.
-struct Told {
-    path: String,
-    port: Option<u16>,
-    method: String,
-    name: &'static str,
-    request_id: String,
-    user_agent: String,
-    remote: String,
-}
-
-impl Told {
-    fn of(request: &Request, name: &'static str) -> Self {
-        let text = |header: &str| text_of(request.headers(), header);
-        let host = Some(text("host")).filter(|host| !host.is_empty());
-        let host = host.or_else(|| Some(request.uri().authority()?.to_string()));
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-        let remote = match text("x-forwarded-for") {
-            forwarded if forwarded.is_empty() => {
-                peer.map(|peer| peer.0.to_string()).unwrap_or_default()
-            }
-            forwarded => forwarded,
-        };
-        Self {
-            path: request.uri().path().to_owned(),
-            port: host.and_then(|host| host.rsplit_once(':')?.1.parse().ok()),
-            method: format!("{} {}", request.method(), request.uri()),
-            name,
-            request_id: text("x-request-id"),
-            user_agent: text(header::USER_AGENT.as_str()),
-            remote,
-        }
-    }
-
-    fn started(&self) {
-        tracing::debug!(
-            protocol = "http",
-            http.component = "server",
-            http.start_time = %UtcTime::from_timestamp(SystemClock.now()),
-            http.method = %self.method,
-            http.request_id = %self.request_id,
-            http.user_agent = %self.user_agent,
-            thanos.method_name = %self.name,
-            "started call"
-        );
-    }
-
-    fn finished(&self, rule: &Rule, status: StatusCode, took: Duration) {
-        // An event has one level, which is fixed where it is written.
-        macro_rules! tell {
-            ($level:ident) => {
-                tracing::$level!(
-                    protocol = "http",
-                    http.component = "server",
-                    http.method = %self.method,
-                    http.request_id = %self.request_id,
-                    http.user_agent = %self.user_agent,
-                    http.status_code = %status.as_u16(),
-                    http.time_ms = %millis(took),
-                    http.remote_addr = %self.remote,
-                    thanos.method_name = %self.name,
-                    "finished call"
-                )
-            };
-        }
-        match (status.as_u16(), rule.failures_only) {
-            (200..500, true) => {}
-            (200..500, false) => tell!(debug),
-            _ => tell!(error),
-        }
-    }
-}
-
-fn text_of(headers: &HeaderMap, name: &str) -> String {
-    let value = headers.get(name).and_then(|value| value.to_str().ok());
-    value.unwrap_or_default().to_owned()
-}
-
-/// Returns milliseconds down to the microsecond, as Go logs them.
-pub(super) fn millis(took: Duration) -> f64 {
-    took.as_micros() as f64 / 1000.0
 }

@@ -7,8 +7,13 @@ mod config;
 mod grpc;
 mod grpc_body;
 mod http;
+mod http_body;
+mod http_log;
+mod http_metrics;
+mod id;
 mod panics;
 mod store;
+mod tenant;
 
 use std::sync::Arc;
 
@@ -21,9 +26,10 @@ use thanos_storeapi::store::Store;
 pub use self::config::RequestLog;
 use self::config::Rule;
 use self::grpc::GrpcMetrics;
-use self::http::HttpMetrics;
+use self::http_metrics::HttpMetrics;
 use self::panics::Panics;
 use self::store::{AnswerMetrics, CountedStore};
+pub use self::tenant::label_tenants;
 
 /// What watches the requests of a process.
 #[derive(Debug, Clone, Default)]

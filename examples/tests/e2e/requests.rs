@@ -102,7 +102,7 @@ fn flags_without_their_feature_are_refused() {
         (
             "store",
             "--tracing.config=type: JAEGER",
-            "--tracing.config: tracing is not supported",
+            "tracing with type JAEGER is not supported here",
         ),
         ("store", "--debug.series-batch-size=1", "fixed to 10000"),
         (

@@ -57,6 +57,7 @@ use thanos_storeapi::store::{
     StoreInfo,
 };
 use thanos_storeapi::tenant::TenantId;
+use tracing::Instrument;
 
 use self::block::{FetchLimits, Shared};
 use self::gate::Gate;
@@ -326,7 +327,8 @@ impl Store for Gateway {
     }
 
     async fn series(&self, mut request: SeriesRequest) -> Result<SeriesStream> {
-        let place = self.gate.enter().await?;
+        let turn = tracing::info_span!("store_query_gate_ismyturn");
+        let place = self.gate.enter().instrument(turn).await?;
         // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
         let resolutions = if request.skip_chunks {
             Resolutions::All

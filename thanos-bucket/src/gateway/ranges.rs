@@ -28,6 +28,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use thanos_core::budget::Lease;
 use thanos_core::{Error, Result};
+use tracing::Instrument;
 
 pub(super) use self::flights::Flights;
 pub(super) use self::trust::{Trust, look_twice};
@@ -91,7 +92,16 @@ pub(super) async fn read_ranges(source: RangeSource<'_>, ranges: &[Range<u64>]) 
     source.count_known(&found, &missing)?;
 
     let wanted: Vec<Range<u64>> = missing.iter().map(|at| ranges[*at].clone()).collect();
-    let read = source.fetch(&wanted, &missing, &mut lease).await?;
+    let span = tracing::info_span!(
+        "bucket_store_fetch",
+        object = source.object,
+        item = source.item.as_str(),
+        parts = wanted.len()
+    );
+    let read = source
+        .fetch(&wanted, &missing, &mut lease)
+        .instrument(span)
+        .await?;
     source.keep(&known, &read).await?;
     for (part, bytes) in read {
         for at in part.items {

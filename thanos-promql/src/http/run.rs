@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::{self, Either};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use super::Api;
 use crate::active::ActiveQuery;
@@ -37,6 +38,7 @@ impl Api {
             .checked_add(timeout)
             .unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
         timeout_at(deadline, ticket.enter())
+            .instrument(tracing::info_span!("query_gate_ismyturn"))
             .await
             .map_err(|_| Error::timeout("query queue"))??;
         Ok(Place {
@@ -58,10 +60,11 @@ impl Place {
         let (_alive, abandoned) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Handle::current();
         let deadline = self.deadline;
+        let span = tracing::info_span!("query_exec");
         let running = tokio::task::spawn_blocking(move || {
             // Work that goes on for a while after its request has ended counts as long as it does.
             let _place = self;
-            let work = std::pin::pin!(work);
+            let work = std::pin::pin!(work.instrument(span));
             match runtime.block_on(future::select(work, abandoned)) {
                 Either::Left((result, _)) => result,
                 Either::Right(_) => Err(Error::cancelled("expression evaluation")),

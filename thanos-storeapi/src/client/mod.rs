@@ -33,6 +33,7 @@ mod apis;
 mod connect;
 mod events;
 mod query;
+mod trace;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -54,6 +55,8 @@ use crate::store::{
 };
 use crate::tenant::{TENANT_KEY, TenantId};
 use events::events;
+use trace::Spanned;
+pub use trace::{CallContext, SharedContext};
 
 /// How peers are connected to. The defaults are those of the Thanos querier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,8 @@ pub struct ClientSettings {
     pub compression: Compression,
     /// The most bytes that one compressed message may grow to.
     pub decompressed_bytes_max: usize,
+    /// What calls tell the peer about the request that they are a part of.
+    pub context: Option<SharedContext>,
     /// With what connections are encrypted, if they are.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::net::tls::TlsClient>,
@@ -111,6 +116,7 @@ impl Default for ClientSettings {
             header_list_bytes_max: 1 << 20,
             compression: Compression::None,
             decompressed_bytes_max: 256 << 20,
+            context: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -169,14 +175,16 @@ impl RemoteStore {
         &self.inner.address
     }
 
-    fn channel(&self) -> Peer {
+    fn channel(&self) -> Spanned<Peer> {
         let channel = &self.inner.channel;
-        channel
+        let peer = channel
             .get_or_init(|| connect::peer(&self.inner.endpoint, &self.inner.settings))
-            .clone()
+            .clone();
+        let context = self.inner.settings.context.clone();
+        Spanned::new(peer, Arc::clone(&self.inner.address), context)
     }
 
-    fn store_client(&self) -> StoreClient<Peer> {
+    fn store_client(&self) -> StoreClient<Spanned<Peer>> {
         StoreClient::new(self.channel())
             .max_decoding_message_size(self.inner.settings.message_bytes_max)
             .max_encoding_message_size(usize::MAX)

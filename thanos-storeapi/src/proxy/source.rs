@@ -12,6 +12,8 @@ use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
 use super::counters::ProxyCounters;
 use super::endpoint::Endpoint;
 use super::timeout::{Elapsed, within};
+use tracing::{Instrument, Span};
+
 use crate::label_edit::{LabelEdit, edit_and_sort};
 use crate::policy::until_error;
 use crate::shard::ShardFilter;
@@ -67,6 +69,8 @@ struct Frames {
     timeout: Option<Duration>,
     counters: Arc<ProxyCounters>,
     has_sent: bool,
+    /// On whose behalf the store is asked, which may be in another task.
+    span: Span,
     state: State,
 }
 
@@ -87,6 +91,7 @@ impl Frames {
             timeout: options.frame_timeout,
             counters: Arc::clone(&options.counters),
             has_sent: false,
+            span: Span::current(),
             state: State::Ask(Box::new(request)),
         };
         stream::unfold(frames, Self::next).boxed()
@@ -96,10 +101,13 @@ impl Frames {
         let event = match std::mem::replace(&mut self.state, State::Ended) {
             State::Ended => return None,
             State::Read(stream) => self.read(stream).await,
-            State::Ask(request) => match self.ask(*request).await {
-                Ok(stream) => self.read(stream).await,
-                Err(error) => Some(Err(error)),
-            },
+            State::Ask(request) => {
+                let span = self.span.clone();
+                match self.ask(*request).instrument(span).await {
+                    Ok(stream) => self.read(stream).await,
+                    Err(error) => Some(Err(error)),
+                }
+            }
         };
         self.count(event.as_ref());
         event.map(|event| (event, self))

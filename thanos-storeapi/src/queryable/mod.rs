@@ -7,6 +7,7 @@
 
 mod answer;
 mod hints;
+mod span;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,9 @@ use thanos_core::labels::Matcher;
 use thanos_core::query::{
     LabelQuery, LabelStrings, Queryable, Reading, Select, SeriesStream, WindowValue,
 };
+
+use tracing::Instrument;
+use tracing::field::Empty;
 
 pub use hints::{aggregates_for, dedup_for, max_resolution_for};
 
@@ -182,7 +186,9 @@ impl From<LabelsResponse> for LabelStrings {
 impl Queryable for StoreQueryable {
     async fn select(&self, select: Select) -> Result<SeriesStream> {
         let reading = self.reading(&select);
-        answer::ask(&self.store, self.series_request(select), reading).await
+        let span = tracing::info_span!("querier_select", otel.status_code = Empty);
+        let asking = answer::ask(&self.store, self.series_request(select), reading);
+        Ok(span::inside(span.clone(), asking.instrument(span).await?))
     }
 
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {

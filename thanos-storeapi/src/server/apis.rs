@@ -116,10 +116,10 @@ pub(super) fn offers(apis: &Apis, offers: Offers) -> Offers {
 }
 
 impl<A: ?Sized> ApiService<A> {
-    /// Makes the call `name`: reads the tenant and then what `read` makes of the message, and streams what `ask` answers.
+    /// Makes the call of the method at `path`: reads the tenant and then what `read` makes of the message, and streams what `ask` answers.
     async fn call<P, R, T, M, F>(
         &self,
-        name: &'static str,
+        path: &'static str,
         request: Request<P>,
         read: impl FnOnce(P, &dyn MatcherSource) -> Result<R> + Send,
         ask: impl FnOnce(R, crate::tenant::TenantId) -> F + Send,
@@ -133,7 +133,7 @@ impl<A: ?Sized> ApiService<A> {
     {
         count(&self.counters.api_calls);
         let tenant = tenant_of(&request);
-        let span = span_of(&request, name);
+        let span = span_of(&request, path);
         let message = request.into_inner();
         let answer = async {
             let request = read(message, &*self.matchers)?;
@@ -162,8 +162,14 @@ impl rules_server::Rules for ApiService<dyn RulesApi> {
             self.api.rules(request)
         };
         let messages = |groups: Vec<_>| groups.into_iter().map(Into::into).collect();
-        self.call("Rules", request, rules_request_from_pb, ask, messages)
-            .await
+        self.call(
+            "/thanos.Rules/Rules",
+            request,
+            rules_request_from_pb,
+            ask,
+            messages,
+        )
+        .await
     }
 }
 
@@ -181,7 +187,8 @@ impl targets_server::Targets for ApiService<dyn TargetsApi> {
         };
         let read = |message: pb::TargetsRequest, _: &dyn MatcherSource| message.try_into();
         let messages = |targets: crate::apis::targets::Targets| vec![targets.into()];
-        self.call("Targets", request, read, ask, messages).await
+        self.call("/thanos.Targets/Targets", request, read, ask, messages)
+            .await
     }
 }
 
@@ -199,8 +206,14 @@ impl metadata_server::Metadata for ApiService<dyn MetadataApi> {
         };
         let read = |message: pb::MetricMetadataRequest, _: &dyn MatcherSource| Ok(message.into());
         let messages = |metadata: crate::apis::metadata::Metadata| vec![metadata.into()];
-        self.call("MetricMetadata", request, read, ask, messages)
-            .await
+        self.call(
+            "/thanos.Metadata/MetricMetadata",
+            request,
+            read,
+            ask,
+            messages,
+        )
+        .await
     }
 }
 
@@ -218,7 +231,8 @@ impl exemplars_server::Exemplars for ApiService<dyn ExemplarsApi> {
         };
         let read = |message: pb::ExemplarsRequest, _: &dyn MatcherSource| Ok(message.into());
         let messages = |series: Vec<_>| series.into_iter().map(Into::into).collect();
-        self.call("Exemplars", request, read, ask, messages).await
+        self.call("/thanos.Exemplars/Exemplars", request, read, ask, messages)
+            .await
     }
 }
 
@@ -236,7 +250,13 @@ impl status_server::Status for ApiService<dyn StatusApi> {
         };
         let read = |message, source: &dyn MatcherSource| status_request_from_pb(&message, source);
         let messages = |statistics: crate::apis::status::TenantStatistics| vec![statistics.into()];
-        self.call("TSDBStatistics", request, read, ask, messages)
-            .await
+        self.call(
+            "/thanos.Status/TSDBStatistics",
+            request,
+            read,
+            ask,
+            messages,
+        )
+        .await
     }
 }

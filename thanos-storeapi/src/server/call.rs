@@ -7,20 +7,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thanos_core::error::{Error, ErrorKind};
 use tonic::Request;
 use tracing::Span;
+use tracing::field::Empty;
 
 /// The metadata in which callers name their request (row 2.15 of the specification).
 const REQUEST_ID_KEY: &str = "x-request-id";
 /// Names are short; a longer one is not worth a line of log.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Returns the span of the call `name`, with the request id of its metadata or a new one.
-pub(super) fn span_of<T>(request: &Request<T>, name: &'static str) -> Span {
+/// Returns the span of a call of the method at `path`, with the request id of its metadata or a new one.
+///
+/// What `otel` says is for those who collect traces: there the span has the name that it has with Thanos.
+pub(super) fn span_of<T>(request: &Request<T>, path: &'static str) -> Span {
     let given = request.metadata().get(REQUEST_ID_KEY);
     let given = given.and_then(|value| value.to_str().ok());
-    match given.filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())) {
-        Some(id) => tracing::info_span!("grpc", call = name, request_id = id),
-        None => tracing::info_span!("grpc", call = name, request_id = new_request_id()),
-    }
+    let given = given.filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()));
+    let request_id = given.map_or_else(new_request_id, str::to_owned);
+    let name = path.rsplit('/').next().unwrap_or(path);
+    tracing::info_span!(
+        "grpc",
+        otel.name = path,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        call = name,
+        request_id,
+    )
 }
 
 /// Returns a name that no other request of this process has, and hardly one of another.

@@ -59,6 +59,7 @@ impl FrameStream {
             match self.poll_event(cx) {
                 Poll::Ready(Some(Ok(event))) => self.frames.push(event),
                 Poll::Ready(Some(Err(status))) => {
+                    self.span.record("otel.status_code", "ERROR");
                     count(&self.counters.failed_calls);
                     self.error = Some(status);
                     self.events = None;

@@ -64,8 +64,9 @@ pub(super) async fn answered<T>(
             Err(panic) => Err(panic_status(&*panic, counters)),
         }
     };
-    let result = call.instrument(span).await;
+    let result = call.instrument(span.clone()).await;
     if result.is_err() {
+        span.record("otel.status_code", "ERROR");
         count(&counters.failed_calls);
     }
     result
@@ -104,7 +105,7 @@ impl pb::store_server::Store for StoreService {
     ) -> Result<Response<FrameStream>, Status> {
         count(&self.counters.series_calls);
         let tenant = tenant_of(&request);
-        let span = span_of(&request, "Series");
+        let span = span_of(&request, "/thanos.Store/Series");
         let request = request.into_inner();
         let answer = answered(&self.counters, span.clone(), async {
             let mut request = series_request_from_pb(request, &*self.matchers)?;
@@ -124,7 +125,7 @@ impl pb::store_server::Store for StoreService {
     ) -> Result<Response<pb::LabelNamesResponse>, Status> {
         count(&self.counters.label_calls);
         let tenant = tenant_of(&request);
-        let span = span_of(&request, "LabelNames");
+        let span = span_of(&request, "/thanos.Store/LabelNames");
         let request = request.into_inner();
         let answer = answered(&self.counters, span, async {
             let mut request = label_names_request_from_pb(request, &*self.matchers)?;
@@ -140,7 +141,7 @@ impl pb::store_server::Store for StoreService {
     ) -> Result<Response<pb::LabelValuesResponse>, Status> {
         count(&self.counters.label_calls);
         let tenant = tenant_of(&request);
-        let span = span_of(&request, "LabelValues");
+        let span = span_of(&request, "/thanos.Store/LabelValues");
         let request = request.into_inner();
         let answer = answered(&self.counters, span, async {
             let mut request = label_values_request_from_pb(request, &*self.matchers)?;
@@ -157,7 +158,7 @@ impl info_pb::info_server::Info for StoreService {
         &self,
         request: Request<info_pb::InfoRequest>,
     ) -> Result<Response<info_pb::InfoResponse>, Status> {
-        let span = span_of(&request, "Info");
+        let span = span_of(&request, "/thanos.info.Info/Info");
         let mut info = answered(&self.counters, span, self.store.info()).await?;
         info.offers = super::apis::offers(&self.apis, info.offers);
         Ok(Response::new(info.into()))

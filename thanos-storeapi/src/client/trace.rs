@@ -1,0 +1,166 @@
+//! Calls as spans, which tell the peer what they are a part of.
+//!
+//! A span is open from the call to the end of its answer. What goes into the metadata is for [`CallContext`] to say: this
+//! crate knows `tracing`, and not how a program collects its traces.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::header::{HeaderMap, HeaderName, HeaderValue};
+use tonic::codegen::http::{Request, Response};
+use tonic::{Code, Status};
+use tracing::{Instrument, Span};
+
+/// Says what a call tells its peer about the request that it is a part of, such as the ids of a trace.
+pub trait CallContext: fmt::Debug + Send + Sync + 'static {
+    /// Returns the names and values for the metadata of the call whose span is `span`.
+    fn metadata(&self, span: &Span) -> Vec<(String, String)>;
+}
+
+/// A shared [`CallContext`]; equal to its clones alone.
+#[derive(Debug, Clone)]
+pub struct SharedContext(Arc<dyn CallContext>);
+
+impl SharedContext {
+    /// Returns `context` for settings.
+    pub fn new(context: impl CallContext) -> Self {
+        Self(Arc::new(context))
+    }
+}
+
+impl PartialEq for SharedContext {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SharedContext {}
+
+/// A connection whose calls are spans.
+#[derive(Debug, Clone)]
+pub(crate) struct Spanned<S> {
+    inner: S,
+    address: Arc<str>,
+    context: Option<SharedContext>,
+}
+
+impl<S> Spanned<S> {
+    pub(super) fn new(inner: S, address: Arc<str>, context: Option<SharedContext>) -> Self {
+        Self {
+            inner,
+            address,
+            context,
+        }
+    }
+
+    /// Returns the span of a call of the method at `path`.
+    fn span(&self, path: &str) -> Span {
+        tracing::info_span!(
+            "call",
+            otel.name = path,
+            otel.kind = "client",
+            otel.status_code = tracing::field::Empty,
+            peer.address = &*self.address,
+        )
+    }
+}
+
+impl<S> Service<Request<Body>> for Spanned<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let span = self.span(request.uri().path());
+        if let Some(SharedContext(context)) = &self.context {
+            for (name, value) in context.metadata(&span) {
+                add(request.headers_mut(), &name, &value);
+            }
+        }
+        let answer = self.inner.call(request);
+        if span.is_disabled() {
+            return Box::pin(answer);
+        }
+        let ended = span.clone();
+        let answer = async move {
+            let answer = answer.await;
+            match &answer {
+                Ok(answer) => end(&ended, answer.headers()),
+                Err(_) => failed(&ended),
+            }
+            Ok(answer?.map(|body| Body::new(Answer { body, span: ended })))
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+/// What is no metadata is left out: it tells about the call and is not the call.
+fn add(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        headers.insert(name, value);
+    }
+}
+
+/// Writes into `span` how the call ended, if `headers` tell it.
+fn end(span: &Span, headers: &HeaderMap) {
+    let code = headers.get("grpc-status");
+    let code = code.map(|code| Code::from_bytes(code.as_bytes()));
+    if code.is_some_and(|code| code != Code::Ok) {
+        failed(span);
+    }
+}
+
+fn failed(span: &Span) {
+    span.record("otel.status_code", "ERROR");
+}
+
+/// The body of an answer, which ends the span of its call.
+struct Answer {
+    body: Body,
+    span: Span,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    end(&self.span, trailers);
+                }
+            }
+            Poll::Ready(Some(Err(_))) => failed(&self.span),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
