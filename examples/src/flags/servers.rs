@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use thanos_core::{Error, Result};
 use thanos_storeapi::server::ServerSettings;
 
@@ -83,10 +83,6 @@ pub struct GrpcFlags {
     /// Those of its encryption.
     #[command(flatten)]
     pub tls: GrpcTlsFlags,
-}
-
-fn not_supported(flag: &str, what: &str) -> Error {
-    Error::invalid(format!("--{flag}: {what} is not supported"))
 }
 
 impl HttpFlags {

@@ -43,7 +43,7 @@ impl ShouldSample for ForcedOr {
         SamplingResult {
             decision: SamplingDecision::RecordAndSample,
             attributes: Vec::new(),
-            trace_state: state.unwrap_or_else(TraceState::default),
+            trace_state: state.unwrap_or_default(),
         }
     }
 }

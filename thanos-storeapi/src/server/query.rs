@@ -72,13 +72,15 @@ impl query_server::Query for QueryService {
         &self,
         request: Request<pb::QueryRequest>,
     ) -> std::result::Result<Response<Self::QueryStream>, Status> {
-        self.call("/thanos.Query/Query", request, instant_from_pb).await
+        self.call("/thanos.Query/Query", request, instant_from_pb)
+            .await
     }
 
     async fn query_range(
         &self,
         request: Request<pb::QueryRangeRequest>,
     ) -> std::result::Result<Response<Self::QueryRangeStream>, Status> {
-        self.call("/thanos.Query/QueryRange", request, range_from_pb).await
+        self.call("/thanos.Query/QueryRange", request, range_from_pb)
+            .await
     }
 }

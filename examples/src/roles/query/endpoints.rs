@@ -22,7 +22,7 @@ use crate::glob::glob;
 
 /// Flags that say which endpoints there are.
 #[derive(Debug, Clone, Args)]
-pub struct EndpointFlags {
+pub(super) struct EndpointFlags {
     /// (Deprecated): Addresses of statically configured Thanos API servers (repeatable). The scheme may be prefixed with
     /// 'dns+' or 'dnssrv+' to detect Thanos API servers through respective DNS lookups.
     #[arg(id = "endpoint", long = "endpoint", value_name = "ENDPOINT", action = ArgAction::Append)]

@@ -120,8 +120,10 @@ fn configuration_is_strict() {
 #[test]
 fn client_settings_override_each_other_field_by_field() {
     use crate::net::compress::Compression;
-    let mut flags = ClientConfig::default();
-    flags.compression = Some("snappy".into());
+    let mut flags = ClientConfig {
+        compression: Some("snappy".into()),
+        ..ClientConfig::default()
+    };
     flags.tls_config.min_version = Some("1.2".into());
     let yaml = "default_client_config:\n  tls_config: {insecure_skip_verify: true}\n  server_name: all\nendpoints:\n- address: a:1\n- address: b:1\n  client_config: {server_name: b, compression: none}\n- address: c:1\n  client_config: {tls_config: {enabled: false}}\n- address: d:1\n  client_config: {tls_config: {min_version: '1.3'}}\n";
     let found = specs(yaml, &flags).unwrap();
