@@ -11,7 +11,7 @@ use super::{RemoteStore, for_tenant};
 use crate::apis::exemplars::{ExemplarsApi, ExemplarsRequest, SeriesExemplars};
 use crate::apis::metadata::{Metadata, MetadataApi, MetadataRequest};
 use crate::apis::rules::{RuleGroup, RulesApi, RulesRequest};
-use crate::apis::status::{StatusApi, StatusRequest, TenantStatistics};
+use crate::apis::status::{StatusApi, StatusRequest, TenantStatistics, add_tenants};
 use crate::apis::targets::{Targets, TargetsApi, TargetsRequest};
 use crate::apis::{Answer, Apis};
 use crate::convert::apis::{Piece, Streamed};
@@ -152,7 +152,8 @@ impl StatusApi for RemoteStore {
         let request = for_tenant(pb::TsdbStatisticsRequest::from(request), &tenant);
         let answer = client!(StatusClient, self).tsdb_statistics(request).await;
         let add = |all: &mut TenantStatistics, more: pb::TsdbStatistics| {
-            all.extend(TenantStatistics::from(more));
+            // One message for each component behind the other one, of equal tenants.
+            add_tenants(all, TenantStatistics::from(more));
         };
         self.collect(answer, TenantStatistics::new(), add).await
     }

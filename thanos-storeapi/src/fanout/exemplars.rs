@@ -112,7 +112,7 @@ fn query_for(info: &StoreInfo, selectors: &[Vec<Matcher>]) -> Option<String> {
             let kept = matchers
                 .iter()
                 .filter(|matcher| info.component == QUERIER || !is_external(matcher));
-            kept.collect()
+            kept.collect::<Vec<_>>()
         })
         .collect();
     (!wanted.is_empty()).then(|| expression(wanted.into_iter()))

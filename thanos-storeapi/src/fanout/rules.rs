@@ -135,9 +135,11 @@ fn filtered(mut group: RuleGroup, request: &RulesRequest) -> Option<RuleGroup> {
                 || request.rule_names.iter().any(|name| name == name_of(rule)))
             && fits(labels_of(rule), &request.matchers)
     };
-    let had_rules = !group.rules.is_empty();
     group.rules.retain(is_wanted);
-    (had_rules && !group.rules.is_empty()).then_some(group)
+    let filters = request.kind != RuleKinds::All
+        || !request.matchers.is_empty()
+        || !request.rule_names.is_empty();
+    (!filters || !group.rules.is_empty()).then_some(group)
 }
 
 /// Reports whether labels satisfy all sets. A label whose value is a template has no value yet.

@@ -489,7 +489,7 @@ async fn statistics_of_databases_are_added() {
         (found.head.series, found.head.label_pairs, found.head.chunks),
         (31, 6, 9)
     );
-    assert_eq!(found.head.range.max.as_millis(), 9);
+    assert_eq!(found.head.range, TimeRange::from_millis(3, 9));
     let added = list(&[("a", 4), ("b", 4), ("c", 4)]);
     assert_eq!(found.series_by_metric_name, added);
     assert_eq!(found.bytes_by_label_name, added);
@@ -498,6 +498,29 @@ async fn statistics_of_databases_are_added() {
         found.values_by_label_name,
         list(&[("b", 4), ("c", 4), ("a", 3)])
     );
+}
+
+/// the order makes no difference, and nothing has no times.
+#[test]
+fn times_of_databases_are_widened_in_any_order() {
+    let of = |min, max| TsdbStatistics {
+        head: HeadStatistics {
+            range: TimeRange::from_millis(min, max),
+            ..HeadStatistics::default()
+        },
+        ..TsdbStatistics::default()
+    };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        let all = [of(5, 9), of(0, 0), of(3, 7)];
+        let mut whole = TsdbStatistics::default();
+        for i in order {
+            let one: &TsdbStatistics = &all[i];
+            whole.add(one.clone());
+        }
+        assert_eq!(whole.head.range, TimeRange::from_millis(3, 9), "{order:?}");
+    }
+    let nothing = TsdbStatistics::default();
+    assert_eq!(nothing.head.range, TimeRange::from_millis(0, 0));
 }
 
 /// one that fails is named, or fails the request; warnings pass through; who offers nothing is not asked.
