@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args};
 use thanos_core::{Error, Result};
 use thanos_storeapi::client::ClientSettings;
+use thanos_storeapi::endpoints::config::{ClientConfig, TlsConfig};
 use thanos_storeapi::net::compress::Compression;
 use thanos_storeapi::net::tls::{ClientTls, Pem, ServerTls, TlsServer, TlsVersion};
 
@@ -193,6 +194,27 @@ impl GrpcClientFlags {
     /// `Invalid` for a name that is none, which the command line does not let pass.
     pub fn compression(&self) -> Result<Compression> {
         self.compression.parse()
+    }
+
+    /// Returns the same as the configuration of an endpoint, for those that say nothing of their own.
+    pub fn config(&self) -> ClientConfig {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let tls_config = match self.secure {
+            false => TlsConfig::default(),
+            true => TlsConfig {
+                enabled: Some(true),
+                ca_file: given(&self.ca),
+                cert_file: given(&self.cert),
+                key_file: given(&self.key),
+                insecure_skip_verify: Some(self.skip_verify),
+                min_version: given(&self.min_version),
+            },
+        };
+        ClientConfig {
+            tls_config,
+            server_name: given(&self.server_name),
+            compression: given(&self.compression),
+        }
     }
 
     /// Returns how endpoints given by flags are connected to.

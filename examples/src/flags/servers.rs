@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use thanos_core::{Error, Result};
+use thanos_core::Result;
 use thanos_storeapi::server::ServerSettings;
 
 use super::grpc_tls::GrpcTlsFlags;

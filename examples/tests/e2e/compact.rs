@@ -414,7 +414,10 @@ fn wrong_flags_are_startup_errors() {
             &["--compact.concurrency=0"],
             "invalid concurrency level (0)",
         ),
-        (&["--http.config=tls.yaml"], "--http.config"),
+        (
+            &["--http.config=tls.yaml"],
+            "tls.yaml: server could not be started",
+        ),
         (&["--deduplication.func=chain"], "invalid value"),
     ] {
         let (is_ok, log) = outcome(&scene.command(flags).output().unwrap());

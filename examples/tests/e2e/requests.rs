@@ -87,17 +87,12 @@ fn flags_without_their_feature_are_refused() {
         (
             "store",
             "--http.config=web.yaml",
-            "--http.config: TLS or authentication of HTTP",
+            "web.yaml: server could not be started",
         ),
         (
             "store",
             "--grpc-server-tls-cert=a.pem",
-            "--grpc-server-tls-cert: TLS of gRPC",
-        ),
-        (
-            "store",
-            "--grpc-server-tls-ciphers=X",
-            "--grpc-server-tls-ciphers: TLS of gRPC",
+            "both server key and certificate must be provided",
         ),
         (
             "store",
@@ -120,7 +115,11 @@ fn flags_without_their_feature_are_refused() {
             "--query.tenant-certificate-field=commonName",
             "--query.tenant-certificate-field",
         ),
-        ("query", "--http.config=web.yaml", "--http.config"),
+        (
+            "query",
+            "--http.config=web.yaml",
+            "web.yaml: server could not be started",
+        ),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_thanos"));
         command.args([

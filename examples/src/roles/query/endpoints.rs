@@ -102,13 +102,15 @@ impl EndpointFlags {
         self.connection_labels.iter().map(label).collect()
     }
 
-    /// Returns what finds the endpoints; connections are made as in `base` where a configuration says nothing.
+    /// Returns what finds the endpoints; connections are made as in `fallback`, and then `base`, where a configuration says
+    /// nothing.
     ///
     /// # Errors
     ///
     /// `Invalid` for addresses, patterns and configurations that cannot be.
     pub(super) fn discovery(
         &self,
+        fallback: &ClientConfig,
         base: &ClientSettings,
         metrics: EndpointMetrics,
     ) -> Result<Arc<Discovery>> {
@@ -118,8 +120,8 @@ impl EndpointFlags {
                 "no such resolver type, the only one is used"
             );
         }
-        let mut sources = self.configured(base, &metrics)?;
-        sources.push(Box::new(StaticSource(self.listed(base)?)));
+        let mut sources = self.configured(fallback, base, &metrics)?;
+        sources.push(Box::new(StaticSource(self.listed(fallback, base)?)));
         if !self.files.is_empty() {
             sources.push(Box::new(self.target_files(base)?));
         }
@@ -136,12 +138,13 @@ impl EndpointFlags {
 
     fn configured(
         &self,
+        fallback: &ClientConfig,
         base: &ClientSettings,
         metrics: &EndpointMetrics,
     ) -> Result<Vec<Box<dyn Source>>> {
         let yaml = content("endpoint.sd-config", &self.config, &self.config_file)?;
-        let base = base.clone();
-        let specs = move |config: EndpointsConfig| config.specs(&ClientConfig::default(), &base);
+        let (fallback, base) = (fallback.clone(), base.clone());
+        let specs = move |config: EndpointsConfig| config.specs(&fallback, &base);
         match (&self.config_file, yaml) {
             (Some(path), _) if !path.as_os_str().is_empty() => {
                 let (path, metrics) = (path.clone(), metrics.clone());
@@ -157,7 +160,7 @@ impl EndpointFlags {
     }
 
     /// Returns the endpoints that flags name.
-    fn listed(&self, base: &ClientSettings) -> Result<Vec<EndpointSpec>> {
+    fn listed(&self, fallback: &ClientConfig, base: &ClientSettings) -> Result<Vec<EndpointSpec>> {
         let kinds = [
             (&self.endpoints, false, false),
             (&self.groups, true, false),
@@ -174,7 +177,7 @@ impl EndpointFlags {
                     group,
                     ..EndpointConfig::default()
                 };
-                specs.push(config.spec(&ClientConfig::default(), base)?);
+                specs.push(config.spec(fallback, base)?);
             }
         }
         Ok(specs)

@@ -56,7 +56,10 @@ pub struct QueryFlags {
 pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     let metrics = EndpointMetrics::default();
     let base = flags.grpc_client.settings()?;
-    let discovery = flags.endpoints.discovery(&base, metrics.clone())?;
+    let discovery =
+        flags
+            .endpoints
+            .discovery(&flags.grpc_client.config(), &base, metrics.clone())?;
     let response_timeout = Some(flags.response_timeout).filter(|timeout| !timeout.is_zero());
     let options = ProxyOptions {
         selector_labels: Labels::from_pairs(flags.selector_labels),

@@ -33,7 +33,7 @@ impl Replica {
         }
     }
 
-    /// Milliseconds from the start of a scrape interval to its scrape. No query is evaluated at a multiple of it, so that
+    /// Milliseconds from the start of a scrape interval to its scrape. No query is evaluated at the time of one, so that
     /// it makes no difference whether a range includes its start, which versions of Prometheus see differently.
     fn offset_ms(self) -> i64 {
         match self {

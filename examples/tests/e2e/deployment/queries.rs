@@ -111,13 +111,15 @@ pub(crate) fn questions(start: i64) -> Vec<Question> {
         path: "/api/v1/query_range",
         parameters: vec![
             ("query", query.to_owned()),
-            ("start", (start + 20 * 60 + 7).to_string()),
+            ("start", (start + 20 * 60 + 40).to_string()),
             ("end", (start + LENGTH_SECS - 20 * 60).to_string()),
             ("step", (SCRAPE_SECS * 20).to_string()),
         ],
     };
-    let early = EXPRESSIONS.into_iter().map(instant(95 * 60 + 7));
-    let late = EXPRESSIONS.into_iter().map(instant(3 * 3600 + 20 * 60 + 7));
+    let early = EXPRESSIONS.into_iter().map(instant(95 * 60 + 40));
+    let late = EXPRESSIONS
+        .into_iter()
+        .map(instant(3 * 3600 + 20 * 60 + 40));
     early
         .chain(late)
         .chain(EXPRESSIONS.into_iter().map(range))
