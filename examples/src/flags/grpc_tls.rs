@@ -122,8 +122,8 @@ pub struct GrpcClientFlags {
         default_value = ""
     )]
     ca: String,
-    /// Deprecated after v0.43.0: Server name to verify the hostname on the returned gRPC certificates. See
-    /// https://tools.ietf.org/html/rfc4366#section-3.1
+    /// Deprecated after v0.43.0: Server name to verify the hostname on the returned gRPC certificates. See RFC 4366, section
+    /// 3.1.
     #[arg(
         id = "grpc-client-server-name",
         long = "grpc-client-server-name",

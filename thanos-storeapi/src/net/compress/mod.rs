@@ -1,7 +1,7 @@
 //! Compressed messages of gRPC: snappy as Thanos has it (the framed format), gzip and zstd.
 //!
 //! tonic knows no snappy, and has one limit for messages that were sent large and for those that became large. So
-//! messages are compressed and made whole between tonic and the connection: [`Peer`] does it for a client, `whole` for
+//! messages are compressed and made whole between tonic and the connection: `Peer` does it for a client, `whole` for
 //! a server, and tonic sees neither the encoding nor a compressed message. What a message grows to is limited
 //! by itself, whatever it says about its length; one message is held at a time.
 //!
