@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! thanos-jobs/v1/<job>/<slot, ten digits>.json
-//!   { "version": 1, "kind": "lease", "owner": "..", "expires_ms": .., "attempt": ".." }
+//!   { "version": 1, "kind": "lease", "owner": "..", "expires_ms": .., "attempt": "..", "after": ".." }
 //!   { "version": 1, "kind": "commit", "owner": "..", "attempt": "..", "is_finished": false,
 //!     "blocks": [ <meta.json> .. ], "no_compact": "..", "sources": [ .. ], "details": ".." }
 //!
@@ -50,6 +50,9 @@ pub(super) struct LeaseEntry {
     pub(super) expires_ms: i64,
     /// Which attempt this is: its owner and this tell its entries from all others.
     pub(super) attempt: String,
+    /// The attempt whose decision was the last one when the lease was taken; empty when there was none.
+    #[serde(default)]
+    pub(super) after: Option<String>,
 }
 
 /// A decision: these blocks are the result of the job. Everything they need but their `meta.json` is in the bucket.
@@ -170,6 +173,7 @@ mod tests {
             owner: "a".to_owned(),
             expires_ms: 7,
             attempt: "x".to_owned(),
+            after: Some("w".to_owned()),
         }))
     }
 
@@ -189,9 +193,9 @@ mod tests {
     #[test]
     fn entries_have_these_bytes() {
         let text = concat!(
-            r#"{"version":1,"kind":"lease","owner":"a","expires_ms":7,"attempt":"x"}"#,
+            r#"{"version":1,"kind":"lease","owner":"a","expires_ms":7,"attempt":"x","after":"w"}"#,
             "\n",
-            r#"{"xxh64":"7e76c981224d7140"}"#,
+            r#"{"xxh64":"5fb8453a62d9ec48"}"#,
             "\n",
         );
         assert_eq!(String::from_utf8(lease().to_json()).unwrap(), text);

@@ -11,7 +11,8 @@
 //! The number of a lease's slot is its fencing token. The result of a lease in slot n is a commit in slot n + 1, and so is
 //! every later lease: whoever has lost a lease finds that slot taken, and can publish nothing. That holds whatever the
 //! clocks say; a clock that is wrong makes two do the same work, and one of them throws it away. A commit holds the
-//! `meta.json` of the new blocks, so that whoever comes next can carry out what was decided if its owner died.
+//! `meta.json` of the new blocks, so that whoever comes next can carry out what was decided if its owner died, or does not
+//! know yet that it is decided. A lease names the decision that it comes after.
 //!
 //! Blocks get the names of their attempt ([`Lease::block_id`]): what a late worker uploads falls upon nobody else's objects.
 //!
@@ -30,7 +31,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use thanos_core::block::BlockId;
 use thanos_core::time::{Clock, SystemClock};
-use thanos_core::{ErrorKind, Result};
+use thanos_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -182,7 +183,7 @@ impl Leases {
             }
         }
         let slot = last + 1;
-        let entry = self.lease_entry(&attempt);
+        let entry = self.lease_entry(&attempt, after(previous.as_ref()));
         if !journal.create(slot, &entry).await? {
             return Ok(Acquired::Elsewhere);
         }
@@ -221,12 +222,13 @@ impl Leases {
         lease.owner != self.options.owner && now <= expires_ms
     }
 
-    fn lease_entry(&self, attempt: &str) -> Entry {
+    fn lease_entry(&self, attempt: &str, after: &str) -> Entry {
         let now = self.options.clock.now().as_millis();
         Entry::new(EntryKind::Lease(LeaseEntry {
             owner: self.options.owner.clone(),
             expires_ms: now.saturating_add(self.options.ttl_ms),
             attempt: attempt.to_owned(),
+            after: Some(after.to_owned()),
         }))
     }
 
@@ -385,14 +387,40 @@ impl Lease {
             if !self.journal.create(slot, &entry).await? {
                 return Ok(Committed::Lost);
             }
-            // A slot that was forgotten looks free, but then there are later ones.
-            let slots = self.journal.slots().await?;
-            if slots.last().is_some_and(|(last, _)| *last > slot) {
-                self.journal.write(slot, &finished(commit)).await?;
-                return Ok(Committed::Lost);
-            }
+            self.check_stands(&commit).await?;
         }
         Ok(Committed::Yes(Box::new(commit)))
+    }
+
+    /// Checks that whoever came after `commit`, which has just been written, knew of it.
+    ///
+    /// A slot that was forgotten looks free, but then there are later ones. There also are when somebody has read the
+    /// decision before this looks: that one carries it out, and so may we. The next lease tells which it is.
+    async fn check_stands(&self, commit: &Commit) -> Result<()> {
+        let (slot, job) = (self.slot + 1, &self.journal.directory);
+        let slots = self.journal.slots().await?;
+        let Some((later, _)) = slots.iter().find(|(later, _)| *later > slot) else {
+            return Ok(());
+        };
+        let after = match self.journal.read(*later).await? {
+            Slot::Entry(EntryKind::Lease(lease)) => lease.after,
+            // Its lease was in our slot, or later ones are forgotten: others have decided long ago.
+            Slot::Entry(EntryKind::Commit(_)) => Some(String::new()),
+            Slot::Damaged | Slot::Missing => None,
+        };
+        match after {
+            Some(after) if after == commit.attempt => Ok(()),
+            Some(_) => {
+                // Void, or carried out and followed by another: in both cases there is nothing left to do.
+                self.journal.write(slot, &finished(commit.clone())).await?;
+                let message = format!("{job}: others have decided while this worker slept");
+                Err(Error::unavailable(message))
+            }
+            None => {
+                let message = format!("{job}: it is unknown whether the decision stands");
+                Err(Error::unavailable(message))
+            }
+        }
     }
 
     /// Notes that `commit` has been carried out, whoever's it was, and lets the next one work.
@@ -433,6 +461,7 @@ impl Lease {
     fn renew(&self) -> impl Future<Output = ()> + use<> {
         let (leases, journal) = (self.leases.clone(), self.journal.clone());
         let (slot, attempt) = (self.slot, self.attempt.clone());
+        let after = after(self.previous.as_ref()).to_owned();
         let lost = Arc::clone(&self.lost);
         let ttl_ms = leases.options.ttl_ms.max(3);
         let every = Duration::from_millis(u64::try_from(ttl_ms / 3).unwrap_or(1));
@@ -449,7 +478,7 @@ impl Lease {
                     // It may still be ours; deciding finds out.
                     Err(_) => continue,
                 }
-                let entry = leases.lease_entry(&attempt);
+                let entry = leases.lease_entry(&attempt, &after);
                 if let Err(error) = journal.write(slot, &entry).await {
                     let job = &journal.directory;
                     tracing::warn!(job, %error, "a lease could not be renewed, will retry");
@@ -465,6 +494,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.stop_renewal();
     }
+}
+
+/// The attempt of the last decision, if there is one.
+fn after(previous: Option<&(u64, Commit)>) -> &str {
+    previous.map_or("", |(_, commit)| &commit.attempt)
 }
 
 fn finished(commit: Commit) -> Entry {
