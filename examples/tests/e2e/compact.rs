@@ -319,6 +319,29 @@ fn one_run_does_everything() {
     );
 }
 
+/// Chunks reach the compactor and leave it in streams, or as files where a disk is preferred: the blocks are the same.
+#[test]
+fn chunks_move_in_streams_or_as_files() {
+    let made = ["streamed", "files"].map(|how| {
+        let scene = Scene::new();
+        for number in 0..5 {
+            let from = i64::from(number) * 120;
+            scene.put(number, from, from + 120, &[("a", "b")]);
+        }
+        scene.compact(&[&format!("--compact.chunk-transfer={how}")]);
+        assert_eq!(scene.hours(), [(0, 8, 0), (8, 10, 0)], "{how}");
+        let dir = (scene.directory.path()).join(scene.blocks()[0].ulid.to_string());
+        ["index", "chunks/000001"].map(|file| std::fs::read(dir.join(file)).unwrap())
+    });
+    assert_eq!(made[0], made[1]);
+    let log = outcome(
+        &(Scene::new().command(&["--compact.chunk-transfer=paper"]))
+            .output()
+            .unwrap(),
+    );
+    assert!(!log.0 && log.1.contains("possible values"), "{}", log.1);
+}
+
 /// E-02, C-12, C-13: replicas of the same series end in one block, merged as told.
 #[test]
 fn replicas_are_deduplicated() {
