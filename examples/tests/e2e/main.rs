@@ -11,6 +11,7 @@ mod compact;
 mod compact_scenario;
 mod deployment;
 mod embedding;
+mod exemplars;
 mod grafana;
 mod lazy;
 mod manifest;

@@ -63,7 +63,8 @@ impl From<StoreInfo> for info_pb::InfoResponse {
     }
 }
 
-/// A component without the Store API (or not ready yet) is a store without data.
+/// A component without the Store API (or not ready yet) is a store without data: its label sets say nothing about series, and
+/// yet what it answers beside them carries these labels.
 impl From<info_pb::InfoResponse> for StoreInfo {
     fn from(info: info_pb::InfoResponse) -> Self {
         let offers = offers(&info);
@@ -81,7 +82,7 @@ impl From<info_pb::InfoResponse> for StoreInfo {
                 range: TimeRange::from_millis(tsdb.min_time, tsdb.max_time),
             })
             .collect();
-        if tsdbs.is_empty() && !range.is_empty() {
+        if tsdbs.is_empty() && (!range.is_empty() || !info.label_sets.is_empty()) {
             tsdbs = tsdbs_of_label_sets(&info.label_sets, range);
         }
         Self {

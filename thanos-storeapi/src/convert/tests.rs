@@ -130,6 +130,23 @@ fn a_component_without_a_store_stays_one() {
     assert_eq!(info_pb::InfoResponse::from(info), message);
 }
 
+/// a component that has no series has external labels, which its rules and exemplars carry.
+#[test]
+fn a_component_without_a_store_keeps_its_label_sets() {
+    let external = Labels::from_pairs([("cluster", "eu")]);
+    let message = info_pb::InfoResponse {
+        label_sets: vec![super::info::labels_to_pb(&external)],
+        component_type: "sidecar".into(),
+        exemplars: Some(info_pb::ExemplarsInfo::default()),
+        ..Default::default()
+    };
+    let info = StoreInfo::from(message.clone());
+    assert!(!info.offers.store);
+    assert_eq!(info.tsdbs[0].external_labels, external);
+    assert!(info.time_range().is_some_and(TimeRange::is_empty));
+    assert_eq!(info_pb::InfoResponse::from(info), message);
+}
+
 #[test]
 fn a_recorded_querier_lists_the_databases_below_it() {
     let message = info_pb::InfoResponse::decode(recorded("query-info.resp")).unwrap();

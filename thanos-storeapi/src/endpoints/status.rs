@@ -62,9 +62,9 @@ impl EndpointStatus {
             max: Timestamp::MIN,
         };
         self.range = match info.time_range() {
+            _ if !info.offers.store => TimeRange::ALL,
             Some(range) => range,
-            None if info.offers.store => none,
-            None => TimeRange::ALL,
+            None => none,
         };
     }
 

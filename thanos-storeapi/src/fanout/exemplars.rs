@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use thanos_core::error::{Error, Result};
+use thanos_core::Result;
 use thanos_core::labels::{Labels, Matcher};
 
 use super::Fanout;
@@ -21,6 +21,8 @@ use crate::store::StoreInfo;
 
 /// The component that knows the external labels of others.
 const QUERIER: &str = "query";
+/// A condition that every series meets, for it has a name.
+const ANY_SERIES: &str = r#"__name__=~".+""#;
 
 #[async_trait]
 impl ExemplarsApi for Fanout {
@@ -34,22 +36,29 @@ impl ExemplarsApi for Fanout {
         if selectors.is_empty() {
             return Ok(Answer::complete(Vec::new()));
         }
-        if selectors.iter().any(Vec::is_empty) {
-            let message = "no matchers specified (excluding external labels)";
-            return Err(Error::invalid(message));
-        }
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().exemplars.as_ref()?);
             let info = endpoint.info();
-            let query = match info.known() {
-                Some(info) => query_for(info, &selectors)?,
-                None => expression(selectors.iter().map(|set| set.iter().collect())),
+            let asked = match info.known() {
+                Some(info) => Asked::of(info, &selectors)?,
+                None => Asked::as_they_are(&selectors),
             };
             let request = ExemplarsRequest {
-                query,
+                query: asked.query,
                 ..request.clone()
             };
-            let call = async move { api.exemplars(request).await };
+            let unsaid = asked.unsaid;
+            let call = async move {
+                let mut answer = api.exemplars(request).await?;
+                let satisfies = |labels: &Labels, set: &Vec<Matcher>| {
+                    set.iter()
+                        .all(|matcher| matcher.matches_labels(labels.as_ref()))
+                };
+                answer
+                    .value
+                    .retain(|series| unsaid.iter().any(|set| satisfies(&series.labels, set)));
+                Ok(answer)
+            };
             Some(Box::pin(call) as _)
         };
         let (what, policy) = ("fetching exemplars", request.partial_response);
@@ -91,41 +100,66 @@ impl Fanout {
     }
 }
 
-/// Returns the expression to ask a component for, or nothing when no selector can match there.
-fn query_for(info: &StoreInfo, selectors: &[Vec<Matcher>]) -> Option<String> {
-    let sets: Vec<&Labels> = info
-        .tsdbs
-        .iter()
-        .map(|tsdb| &tsdb.external_labels)
-        .collect();
-    let may_match = |set: &Labels, matchers: &[Matcher]| {
-        matchers.iter().all(|matcher| {
-            let value = set.get(matcher.name());
-            value.is_none_or(|value| matcher.matches(&value))
-        })
-    };
-    let is_external = |matcher: &Matcher| sets.iter().any(|set| set.get(matcher.name()).is_some());
-    let wanted: Vec<Vec<&Matcher>> = selectors
-        .iter()
-        .filter(|matchers| sets.is_empty() || sets.iter().any(|set| may_match(set, matchers)))
-        .map(|matchers| {
-            let kept = matchers
-                .iter()
-                .filter(|matcher| info.component == QUERIER || !is_external(matcher));
-            kept.collect::<Vec<_>>()
-        })
-        .collect();
-    (!wanted.is_empty()).then(|| expression(wanted.into_iter()))
+/// What a component is asked.
+struct Asked {
+    query: String,
+    /// The matchers on external labels that the query leaves out, of each selector. The answer has the external labels
+    /// among those of its series, so that the matchers are applied there: a component may be several databases.
+    unsaid: Vec<Vec<Matcher>>,
+}
+
+impl Asked {
+    /// Returns what to ask a component, or nothing when no selector can match there.
+    fn of(info: &StoreInfo, selectors: &[Vec<Matcher>]) -> Option<Self> {
+        let sets: Vec<&Labels> = info
+            .tsdbs
+            .iter()
+            .map(|tsdb| &tsdb.external_labels)
+            .collect();
+        let may_match = |set: &Labels, matchers: &[Matcher]| {
+            matchers.iter().all(|matcher| {
+                let value = set.get(matcher.name());
+                value.is_none_or(|value| matcher.matches(&value))
+            })
+        };
+        let is_unsaid = |matcher: &Matcher| {
+            info.component != QUERIER && sets.iter().any(|set| set.get(matcher.name()).is_some())
+        };
+        let (mut said, mut unsaid) = (Vec::new(), Vec::new());
+        for matchers in selectors {
+            if sets.is_empty() || sets.iter().any(|set| may_match(set, matchers)) {
+                let (left_out, kept) = matchers.iter().cloned().partition(is_unsaid);
+                unsaid.push(left_out);
+                said.push(kept);
+            }
+        }
+        let query = expression(&said);
+        (!said.is_empty()).then_some(Self { query, unsaid })
+    }
+
+    /// Returns the question for a component of which nothing is known.
+    fn as_they_are(selectors: &[Vec<Matcher>]) -> Self {
+        Self {
+            query: expression(selectors),
+            unsaid: vec![Vec::new()],
+        }
+    }
 }
 
 /// Returns an expression with these selectors.
-fn expression<'a>(selectors: impl Iterator<Item = Vec<&'a Matcher>>) -> String {
+///
+/// PromQL has no selector that the empty value of every label satisfies: one of those gets a condition that all series meet.
+fn expression(selectors: &[Vec<Matcher>]) -> String {
     let mut text = String::new();
-    for (i, matchers) in selectors.enumerate() {
+    for (i, matchers) in selectors.iter().enumerate() {
         text.push_str(if i == 0 { "{" } else { "+{" });
-        for (i, matcher) in matchers.into_iter().enumerate() {
+        for (i, matcher) in matchers.iter().enumerate() {
             let separator = if i == 0 { "" } else { "," };
             let _ = write!(text, "{separator}{matcher}");
+        }
+        if matchers.iter().all(Matcher::matches_empty) {
+            let separator = if matchers.is_empty() { "" } else { "," };
+            let _ = write!(text, "{separator}{ANY_SERIES}");
         }
         text.push('}');
     }

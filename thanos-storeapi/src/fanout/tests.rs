@@ -1,4 +1,5 @@
 use thanos_core::error::ErrorKind;
+use thanos_core::labels::MatchOp;
 use thanos_core::time::{TimeRange, Timestamp, UtcTime};
 
 use super::*;
@@ -387,8 +388,13 @@ async fn exemplars_are_joined_and_asked_where_they_may_be() {
     }
 
     let of = |replica: &str, exemplars: Vec<Exemplar>| {
+        let cluster = if replica == "c" { "us" } else { "eu" };
         let series = SeriesExemplars {
-            labels: labels(&[("__name__", "m"), ("replica", replica)]),
+            labels: labels(&[
+                ("__name__", "m"),
+                ("cluster", cluster),
+                ("replica", replica),
+            ]),
             exemplars,
         };
         let apis = FixedApis {
@@ -417,12 +423,17 @@ async fn exemplars_are_joined_and_asked_where_they_may_be() {
         ..ExemplarsRequest::default()
     };
     let found = fanout.exemplars(request).await.unwrap().value;
-    assert_eq!(found[0].labels, labels(&[("__name__", "m")]));
-    let all = ["t1", "t2", "t3", "t9"].map(|trace| {
-        let ms = trace[1..].parse().unwrap();
-        exemplar(trace, ms)
+    let of_cluster = |cluster| labels(&[("__name__", "m"), ("cluster", cluster)]);
+    let wanted = [("eu", &["t1", "t2", "t3"][..]), ("us", &["t9"])].map(|(cluster, traces)| {
+        let exemplars = traces
+            .iter()
+            .map(|trace| exemplar(trace, trace[1..].parse().unwrap()));
+        SeriesExemplars {
+            labels: of_cluster(cluster),
+            exemplars: exemplars.collect(),
+        }
     });
-    assert_eq!((found.len(), &found[0].exemplars[..]), (1, &all[..]));
+    assert_eq!(found, wanted);
     assert_eq!(*a.1.lock(), [r#"{__name__="m"}"#]);
     assert_eq!(*other.1.lock(), [r#"{__name__="n"}"#]);
     assert_eq!(*querier.1.lock(), [r#"{__name__="m",cluster="eu"}"#]);
@@ -433,6 +444,91 @@ async fn exemplars_are_joined_and_asked_where_they_may_be() {
     };
     assert!(fanout.exemplars(request).await.unwrap().value.is_empty());
     assert_eq!(a.1.lock().len(), 1);
+}
+
+/// Notes the queries that it is asked, and has exemplars of the two series of two databases.
+#[derive(Debug, Default)]
+struct TwoDatabases(parking_lot::Mutex<Vec<String>>);
+
+#[async_trait::async_trait]
+impl crate::apis::exemplars::ExemplarsApi for TwoDatabases {
+    async fn exemplars(&self, request: ExemplarsRequest) -> Result<Answer<Vec<SeriesExemplars>>> {
+        self.0.lock().push(request.query);
+        let of = |cluster| SeriesExemplars {
+            labels: labels(&[("__name__", "m"), ("cluster", cluster)]),
+            exemplars: vec![exemplar("t1", 1)],
+        };
+        Ok(Answer::complete(vec![of("eu"), of("us")]))
+    }
+}
+
+/// Q-34: a selector of external labels alone becomes one that a Prometheus takes, and chooses among the answers.
+#[tokio::test]
+async fn exemplars_of_external_labels_alone_are_asked_for() {
+    let databases = Arc::new(TwoDatabases::default());
+    let apis = Apis {
+        exemplars: Some(Arc::clone(&databases) as _),
+        ..Apis::default()
+    };
+    let tsdb = |cluster| TsdbInfo {
+        external_labels: labels(&[("cluster", cluster)]),
+        range: TimeRange::ALL,
+    };
+    let info = StoreInfo {
+        component: "receive".into(),
+        tsdbs: vec![tsdb("eu"), tsdb("us")],
+        offers: everything(),
+        ..StoreInfo::default()
+    };
+    let endpoint = Endpoint::remote_component("1", Arc::new(Component(info)), apis);
+    endpoint.refresh(None).await.unwrap();
+    let set = |pairs: &[(MatchOp, &str, &str)]| {
+        let matcher = |(op, name, value): &(MatchOp, &str, &str)| Matcher::new(*op, name, value);
+        pairs
+            .iter()
+            .map(|pair| matcher(pair).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let eu = (MatchOp::Equal, "cluster", "eu");
+    for (selectors, query, clusters) in [
+        (vec![set(&[eu])], r#"{__name__=~".+"}"#, &["eu"][..]),
+        (
+            vec![set(&[eu, (MatchOp::NotEqual, "a", "x")])],
+            r#"{a!="x",__name__=~".+"}"#,
+            &["eu"],
+        ),
+        (
+            vec![set(&[eu, (MatchOp::Equal, "a", "x")])],
+            r#"{a="x"}"#,
+            &["eu"],
+        ),
+        (
+            vec![
+                set(&[(MatchOp::Regex, "cluster", "u.*")]),
+                set(&[eu, (MatchOp::Equal, "a", "x")]),
+            ],
+            r#"{__name__=~".+"}+{a="x"}"#,
+            &["eu", "us"],
+        ),
+        (
+            vec![set(&[(MatchOp::Equal, "a", "x")])],
+            r#"{a="x"}"#,
+            &["eu", "us"],
+        ),
+    ] {
+        let options = FanoutOptions {
+            replica_labels: BTreeSet::new(),
+            selector_labels: Labels::empty(),
+            timeout: None,
+            selectors: Arc::new(move |_| Ok(selectors.clone())),
+        };
+        let fanout = Fanout::new(EndpointSet::new([Arc::clone(&endpoint)]), options);
+        let found = fanout.exemplars(ExemplarsRequest::default()).await.unwrap();
+        let of = |series: &SeriesExemplars| series.labels.get("cluster").unwrap().into_owned();
+        let found: Vec<_> = found.value.iter().map(of).collect();
+        assert_eq!(found, clusters, "{query}");
+        assert_eq!(databases.0.lock().pop().as_deref(), Some(query));
+    }
 }
 
 /// Q-35, X-52: counts are added, times widened, lists merged with the largest first.

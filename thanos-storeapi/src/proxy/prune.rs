@@ -112,7 +112,10 @@ pub(super) fn announced(info: &EndpointInfo, selector: &Labels) -> Vec<TsdbInfo>
             range: TimeRange::ALL,
         }];
     };
-    let StoreInfo { tsdbs, .. } = &**info;
+    let StoreInfo { tsdbs, offers, .. } = &**info;
+    if !offers.store {
+        return Vec::new();
+    }
     let extend = |tsdb: &TsdbInfo| {
         let pairs = tsdb.external_labels.iter().chain(selector.iter());
         TsdbInfo {

@@ -1,6 +1,6 @@
 //! Our sidecar beside real Prometheus servers, and our querier over it.
 
-mod pair;
+pub(crate) mod pair;
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ fn instant(querier: &Peer, query: &str, secs: i64) -> Vec<(String, Value)> {
     series
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
         assert!(started.elapsed() < PATIENCE, "never came true: {what}");
