@@ -11,6 +11,7 @@
 //! | [`label_edit`], [`join`], [`shard`], [`resolution`], [`aggregates`], [`policy`] | what stores do to the series they send |
 //! | [`limits`] | how much an answer may hold |
 //! | [`fanout`] | everything beside series from many components |
+//! | [`gate`] | how many of something are under way at once |
 //! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
 //! | [`matchers`] | where the matchers of requests come from |
 //! | `endpoints` (feature `client`) | which stores there are: names, files, groups, health |
@@ -33,6 +34,7 @@ mod convert;
 #[cfg(feature = "client")]
 pub mod endpoints;
 pub mod fanout;
+pub mod gate;
 pub mod hints;
 pub mod join;
 pub mod label_edit;

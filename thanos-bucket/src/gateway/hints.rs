@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use thanos_core::block::BlockId;
+use thanos_storeapi::gate::Place;
 use thanos_storeapi::hints::{ItemStats, QueryStats, SeriesResponseHints};
 use thanos_storeapi::store::{SeriesEvent, SeriesStream};
 
-use super::gate::Place;
 use super::query::{Item, QueryContext, get};
 
 /// What an answer ends with.

@@ -15,6 +15,7 @@ use thanos_core::labels::{MatchOp, Matcher};
 use thanos_core::query::{Completeness, Missing, SeriesBatch, SeriesEvent};
 use thanos_core::time::TimeRange;
 use thanos_core::{Error, ErrorKind, Result};
+use thanos_storeapi::gate::Gate;
 use thanos_storeapi::hints::{LabelCall, LabelsResponseHints};
 use thanos_storeapi::label_edit::strip_matchers;
 use thanos_storeapi::store::{
@@ -25,7 +26,6 @@ use tokio::sync::Semaphore;
 use super::Loaded;
 use super::ahead::ReadAhead;
 use super::block::GatewayBlock;
-use super::gate::Gate;
 use super::masks::Mask;
 use super::query::QueryContext;
 use super::resumed::{is_of_header, resumed_series};

@@ -14,7 +14,6 @@ mod block;
 mod chunks;
 mod entries;
 mod expanded;
-mod gate;
 mod header;
 mod headers_later;
 mod hints;
@@ -51,6 +50,7 @@ use thanos_core::Result;
 use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Matcher;
 use thanos_core::time::{Clock, SystemClock, TimeRange, TimeWindow};
+use thanos_storeapi::gate::Gate;
 use thanos_storeapi::hints::{LabelCall, LabelsRequestHints, SeriesRequestHints};
 use thanos_storeapi::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
@@ -60,7 +60,6 @@ use thanos_storeapi::tenant::TenantId;
 use tracing::Instrument;
 
 use self::block::{FetchLimits, Shared};
-use self::gate::Gate;
 use self::header::Headers;
 pub use self::header::{HeaderDownload, HeaderMetrics, HeaderOptions, SparseHeaders};
 use self::headers_later::HeadersLater;

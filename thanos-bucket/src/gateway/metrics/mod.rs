@@ -18,9 +18,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use thanos_storeapi::tenant::TenantId;
 
-use super::gate::GateMetrics;
 use super::limits::Limited;
 use super::query::{Item, QueryStats, get};
+use thanos_storeapi::gate::GateMetrics;
 
 /// How many tenants have series of their own.
 const TENANTS_MAX: usize = 1000;

@@ -9,7 +9,8 @@ use super::{
 impl GatewayMetrics {
     /// Registers all of them.
     pub fn register(&self, registry: &mut Registry) {
-        self.gate.register(registry);
+        let gate = "thanos_bucket_store_series_gate_queries";
+        self.gate.register(registry, gate, "queries");
         self.start_counting();
         let store = registry.sub_registry_with_prefix("thanos_bucket_store");
         self.blocks.register(store);

@@ -1,6 +1,6 @@
-//! How many `Series` calls are answered at once (row ST-21 of the specification).
+//! How many of something are under way at once: calls, queries, selections of a query.
 //!
-//! A call over the number waits for its turn, first come first served. Dropping the call gives up its place.
+//! Who comes when all places are taken waits for its turn, first come first served. Dropping the wait gives up the turn.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,9 +17,9 @@ const WAIT_SECONDS: [f64; 16] = [
     0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0, 240.0, 360.0, 720.0,
 ];
 
-/// What is known about a gate.
+/// What is known about a gate, or about several that are counted together.
 #[derive(Debug, Clone)]
-pub(super) struct GateMetrics {
+pub struct GateMetrics {
     max: Gauge,
     in_flight: Gauge,
     total: Counter,
@@ -38,24 +38,48 @@ impl Default for GateMetrics {
 }
 
 impl GateMetrics {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        let gate = registry.sub_registry_with_prefix("thanos_bucket_store_series_gate_queries");
-        let max = "Maximum number of concurrent queries";
+    /// Registers the metrics of the gate `name`, as `thanos_query_concurrent_gate_queries`, before which `what` wait, as
+    /// `queries`.
+    pub fn register(&self, registry: &mut Registry, name: &'static str, what: &str) {
+        let gate = registry.sub_registry_with_prefix(name);
+        let max = format!("Maximum number of concurrent {what}");
         gate.register("max", max, self.max.clone());
-        let in_flight = "Number of queries that are currently in flight";
+        let in_flight = format!("Number of {what} that are currently in flight");
         gate.register("in_flight", in_flight, self.in_flight.clone());
-        let wait = "How many seconds it took for queries to wait at the gate";
+        let wait = format!("How many seconds it took for {what} to wait at the gate");
         gate.register("duration_seconds", wait, self.wait_seconds.clone());
         // The counter gets its suffix from the registry, and its name has none before it.
-        let total = "Total number of queries";
-        let name = "thanos_bucket_store_series_gate_queries";
+        let total = format!("Total number of {what}");
         registry.register(name, total, self.total.clone());
+    }
+
+    /// Says how many may pass at once.
+    pub fn set_max(&self, max: usize) {
+        self.max.set(i64::try_from(max).unwrap_or(i64::MAX));
+    }
+
+    /// Counts one that has waited since `arrived` and is in flight from now on, until the result is dropped.
+    pub fn pass(&self, arrived: Instant) -> InFlight {
+        self.wait_seconds.observe(arrived.elapsed().as_secs_f64());
+        self.total.inc();
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
     }
 }
 
-/// Lets so many calls through at once.
+/// One that has passed a gate.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Lets so many through at once.
+#[derive(Debug)]
+pub struct Gate {
     /// `None` lets everybody through.
     places: Option<Arc<Semaphore>>,
     metrics: GateMetrics,
@@ -63,17 +87,15 @@ pub(super) struct Gate {
 
 /// A place behind the gate; dropping it lets the next one through.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     _permit: Option<OwnedSemaphorePermit>,
-    in_flight: Gauge,
+    _in_flight: InFlight,
 }
 
 impl Gate {
-    /// Returns a gate for `concurrency` calls; 0 lets everybody through, as in Thanos.
-    pub(super) fn new(concurrency: usize, metrics: GateMetrics) -> Self {
-        metrics
-            .max
-            .set(i64::try_from(concurrency).unwrap_or(i64::MAX));
+    /// Returns a gate with `concurrency` places; 0 lets everybody through, as in Thanos.
+    pub fn new(concurrency: usize, metrics: GateMetrics) -> Self {
+        metrics.set_max(concurrency);
         let places = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
             places: (concurrency > 0).then(|| Arc::new(Semaphore::new(places))),
@@ -86,30 +108,19 @@ impl Gate {
     /// # Errors
     ///
     /// None while the gate exists.
-    pub(super) async fn enter(&self) -> Result<Place> {
+    pub async fn enter(&self) -> Result<Place> {
         let started = Instant::now();
         let permit = match &self.places {
             Some(places) => {
-                let closed = |_| Error::cancelled("the gate of series calls is closed");
+                let closed = |_| Error::cancelled("the gate is closed");
                 Some(Arc::clone(places).acquire_owned().await.map_err(closed)?)
             }
             None => None,
         };
-        self.metrics
-            .wait_seconds
-            .observe(started.elapsed().as_secs_f64());
-        self.metrics.total.inc();
-        self.metrics.in_flight.inc();
         Ok(Place {
             _permit: permit,
-            in_flight: self.metrics.in_flight.clone(),
+            _in_flight: self.metrics.pass(started),
         })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.in_flight.dec();
     }
 }
 
