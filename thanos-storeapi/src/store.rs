@@ -51,7 +51,24 @@ pub struct QueryHints {
     pub grouping: Option<(bool, Vec<String>)>,
     /// The width of the range selector, in milliseconds.
     pub range_ms: Option<i64>,
+    /// Which labels the query needs; only said to stores that honour it ([`StoreInfo::supports_projections`]).
+    pub projection: Option<Projection>,
 }
+
+/// Which labels a query needs of its series.
+///
+/// A store that drops the others adds a label with a hash of all of them, so that series stay different.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Projection {
+    /// Whether `labels` lists those that are needed or those that are not.
+    pub include: bool,
+    /// Label names.
+    pub labels: Vec<String>,
+}
+
+/// The label in which a store that drops labels puts the hash. Source: Thanos `pkg/query/querier.go`,
+/// `SeriesHashLabelName`.
+pub const SERIES_HASH_LABEL: &str = "__cf_series_hash__";
 
 /// A request for series.
 ///
@@ -162,6 +179,8 @@ pub struct StoreInfo {
     pub supports_sharding: bool,
     /// Whether the store honours [`SeriesRequest::without_replica_labels`].
     pub supports_without_replica_labels: bool,
+    /// Whether the store honours [`QueryHints::projection`].
+    pub supports_projections: bool,
     /// What the component answers, beside series too.
     pub offers: Offers,
 }

@@ -26,6 +26,7 @@ pub(super) fn info(loaded: &Loaded, window: TimeRange) -> StoreInfo {
         tsdbs: joined(clamped.collect()),
         supports_sharding: true,
         supports_without_replica_labels: true,
+        supports_projections: false,
         offers: Offers::default(),
     }
 }

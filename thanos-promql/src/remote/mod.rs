@@ -111,8 +111,8 @@ impl Remotes {
             ..Self::default()
         };
         for decision in decisions {
-            // The request names the addresses to ask.
-            if decision.skipped == Some(SkipReason::Address) {
+            // The request names the addresses to ask; and the selector says whose data there is.
+            if let Some(SkipReason::Address | SkipReason::NotSelected) = decision.skipped {
                 continue;
             }
             let name = decision.endpoint.name();
@@ -121,7 +121,8 @@ impl Remotes {
                     let api = decision.endpoint.apis().query.clone();
                     remotes.engines.push(RemoteEngine {
                         name: name.into(),
-                        api: api.filter(|_| info.offers.query),
+                        // It would evaluate what is not selected, too.
+                        api: api.filter(|_| info.offers.query && !decision.has_unselected()),
                         tsdbs: info.tsdbs.clone(),
                     });
                 }

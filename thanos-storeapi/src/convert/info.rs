@@ -44,7 +44,7 @@ impl From<StoreInfo> for info_pb::InfoResponse {
                 supports_sharding: info.supports_sharding,
                 supports_without_replica_labels: info.supports_without_replica_labels,
                 tsdb_infos: info.tsdbs.iter().map(tsdb_to_pb).collect(),
-                supports_projections: false,
+                supports_projections: info.supports_projections,
             }),
             component_type: info.component,
             rules: info.offers.rules.then_some(info_pb::RulesInfo {}),
@@ -90,6 +90,7 @@ impl From<info_pb::InfoResponse> for StoreInfo {
             tsdbs,
             supports_sharding: store.supports_sharding,
             supports_without_replica_labels: store.supports_without_replica_labels,
+            supports_projections: store.supports_projections,
             offers,
         }
     }

@@ -11,7 +11,8 @@ use super::matchers::{matchers_from_pb, matchers_to_pb};
 use crate::matchers::{MatcherSource, NewMatchers};
 use crate::pb::thanos as pb;
 use crate::store::{
-    LabelNamesRequest, LabelValuesRequest, PartialResponse, QueryHints, SeriesRequest, ShardInfo,
+    LabelNamesRequest, LabelValuesRequest, PartialResponse, Projection, QueryHints,
+    SERIES_HASH_LABEL, SeriesRequest, ShardInfo,
 };
 use crate::tenant::TenantId;
 
@@ -164,6 +165,8 @@ pub(crate) fn label_values_request_from_pb(
 
 impl From<QueryHints> for pb::QueryHints {
     fn from(hints: QueryHints) -> Self {
+        let is_projected = hints.projection.is_some();
+        let projection = hints.projection.unwrap_or_default();
         Self {
             step_millis: hints.step_ms,
             func: hints.func.map(|name| pb::Func { name }),
@@ -171,14 +174,24 @@ impl From<QueryHints> for pb::QueryHints {
                 .grouping
                 .map(|(by, labels)| pb::Grouping { by, labels }),
             range: hints.range_ms.map(|millis| pb::Range { millis }),
-            ..Self::default()
+            projection_labels: projection.labels,
+            projection_include: projection.include,
+            series_hash_label_name: match is_projected {
+                true => SERIES_HASH_LABEL.to_owned(),
+                false => String::new(),
+            },
         }
     }
 }
 
-/// Projections are left out: no store of ours announces that it honours them.
 impl From<pb::QueryHints> for QueryHints {
     fn from(hints: pb::QueryHints) -> Self {
+        // Excluding nothing is as good as no hint at all.
+        let is_projected = hints.projection_include || !hints.projection_labels.is_empty();
+        let projection = Projection {
+            include: hints.projection_include,
+            labels: hints.projection_labels,
+        };
         Self {
             step_ms: hints.step_millis,
             func: hints.func.map(|func| func.name),
@@ -186,6 +199,7 @@ impl From<pb::QueryHints> for QueryHints {
                 .grouping
                 .map(|grouping| (grouping.by, grouping.labels)),
             range_ms: hints.range.map(|range| range.millis),
+            projection: is_projected.then_some(projection),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::status::{from_status, to_status};
 use crate::pb::thanos as pb;
 use crate::pb::thanos::info as info_pb;
 use crate::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, Projection, QueryHints,
     SeriesRequest, ShardInfo, StoreInfo, TsdbInfo,
 };
 use crate::tenant::TenantId;
@@ -245,6 +245,10 @@ fn every_field_of_a_request_survives() {
             func: Some("rate".into()),
             grouping: Some((true, vec!["x".into()])),
             range_ms: Some(5),
+            projection: Some(Projection {
+                include: true,
+                labels: vec!["x".into()],
+            }),
         }),
         shard: Some(ShardInfo {
             shard_index: 1,

@@ -303,6 +303,7 @@ impl Store for PrometheusStore {
             tsdbs,
             supports_sharding: true,
             supports_without_replica_labels: true,
+            supports_projections: false,
             offers: Offers {
                 store: facts.is_up,
                 ..self.options.offers

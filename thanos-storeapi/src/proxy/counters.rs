@@ -1,31 +1,27 @@
 //! What a proxy counts about its stores.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 
 /// Counts of the series streams of a proxy's stores since its start.
 #[derive(Debug, Default)]
 pub struct ProxyCounters {
-    pub(super) asked: Count,
-    pub(super) empty: Count,
-    pub(super) failed: Count,
-    pub(super) sorted: Count,
-}
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
-
-impl Count {
-    pub(super) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
+    pub(super) asked: Counter,
+    pub(super) empty: Counter,
+    pub(super) failed: Counter,
+    pub(super) sorted: Counter,
 }
 
 impl ProxyCounters {
+    /// Registers what Thanos shows of them.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "thanos_proxy_store_empty_stream_responses",
+            "Total number of empty responses received",
+            self.empty.clone(),
+        );
+    }
+
     /// Returns how many streams were asked for.
     pub fn streams_asked(&self) -> u64 {
         self.asked.get()

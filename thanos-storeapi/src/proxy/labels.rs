@@ -25,9 +25,9 @@ impl Proxy {
         request: &LabelNamesRequest,
     ) -> Result<LabelsResponse> {
         let mut calls = Vec::with_capacity(targets.stores.len());
-        for target in &targets.stores {
+        for (target, matchers) in targets.calls() {
             let forwarded = LabelNamesRequest {
-                matchers: targets.matchers.clone(),
+                matchers,
                 limit: forwarded_limit(target, request.limit, &request.without_replica_labels),
                 ..request.clone()
             };
@@ -54,9 +54,9 @@ impl Proxy {
         request: &LabelValuesRequest,
     ) -> Result<LabelsResponse> {
         let mut calls = Vec::with_capacity(targets.stores.len());
-        for target in &targets.stores {
+        for (target, matchers) in targets.calls() {
             let forwarded = LabelValuesRequest {
-                matchers: targets.matchers.clone(),
+                matchers,
                 ..request.clone()
             };
             let store: Arc<dyn Store> = Arc::clone(target.endpoint.store());

@@ -15,6 +15,7 @@ mod endpoint;
 mod labels;
 mod prune;
 mod read_ahead;
+mod selector;
 mod source;
 mod timeout;
 
@@ -37,7 +38,9 @@ use thanos_core::time::TimeRange;
 pub use counters::ProxyCounters;
 pub use endpoint::{Endpoint, EndpointInfo, EndpointSet};
 pub use prune::{Decision, SkipReason};
+pub use selector::TsdbSelector;
 
+use self::selector::{Selected, Selections};
 use crate::apis::Offers;
 use crate::join::join_series;
 use crate::label_edit::strip_matchers;
@@ -60,6 +63,8 @@ pub struct ProxyOptions {
     pub component: String,
     /// Labels it announces for all its data and accepts in matchers (`--selector-label`).
     pub selector_labels: Labels,
+    /// Which of the stores' databases it has (`--selector.relabel-config`).
+    pub selector: TsdbSelector,
     /// The longest wait for the next part of an answer (`--store.response-timeout`); `None` waits for ever.
     pub response_timeout: Option<Duration>,
     /// The longest wait for the info of a store in this process (`--endpoint.info-timeout`).
@@ -75,6 +80,7 @@ impl Default for ProxyOptions {
         Self {
             component: "query".into(),
             selector_labels: Labels::empty(),
+            selector: TsdbSelector::default(),
             response_timeout: None,
             info_timeout: Some(Duration::from_secs(5)),
             read_ahead_batches: 4,
@@ -87,9 +93,22 @@ impl Default for ProxyOptions {
 #[derive(Debug)]
 struct Targets {
     stores: Vec<Decision>,
+    range: TimeRange,
     matchers: Vec<Matcher>,
     /// Who should be asked and cannot be.
     missing: Vec<Missing>,
+}
+
+impl Targets {
+    /// Returns the calls to make: whom to ask, and with which matchers.
+    fn calls(&self) -> impl Iterator<Item = (&Decision, Vec<Matcher>)> {
+        self.stores.iter().flat_map(|decision| {
+            let requests = decision.requests(self.range, &self.matchers);
+            requests
+                .into_iter()
+                .map(move |matchers| (decision, matchers))
+        })
+    }
 }
 
 /// A [`Store`] that asks many.
@@ -113,6 +132,7 @@ pub struct Proxy {
     endpoints: EndpointSet,
     options: Arc<ProxyOptions>,
     counters: Arc<ProxyCounters>,
+    selections: Arc<Selections>,
     address_matchers: Vec<Vec<Matcher>>,
 }
 
@@ -121,6 +141,7 @@ impl Proxy {
     pub fn new(endpoints: EndpointSet, options: ProxyOptions) -> Self {
         Self {
             endpoints,
+            selections: Arc::new(Selections::new(options.selector.clone())),
             options: Arc::new(options),
             counters: Arc::default(),
             address_matchers: Vec::new(),
@@ -162,18 +183,57 @@ impl Proxy {
                 .map(|endpoint| endpoint.current_info(timeout)),
         )
         .await;
-        let decide = |(endpoint, info): (&Arc<Endpoint>, EndpointInfo)| Decision {
-            skipped: if !prune::address_matches(&self.address_matchers, endpoint.address()) {
-                Some(SkipReason::Address)
-            } else if endpoint.lost(&info).is_some() {
-                Some(SkipReason::Unhealthy)
-            } else {
-                prune::skip_reason(&info, range, matchers)
-            },
-            endpoint: Arc::clone(endpoint),
-            info,
-        };
+        self.selections.retain(endpoints.len(), |name| {
+            endpoints.iter().any(|endpoint| endpoint.name() == name)
+        });
+        let decide = |(endpoint, info)| self.decide(endpoint, info, range, matchers);
         endpoints.iter().zip(infos).map(decide).collect()
+    }
+
+    fn decide(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        info: EndpointInfo,
+        range: TimeRange,
+        matchers: &[Matcher],
+    ) -> Decision {
+        let mut decision = Decision {
+            endpoint: Arc::clone(endpoint),
+            missing: endpoint.lost(&info),
+            info,
+            skipped: None,
+            parts: None,
+        };
+        if !prune::address_matches(&self.address_matchers, endpoint.address()) {
+            decision.skipped = Some(SkipReason::Address);
+            decision.missing = None;
+            return decision;
+        }
+        let selected = decision.info.known();
+        match selected.map(|info| self.selections.of(endpoint.name(), info)) {
+            _ if decision.missing.is_some() => {}
+            // What is not known may be anything.
+            None | Some(Selected::All) => {}
+            Some(Selected::Nothing) => {
+                decision.skipped = Some(SkipReason::NotSelected);
+                return decision;
+            }
+            Some(Selected::Parts(info, parts)) => {
+                decision.info = EndpointInfo::Known(info);
+                decision.parts = Some(parts);
+            }
+            Some(Selected::Failed(reason)) => {
+                decision.missing = Some(Missing {
+                    source: endpoint.name().to_owned(),
+                    reason,
+                });
+            }
+        }
+        decision.skipped = match &decision.missing {
+            Some(_) => Some(SkipReason::Unhealthy),
+            None => prune::skip_reason(&decision.info, range, matchers),
+        };
+        decision
     }
 
     /// Returns whom to ask what, or `None` when no series can match.
@@ -195,12 +255,11 @@ impl Proxy {
         }
         let mut missing = self.gaps();
         let mut stores = self.plan(range, &matchers).await;
-        stores.retain(|decision| match decision.skipped {
+        stores.retain_mut(|decision| match decision.skipped {
             None => true,
             Some(reason) => {
                 tracing::debug!(store = decision.endpoint.name(), %reason, "store is not asked");
-                let lost = decision.endpoint.lost(&decision.info);
-                missing.extend(lost.filter(|_| reason != SkipReason::Address));
+                missing.extend(decision.missing.take());
                 false
             }
         });
@@ -208,6 +267,7 @@ impl Proxy {
             Some(first) if policy == PartialResponse::Abort => Err(missing_error(first)),
             None | Some(_) => Ok(Some(Targets {
                 stores,
+                range,
                 matchers,
                 missing,
             })),
@@ -248,7 +308,9 @@ impl Store for Proxy {
         let decisions = self.plan(TimeRange::ALL, &[]).await;
         let announced =
             |decision: &Decision| prune::announced(&decision.info, &self.options.selector_labels);
-        let mut tsdbs: Vec<_> = decisions.iter().flat_map(announced).collect();
+        let is_selected = |decision: &&Decision| decision.skipped != Some(SkipReason::NotSelected);
+        let selected = decisions.iter().filter(is_selected);
+        let mut tsdbs: Vec<_> = selected.flat_map(announced).collect();
         tsdbs.sort_by(|a, b| {
             let by_range = (a.range.min, a.range.max).cmp(&(b.range.min, b.range.max));
             a.external_labels.cmp(&b.external_labels).then(by_range)
@@ -259,6 +321,8 @@ impl Store for Proxy {
             tsdbs,
             supports_sharding: true,
             supports_without_replica_labels: true,
+            // It holds for a proxy when it holds for all of its stores; a store that does not gets no such hint.
+            supports_projections: false,
             offers: Offers::default(),
         })
     }
@@ -272,28 +336,19 @@ impl Store for Proxy {
         let Some(targets) = targets.await? else {
             return Ok(stream::empty().boxed());
         };
-        let Targets {
-            stores,
-            matchers,
-            missing,
-        } = targets;
-        if matchers.is_empty() {
+        if targets.matchers.is_empty() {
             return Err(Error::invalid(
                 "no matchers specified (excluding selector labels)",
             ));
         }
-        let forwarded = SeriesRequest {
-            matchers,
-            // Hints are a conversation with one store; Thanos' proxy does not pass them on either.
-            hints: None,
-            ..request.clone()
-        };
-        let source = |target: &Decision| MergeSource {
+        let source = |(target, matchers): (&Decision, Vec<Matcher>)| MergeSource {
             name: target.endpoint.name().to_owned(),
-            stream: self.open(target, forwarded.clone()),
+            stream: self.open(target, forwarded(&request, target, matchers)),
         };
-        let whole = join_series(merge(stores.iter().map(source).collect()), request.limit);
-        let notices = missing
+        let sources = targets.calls().map(source).collect();
+        let whole = join_series(merge(sources), request.limit);
+        let notices = targets
+            .missing
             .into_iter()
             .map(|missing| Ok(SeriesEvent::Missing(missing)));
         Ok(each_notice_once(stream::iter(notices).chain(whole).boxed()))
@@ -320,6 +375,23 @@ impl Store for Proxy {
         };
         self.ask_label_values(targets, &request).await
     }
+}
+
+/// Returns the request to one store.
+fn forwarded(request: &SeriesRequest, target: &Decision, matchers: Vec<Matcher>) -> SeriesRequest {
+    let mut forwarded = SeriesRequest {
+        matchers,
+        // Hints are a conversation with one store; Thanos' proxy does not pass them on either.
+        hints: None,
+        ..request.clone()
+    };
+    let info = target.info.known();
+    if let Some(hints) = &mut forwarded.query_hints
+        && !info.is_some_and(|info| info.supports_projections)
+    {
+        hints.projection = None;
+    }
+    forwarded
 }
 
 /// Drops warnings and notices of missing data that were said before, and those beyond any use.

@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use thanos_core::labels::{Labels, Matcher};
+use thanos_core::query::Missing;
 use thanos_core::time::TimeRange;
 
 use super::endpoint::{Endpoint, EndpointInfo};
+use super::selector::Part;
 use crate::store::{StoreInfo, TsdbInfo};
 
 /// Whether a request asks a store.
@@ -18,6 +20,34 @@ pub struct Decision {
     pub info: EndpointInfo,
     /// Why it is not asked; `None` when it is.
     pub skipped: Option<SkipReason>,
+    /// What an answer lacks because it is not asked.
+    pub missing: Option<Missing>,
+    /// The databases that are asked for, when the store has others too.
+    pub(super) parts: Option<Arc<[Part]>>,
+}
+
+impl Decision {
+    /// Reports whether the store has databases that the proxy must not read ([`TsdbSelector`](super::TsdbSelector)).
+    pub fn has_unselected(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// Returns what the requests to the store have to say beside `matchers`, one after the other.
+    pub(super) fn requests(&self, range: TimeRange, matchers: &[Matcher]) -> Vec<Vec<Matcher>> {
+        let Some(parts) = &self.parts else {
+            return vec![matchers.to_vec()];
+        };
+        let may_match = |part: &&Part| {
+            let fits = |tsdb: &TsdbInfo| {
+                tsdb.range.overlaps(range) && labels_may_match(&tsdb.external_labels, matchers)
+            };
+            part.tsdbs.iter().any(fits)
+        };
+        let asked = parts.iter().filter(may_match);
+        asked
+            .map(|part| [matchers, &part.matchers].concat())
+            .collect()
+    }
 }
 
 /// Why a request need not ask a store.
@@ -33,6 +63,8 @@ pub enum SkipReason {
     Address,
     /// It is no store: its info says so.
     NoStore,
+    /// The proxy must not read any of its databases.
+    NotSelected,
     /// It should be asked and cannot be: it did not tell its info, or says that it is not ready. The answer names it as
     /// missing.
     Unhealthy,
@@ -50,6 +82,7 @@ impl fmt::Display for SkipReason {
             Self::Address => "__address__ does not match debug store metadata matchers",
             Self::Unhealthy => "is not healthy",
             Self::NoStore => "does not offer the StoreAPI",
+            Self::NotSelected => "has no TSDB whose external labels are selected",
         })
     }
 }

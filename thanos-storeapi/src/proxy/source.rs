@@ -50,9 +50,9 @@ pub(super) fn open(
         request.limit = 0;
     }
     let mut stream = Frames::of(Arc::clone(endpoint), request, options);
-    options.counters.asked.add_one();
+    options.counters.asked.inc();
     if !remove.is_empty() {
-        options.counters.sorted.add_one();
+        options.counters.sorted.inc();
         let edit = LabelEdit::new(&Labels::empty(), &remove);
         stream = edit_and_sort(stream, edit, options.budget.clone());
     }
@@ -115,11 +115,13 @@ impl Frames {
 
     fn count(&mut self, event: Option<&Result<SeriesEvent>>) {
         if matches!(event, Some(Err(_))) {
-            self.counters.failed.add_one();
+            self.counters.failed.inc();
         }
         match event {
             Some(Ok(_)) => self.has_sent = true,
-            None | Some(Err(_)) if !self.has_sent => self.counters.empty.add_one(),
+            None | Some(Err(_)) if !self.has_sent => {
+                self.counters.empty.inc();
+            }
             None | Some(Err(_)) => {}
         }
     }

@@ -4,6 +4,7 @@ mod failures;
 #[cfg(all(feature = "client", feature = "server"))]
 mod over_grpc;
 mod planning;
+mod selected;
 mod streams;
 
 use std::sync::Arc;

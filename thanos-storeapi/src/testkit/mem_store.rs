@@ -38,6 +38,7 @@ pub struct MemStore {
     series: Vec<MemSeries>,
     batch_series: usize,
     supports_sharding: bool,
+    supports_projections: bool,
     supports_without_replica_labels: bool,
     warnings: Vec<String>,
     missing: Vec<Missing>,
@@ -55,6 +56,7 @@ impl MemStore {
             external_labels,
             series,
             batch_series: 2,
+            supports_projections: false,
             supports_sharding: true,
             supports_without_replica_labels: true,
             ..Self::default()
@@ -93,6 +95,13 @@ impl MemStore {
     #[must_use]
     pub fn without_replica_label_removal(mut self) -> Self {
         self.supports_without_replica_labels = false;
+        self
+    }
+
+    /// Says that it honours projections.
+    #[must_use]
+    pub fn with_projections(mut self) -> Self {
+        self.supports_projections = true;
         self
     }
 
@@ -286,6 +295,7 @@ impl Store for MemStore {
             tsdbs: tsdb.into_iter().collect(),
             supports_sharding: self.supports_sharding,
             supports_without_replica_labels: self.supports_without_replica_labels,
+            supports_projections: self.supports_projections,
             offers: Offers::default(),
         })
     }

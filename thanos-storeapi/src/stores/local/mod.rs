@@ -229,6 +229,7 @@ impl Store for LocalStore {
             tsdbs: self.served().tsdbs(),
             supports_sharding: true,
             supports_without_replica_labels: true,
+            supports_projections: false,
             offers: Offers::default(),
         })
     }
