@@ -1,5 +1,7 @@
 //! The HTTP API over a proxy: flags, and what data each request sees.
 
+mod metrics;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,8 @@ use thanos_promql::parser;
 use thanos_promql::remote::{RemoteOptions, Remotes};
 use thanos_storeapi::apis::Apis;
 use thanos_storeapi::fanout::{Fanout, FanoutOptions};
+use thanos_storeapi::gate::Gate;
+use thanos_storeapi::limits::{LimitedStore, SelectLimits};
 use thanos_storeapi::proxy::Proxy;
 use thanos_storeapi::queryable::{DedupFunc, StoreQueryable, StoreQueryableOptions};
 use thanos_storeapi::store::{PartialResponse, Store};
@@ -36,8 +40,12 @@ use crate::requests::label_tenants;
 use crate::roles::query::admission::AdmissionFlags;
 use crate::roles::query::distributed::DistributedFlags;
 
+pub use metrics::{ApiMetrics, TelemetryFlags};
+
 /// The page at `/`; `@DEFAULT_TIME@` stands for the time it asks for first.
 const PAGE: &str = include_str!("page/index.html");
+/// How many queries run at once when any number may.
+const QUERIES_MAX: usize = 1024;
 /// Data whose end lies further back than this is not asked for at the current time.
 const RECENT: Duration = Duration::from_secs(5 * 60);
 
@@ -62,7 +70,34 @@ pub struct ApiFlags {
     /// Maximum time to process query by query node.
     #[arg(id = "query.timeout", long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     timeout: Duration,
-    /// Maximum number of queries processed concurrently by query node.
+    /// Default PromQL engine to use: both names mean the only one, which has the results of the one and the speed of the
+    /// other.
+    #[arg(
+        id = "query.promql-engine",
+        long = "query.promql-engine",
+        value_name = "ENGINE",
+        default_value = "prometheus",
+        value_parser = ["prometheus", "thanos"]
+    )]
+    _engine: String,
+    /// Without effect: there is no other engine to fall back to.
+    #[arg(id = "query.disable-fallback", long = "query.disable-fallback", action = ArgAction::SetTrue, hide = true)]
+    _disable_fallback: bool,
+    /// The default metadata time range duration for retrieving labels through Labels and Series API when the range
+    /// parameters are not specified. The zero value means range covers the time since the beginning.
+    #[arg(id = "query.metadata.default-time-range", long = "query.metadata.default-time-range", value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    metadata_range: Duration,
+    /// Maximum number of select requests that begin concurrently per a query; 0 means any number.
+    #[arg(
+        id = "query.max-concurrent-select",
+        long = "query.max-concurrent-select",
+        value_name = "N",
+        default_value_t = 4
+    )]
+    max_concurrent_select: usize,
+    #[command(flatten)]
+    telemetry: TelemetryFlags,
+    /// Maximum number of queries processed concurrently by query node; 0 means as many as there may ever be, 1024.
     #[arg(
         id = "query.max-concurrent",
         long = "query.max-concurrent",
@@ -276,21 +311,28 @@ impl TenancyFlags {
     }
 }
 
-/// Returns the page and the API over `proxy`.
+/// What is served over a proxy.
+#[derive(Debug)]
+pub struct Served {
+    /// The page and the API.
+    pub router: Router,
+    /// What answers other components: whole queries, and what those behind the proxy say beside series.
+    pub apis: Apis,
+    /// What the API counts.
+    pub metrics: ApiMetrics,
+}
+
+/// Returns what is served over `proxy`, whose answers to queries hold no more than `limits` say.
 ///
 /// # Errors
 ///
 /// A file of active queries that cannot be written; flags that say what is not supported.
-pub fn router(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<Router> {
-    Ok(served(flags, proxy, about)?.0)
-}
-
-/// Returns the same, and what answers other components: whole queries, and what those behind `proxy` say beside series.
-///
-/// # Errors
-///
-/// As [`router`].
-pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, Apis)> {
+pub fn served(
+    flags: &ApiFlags,
+    limits: SelectLimits,
+    proxy: Proxy,
+    about: About,
+) -> Result<Served> {
     let on_partial = if flags.no_partial_response {
         OnPartial::Fail
     } else {
@@ -306,8 +348,12 @@ pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, A
         parser: language(flags),
         ..EngineOptions::default()
     });
+    let metrics = ApiMetrics::new(&flags.telemetry, Arc::clone(proxy.counters()));
     let source = ProxySource {
         proxy: proxy.clone(),
+        limits,
+        selects_max: flags.max_concurrent_select,
+        metrics: metrics.clone(),
         replica_labels: flags.replica_labels.clone(),
         dedup: match flags.deduplication_func.as_str() {
             "chain" => DedupFunc::Chain,
@@ -321,7 +367,8 @@ pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, A
     };
     let options = ApiOptions {
         on_partial,
-        queries_max: flags.max_concurrent,
+        queries_max: queries_max(flags.max_concurrent),
+        metadata_range: Some(flags.metadata_range).filter(|range| !range.is_zero()),
         admission: flags.admission.limits(),
         dialect: Dialect::Thanos {
             default_step: flags.default_step,
@@ -348,6 +395,7 @@ pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, A
         query: Some(api.query_api()),
         ..served
     };
+    let metrics = metrics.with_places(api.places());
     let tenancy = &flags.tenancy;
     let header = tenancy
         .header
@@ -355,7 +403,19 @@ pub fn served(flags: &ApiFlags, proxy: Proxy, about: About) -> Result<(Router, A
         .map_err(|error| Error::invalid(format!("--query.tenant-header: {error}")))?;
     let router = api.router().route("/", page);
     let router = label_tenants(router, header, tenancy.default_tenant.clone());
-    Ok((router, apis))
+    Ok(Served {
+        router,
+        apis,
+        metrics,
+    })
+}
+
+/// COMPAT: zero is no limit in Thanos. Here memory is set aside for every query that may run.
+fn queries_max(flag: usize) -> usize {
+    match flag {
+        0 => QUERIES_MAX,
+        max => max,
+    }
 }
 
 /// Returns everything beside series from the components behind `proxy`, replicas joined.
@@ -424,7 +484,7 @@ fn active_queries(flags: &ApiFlags) -> Result<ActiveQueries> {
     let dir = Path::new(&flags.active_query_path);
     let path = dir.join("queries.active");
     let opened = std::fs::create_dir_all(dir)
-        .and_then(|()| ActiveQueries::with_log(clock, &path, flags.max_concurrent));
+        .and_then(|()| ActiveQueries::with_log(clock, &path, queries_max(flags.max_concurrent)));
     let (active, unfinished) = opened.map_err(|error| {
         Error::from(error).context(format!("--query.active-query-path {}", path.display()))
     })?;
@@ -451,6 +511,9 @@ async fn page(proxy: Proxy) -> Html<String> {
 #[derive(Debug)]
 struct ProxySource {
     proxy: Proxy,
+    limits: SelectLimits,
+    selects_max: usize,
+    metrics: ApiMetrics,
     replica_labels: Vec<String>,
     dedup: DedupFunc,
     resolution: ResolutionFlags,
@@ -503,8 +566,15 @@ impl QueryableSource for ProxySource {
             enforced_matchers: self.enforced(params),
             ..StoreQueryableOptions::default()
         };
+        if let Some(span) = params.span {
+            self.metrics.asked_span(span);
+        }
         let store = self.proxy.restricted_to(params.store_matchers.clone());
-        Ok(Arc::new(StoreQueryable::new(Arc::new(store), options)))
+        let limits = self.metrics.limits.clone();
+        let store = LimitedStore::new(Arc::new(store), self.limits, limits);
+        let gate = Gate::new(self.selects_max, self.metrics.selects.clone());
+        let queryable = StoreQueryable::new(Arc::new(store), options).with_gate(gate);
+        Ok(Arc::new(self.metrics.timed(queryable, &params.tenant)))
     }
 
     async fn remotes(

@@ -2,6 +2,7 @@
 
 mod content;
 mod grpc_tls;
+mod select_limits;
 mod servers;
 mod switches;
 mod tracing;
@@ -18,6 +19,7 @@ use thanos_core::{Error, Result};
 
 pub use content::content;
 pub use grpc_tls::{GrpcClientFlags, GrpcTlsFlags};
+pub use select_limits::SelectLimitFlags;
 pub use servers::{GrpcFlags, HttpFlags, ServerFlags};
 pub use switches::with_negations;
 pub use tracing::TracingFlags;

@@ -9,6 +9,7 @@ use thanos_core::Result;
 use thanos_core::block::Blocks;
 use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Labels;
+use thanos_storeapi::limits::SelectLimits;
 use thanos_storeapi::proxy::{Endpoint, EndpointSet, Proxy, ProxyOptions};
 use thanos_storeapi::stores::{LocalStore, LocalStoreOptions};
 
@@ -61,8 +62,9 @@ pub async fn run(flags: StandaloneFlags, about: About) -> Result<()> {
         },
     );
 
-    let router = api::router(&flags.api, proxy, about)?;
-    let mut process = Process::start("standalone", &flags.servers, router, |_| {}).await?;
+    let served = api::served(&flags.api, SelectLimits::default(), proxy, about)?;
+    let register = |registry: &mut _| served.metrics.register(registry);
+    let mut process = Process::start("standalone", &flags.servers, served.router, register).await?;
     process
         .serve_store(&flags.servers, Arc::clone(&store) as _)
         .await?;

@@ -17,6 +17,7 @@ mod lazy;
 mod manifest;
 mod metrics;
 mod programs;
+mod querier_rows;
 mod raw;
 mod readiness;
 mod recorded;

@@ -5,9 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use thanos_core::budget::{Lease, MemoryBudget};
+use thanos_storeapi::gate::{GateMetrics, InFlight};
 use thanos_storeapi::tenant::TenantId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -83,6 +85,7 @@ struct Shared {
     pool_of_tenant: u64,
     tenants: Mutex<HashMap<TenantId, Weak<Tenant>>>,
     counters: Arc<AdmissionCounters>,
+    gate: GateMetrics,
 }
 
 /// What the queries of a tenant have together.
@@ -111,6 +114,8 @@ impl Places {
             share.max(1)
         };
         let pool_bytes = budget_bytes - allowance_bytes * holders;
+        let gate = GateMetrics::default();
+        gate.set_max(light);
         Self(Arc::new(Shared {
             light: Arc::new(Semaphore::new(light)),
             heavy: Arc::new(Semaphore::new(heavy)),
@@ -124,12 +129,18 @@ impl Places {
             pool_of_tenant: percent(pool_bytes, limits.tenant_percent),
             tenants: Mutex::default(),
             counters: Arc::default(),
+            gate,
         }))
     }
 
     /// Returns what happened so far.
     pub fn counters(&self) -> Arc<AdmissionCounters> {
         Arc::clone(&self.0.counters)
+    }
+
+    /// Returns the metrics of all queries, light and heavy, as of one gate.
+    pub fn gate_metrics(&self) -> &GateMetrics {
+        &self.0.gate
     }
 
     /// Returns how many light queries could begin at once.
@@ -155,6 +166,7 @@ impl Places {
             tenant: owner,
             budget,
             light: Mutex::default(),
+            in_flight: Mutex::default(),
         })
     }
 }
@@ -187,6 +199,7 @@ pub struct Ticket {
     budget: MemoryBudget,
     /// The light place, until the query becomes heavy.
     light: Mutex<Option<[OwnedSemaphorePermit; 2]>>,
+    in_flight: Mutex<Option<InFlight>>,
 }
 
 impl Ticket {
@@ -196,9 +209,15 @@ impl Ticket {
     ///
     /// None but bugs.
     pub async fn enter(&self) -> Result<()> {
+        let arrived = Instant::now();
         let own = acquire(&self.tenant.light).await?;
         let place = acquire(&self.shared.light).await?;
         *self.light() = Some([own, place]);
+        let in_flight = self.shared.gate.pass(arrived);
+        *self
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(in_flight);
         Ok(())
     }
 

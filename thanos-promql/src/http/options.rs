@@ -19,6 +19,9 @@ pub struct ApiOptions {
     pub admission: AdmissionLimits,
     /// The most steps of a range query, counted as Prometheus does: (end - start) / step.
     pub steps_max: u64,
+    /// How far back `series`, `labels` and `label/<name>/values` look when the request does not say; `None` for ever
+    /// (`--query.metadata.default-time-range`).
+    pub metadata_range: Option<Duration>,
     /// Whether `stats=all` counts the samples of each step, which costs time and memory.
     pub step_stats: bool,
     /// Whose rules hold where Prometheus and Thanos differ.
@@ -36,6 +39,7 @@ impl Default for ApiOptions {
             queries_max: 20,
             admission: AdmissionLimits::default(),
             steps_max: 11_000,
+            metadata_range: None,
             step_stats: false,
             dialect: Dialect::Prometheus,
             cors: Cors::Any,

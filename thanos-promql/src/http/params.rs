@@ -186,6 +186,7 @@ impl Params {
             shard: self.shard()?,
             engine: self.engine()?,
             step_ms: None,
+            span: None,
             tenant: api.options.tenancy.tenant_of(&self.headers)?,
         })
     }

@@ -134,6 +134,8 @@ async fn answer(
     source.step_ms = query
         .step
         .map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX));
+    let span_ms = u64::try_from(query.end - query.start).unwrap_or(0);
+    source.span = query.step.map(|_| Duration::from_millis(span_ms));
     query.lookback = query.lookback.or_else(|| api.source.lookback(&source));
     query.on_partial = Some(api.on_partial(&source));
     let stats = params.get("stats");

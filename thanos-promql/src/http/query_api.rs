@@ -69,6 +69,7 @@ impl Api {
             step_ms: query
                 .step
                 .map(|step| i64::try_from(step.as_millis()).unwrap_or(i64::MAX)),
+            span: None,
             tenant: request.tenant.clone(),
         };
         query.timeout = request.timeout;

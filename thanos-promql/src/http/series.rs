@@ -13,10 +13,11 @@ use thanos_core::query::{
     Completeness, LabelQuery, LabelStrings, Queryable, Select, SelectHints, SeriesEvent,
 };
 use thanos_core::text::write_go_quoted;
-use thanos_core::time::{TimeRange, Timestamp};
+use thanos_core::time::TimeRange;
 
 use super::Api;
 use super::answer::{Failure, Remarks, array_pieces, stream_success};
+use super::options::Dialect;
 use super::params::{Params, invalid};
 use crate::admission::Admission;
 use crate::engine::{OnPartial, missing_texts, partial_error};
@@ -32,7 +33,7 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
     let limit = params.limit()?;
-    let range = time_range(&params)?;
+    let range = time_range(&api, &params)?;
     let sets = params
         .series_matchers(&api.engine.options().parser)
         .map_err(|error| invalid("match[]", &error))?;
@@ -95,7 +96,7 @@ impl Wanted {
 
 async fn label_strings(api: &Api, params: &Params, wanted: Wanted) -> Result<Response, Failure> {
     let limit = params.limit()?;
-    let range = time_range(params)?;
+    let range = time_range(api, params)?;
     let options = &api.engine.options().parser;
     let mut sets = params.series_matchers(options).map_err(Failure::bad_data)?;
     if sets.is_empty() {
@@ -264,11 +265,29 @@ impl Call {
     }
 }
 
-fn time_range(params: &Params) -> Result<TimeRange, Failure> {
-    Ok(TimeRange {
-        min: params.time_or("start", Timestamp::MIN)?,
-        max: params.time_or("end", Timestamp::MAX)?,
-    })
+fn time_range(api: &Api, params: &Params) -> Result<TimeRange, Failure> {
+    let by_default = match api.options.metadata_range {
+        None => TimeRange::ALL,
+        Some(range) => {
+            let now = api.engine.now();
+            let ms = i64::try_from(range.as_millis()).unwrap_or(i64::MAX);
+            TimeRange {
+                min: now.saturating_add_millis(ms.saturating_neg()),
+                max: now,
+            }
+        }
+    };
+    let range = TimeRange {
+        min: params.time_or("start", by_default.min)?,
+        max: params.time_or("end", by_default.max)?,
+    };
+    match api.options.dialect {
+        Dialect::Thanos { .. } if range.max < range.min => {
+            let text = "end timestamp must not be before start time";
+            Err(Failure::bad_data(text))
+        }
+        Dialect::Thanos { .. } | Dialect::Prometheus => Ok(range),
+    }
 }
 
 /// One more than wanted, to see whether there are more.

@@ -33,6 +33,8 @@ pub struct SourceParams {
     pub engine: Option<String>,
     /// The step of a range query in milliseconds, for the automatic resolution.
     pub step_ms: Option<i64>,
+    /// The time from the start to the end of a range query.
+    pub span: Option<Duration>,
     /// On whose behalf the request asks, by its headers.
     pub tenant: TenantId,
 }

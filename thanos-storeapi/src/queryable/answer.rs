@@ -7,6 +7,7 @@ use thanos_core::Result;
 use thanos_core::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
 use thanos_core::query::{Reading, SeriesEvent, SeriesStream};
 
+use crate::gate::Gate;
 use crate::join::join_series;
 use crate::policy::until_error;
 use crate::store::{SeriesRequest, Store};
@@ -19,13 +20,23 @@ pub(super) async fn ask(
     store: &Arc<dyn Store>,
     request: SeriesRequest,
     reading: Reading,
+    gate: Option<&Gate>,
 ) -> Result<SeriesStream> {
     let limit = request.limit;
+    let place = match gate {
+        Some(gate) => Some(gate.enter().await?),
+        None => None,
+    };
     let first = store.series(request.clone()).await?;
     let series = match request.skip_chunks {
         true => first,
         false => or_coarser(Arc::clone(store), request, first),
     };
+    let series = match place {
+        Some(_) => begun(series).await.whole(),
+        None => series,
+    };
+    drop(place);
     let read = join_series(until_error(series), limit).map_ok(move |event| match event {
         SeriesEvent::Batch(batch) => SeriesEvent::Batch(batch.with_reading(reading)),
         other => other,
@@ -51,7 +62,7 @@ fn or_coarser(store: Arc<dyn Store>, request: SeriesRequest, first: SeriesStream
                 Err(error) => return stream::once(async { Err(error) }).boxed(),
             };
         }
-        stream::iter(answer.before).chain(answer.rest).boxed()
+        answer.whole()
     })
     .flatten()
     .boxed()
@@ -90,6 +101,12 @@ struct Begun {
     before: Vec<Result<SeriesEvent>>,
     rest: SeriesStream,
     is_empty: bool,
+}
+
+impl Begun {
+    fn whole(self) -> SeriesStream {
+        stream::iter(self.before).chain(self.rest).boxed()
+    }
 }
 
 async fn begun(series: SeriesStream) -> Begun {

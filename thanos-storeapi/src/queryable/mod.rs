@@ -6,6 +6,7 @@
 //! ([`Reading`]): which replica counts when, and what stands for the samples of a downsampled window.
 
 mod answer;
+mod counts;
 mod hints;
 mod span;
 #[cfg(test)]
@@ -23,8 +24,10 @@ use thanos_core::query::{
 use tracing::Instrument;
 use tracing::field::Empty;
 
+pub use counts::SelectCounts;
 pub use hints::{aggregates_for, dedup_for, max_resolution_for};
 
+use crate::gate::Gate;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
     SeriesRequest, ShardInfo, Store,
@@ -106,12 +109,38 @@ impl Default for StoreQueryableOptions {
 pub struct StoreQueryable {
     store: Arc<dyn Store>,
     options: StoreQueryableOptions,
+    gate: Option<Arc<Gate>>,
+    counts: Arc<SelectCounts>,
 }
 
 impl StoreQueryable {
     /// Returns the adapter of `store`.
     pub fn new(store: Arc<dyn Store>, options: StoreQueryableOptions) -> Self {
-        Self { store, options }
+        Self {
+            store,
+            options,
+            gate: None,
+            counts: Arc::default(),
+        }
+    }
+
+    /// Returns the same, of which no more selections begin at once than `gate` lets pass
+    /// (`--query.max-concurrent-select`).
+    ///
+    /// A place is taken until the first series is there, or it is known that there are none. An evaluation may read all of
+    /// its selections side by side, so that a place for as long as one is read would make it wait for itself; what is read
+    /// ahead of each is limited anyway.
+    #[must_use]
+    pub fn with_gate(self, gate: Gate) -> Self {
+        Self {
+            gate: Some(Arc::new(gate)),
+            ..self
+        }
+    }
+
+    /// Returns what was selected so far.
+    pub fn counts(&self) -> &Arc<SelectCounts> {
+        &self.counts
     }
 
     /// Returns `matchers` with those that are enforced in place of others on the same labels.
@@ -163,6 +192,8 @@ impl StoreQueryable {
                 grouping: (!hints.grouping.is_empty() || hints.grouping_by)
                     .then_some((hints.grouping_by, hints.grouping)),
                 range_ms: (hints.range_ms > 0).then_some(hints.range_ms),
+                // As in Thanos, whose engine does not say which labels it needs either.
+                projection: None,
             }),
         }
     }
@@ -187,8 +218,11 @@ impl Queryable for StoreQueryable {
     async fn select(&self, select: Select) -> Result<SeriesStream> {
         let reading = self.reading(&select);
         let span = tracing::info_span!("querier_select", otel.status_code = Empty);
-        let asking = answer::ask(&self.store, self.series_request(select), reading);
-        Ok(span::inside(span.clone(), asking.instrument(span).await?))
+        let request = self.series_request(select);
+        let counts = Arc::clone(&self.counts);
+        let asking = answer::ask(&self.store, request, reading, self.gate.as_deref());
+        let answer = counts::counted(asking.instrument(span.clone()).await?, counts);
+        Ok(span::inside(span, answer))
     }
 
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {

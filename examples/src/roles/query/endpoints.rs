@@ -84,6 +84,9 @@ pub(super) struct EndpointFlags {
     #[arg(id = "query.conn-metric.label", long = "query.conn-metric.label", value_name = "LABEL", action = ArgAction::Append,
         value_parser = ["external_labels", "store_type", "ip_port"])]
     connection_labels: Vec<String>,
+    /// Refused: replaces DNS in tests of Thanos itself.
+    #[arg(id = "inject-test-addresses", long = "inject-test-addresses", value_name = "ADDRESS", action = ArgAction::Append, hide = true)]
+    test_addresses: Vec<String>,
 }
 
 impl EndpointFlags {
@@ -114,6 +117,10 @@ impl EndpointFlags {
         base: &ClientSettings,
         metrics: EndpointMetrics,
     ) -> Result<Arc<Discovery>> {
+        if !self.test_addresses.is_empty() {
+            let message = "--inject-test-addresses is for tests of Thanos; --endpoint takes addresses as they are";
+            return Err(Error::invalid(message));
+        }
         if !["golang", "miekgdns"].contains(&self.dns_resolver.as_str()) {
             tracing::warn!(
                 resolver = self.dns_resolver,

@@ -3,24 +3,27 @@
 pub mod admission;
 pub mod distributed;
 mod endpoints;
+mod proxying;
 mod stores;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use clap::Args;
 use thanos_core::Result;
-use thanos_core::budget::MemoryBudget;
-use thanos_core::labels::Labels;
 use thanos_storeapi::endpoints::EndpointMetrics;
+use thanos_storeapi::limits::LimitedStore;
 use thanos_storeapi::matchers::NewMatchers;
-use thanos_storeapi::proxy::{Proxy, ProxyOptions};
+use thanos_storeapi::proxy::Proxy;
 
 use crate::about::About;
 use crate::api::{self, ApiFlags};
-use crate::flags::{GrpcClientFlags, ServerFlags, bytes, duration, label};
+use crate::flags::{GrpcClientFlags, ServerFlags};
 use crate::process::Process;
 use endpoints::EndpointFlags;
+use proxying::ProxyFlags;
 
 /// How long the first round of discovery may keep the role from being ready when stores have no time limit of their own.
 const FIRST_ROUND: Duration = Duration::from_secs(30);
@@ -36,16 +39,8 @@ pub struct QueryFlags {
     grpc_client: GrpcClientFlags,
     #[command(flatten)]
     endpoints: EndpointFlags,
-    /// Query selector labels that will be exposed in info endpoint (repeated): name="value".
-    #[arg(id = "selector-label", long = "selector-label", value_name = "NAME=\"VALUE\"", action = ArgAction::Append, value_parser = label)]
-    selector_labels: Vec<(String, String)>,
-    /// If a store doesn't send any data in this specified duration then it is ignored and partial data is returned
-    /// if it's enabled; 0 disables the timeout.
-    #[arg(id = "store.response-timeout", long = "store.response-timeout", value_name = "DURATION", default_value = "0ms", value_parser = duration)]
-    response_timeout: Duration,
-    /// The most memory that batches on their way from the stores may hold at once.
-    #[arg(id = "store.memory-limit", long = "store.memory-limit", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
-    memory_limit: u64,
+    #[command(flatten)]
+    proxy: ProxyFlags,
 }
 
 /// Runs the role until it is told to stop.
@@ -60,19 +55,22 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
         flags
             .endpoints
             .discovery(&flags.grpc_client.config(), &base, metrics.clone())?;
-    let response_timeout = Some(flags.response_timeout).filter(|timeout| !timeout.is_zero());
-    let options = ProxyOptions {
-        selector_labels: Labels::from_pairs(flags.selector_labels),
-        response_timeout,
-        info_timeout: Some(flags.endpoints.info_timeout()),
-        budget: MemoryBudget::new("--store.memory-limit", flags.memory_limit),
-        ..ProxyOptions::default()
-    };
+    let selector = flags.proxy.selector()?;
+    let options = flags
+        .proxy
+        .options(selector.clone(), flags.endpoints.info_timeout());
     let proxy = Proxy::new(discovery.endpoints().clone(), options);
-    let (router, apis) = api::served(&flags.api, proxy.clone(), about)?;
-    let router = router.merge(stores::routes(Arc::clone(&discovery)));
+    let limits = flags.proxy.limits();
+    let served = api::served(&flags.api, limits, proxy.clone(), about)?;
+    let counted = served.metrics;
+    let router = served
+        .router
+        .merge(stores::routes(Arc::clone(&discovery), selector));
     let labels = flags.endpoints.connection_labels();
-    let register = |registry: &mut _| metrics.register(registry, "query", &labels);
+    let register = |registry: &mut _| {
+        metrics.register(registry, "query", &labels);
+        counted.register(registry);
+    };
     let mut process = Process::start("query", &flags.servers, router, register).await?;
 
     let (found, shutdown) = (Arc::clone(&discovery), process.shutdown());
@@ -85,7 +83,7 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     });
     // Ready means that every endpoint was looked up and asked once, or that this took too long (row Q-37 of the
     // specification).
-    let timeout = response_timeout.unwrap_or(FIRST_ROUND);
+    let timeout = flags.proxy.response_timeout().unwrap_or(FIRST_ROUND);
     if tokio::time::timeout(timeout, discovery.first_round())
         .await
         .is_err()
@@ -95,8 +93,10 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
             "timeout waiting for first endpoint update before marking gRPC as ready"
         );
     }
+    let store = LimitedStore::new(Arc::new(proxy), limits, counted.limits());
+    let (store, matchers) = (Arc::new(store), Arc::new(NewMatchers));
     process
-        .serve_component(&flags.servers, Arc::new(proxy), apis, Arc::new(NewMatchers))
+        .serve_component(&flags.servers, store, served.apis, matchers)
         .await?;
     process.ready().await;
     process.run().await

@@ -10,14 +10,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use thanos_core::time::UtcTime;
 use thanos_storeapi::endpoints::{Discovery, EndpointStatus};
+use thanos_storeapi::proxy::TsdbSelector;
 
 /// When an endpoint that never answered was checked last: Go's zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Returns the route.
-pub(super) fn routes(discovery: Arc<Discovery>) -> Router {
+/// Returns the route; of each endpoint the databases are listed that `selector` keeps.
+pub(super) fn routes(discovery: Arc<Discovery>, selector: TsdbSelector) -> Router {
     let list = move || async move {
-        let text = answer(discovery.statuses()).to_string();
+        let statuses = selected(discovery.statuses(), &selector);
+        let text = answer(statuses).to_string();
         ([(CONTENT_TYPE, "application/json")], text)
     };
     Router::new().route("/api/v1/stores", get(list))
@@ -37,6 +39,16 @@ struct Store {
     min_time: i64,
     #[serde(rename = "maxTime")]
     max_time: i64,
+}
+
+/// Leaves out what is not selected, and endpoints that have nothing else.
+fn selected(statuses: Vec<EndpointStatus>, selector: &TsdbSelector) -> Vec<EndpointStatus> {
+    let judged = statuses.into_iter().filter_map(|mut status| {
+        let is_labelled = !status.label_sets.is_empty();
+        status.label_sets.retain(|labels| selector.keeps(labels));
+        (!is_labelled || !status.label_sets.is_empty()).then_some(status)
+    });
+    judged.collect()
 }
 
 fn answer(statuses: Vec<EndpointStatus>) -> Value {
@@ -74,6 +86,36 @@ mod tests {
     use thanos_core::time::{TimeRange, Timestamp};
 
     use super::*;
+
+    /// label sets that are not selected are not listed, nor are endpoints without others.
+    #[test]
+    fn what_is_not_selected_is_not_listed() {
+        let status = |name: &str, replicas: &[&str]| EndpointStatus {
+            name: name.to_owned(),
+            component: "store".to_owned(),
+            last_check: None,
+            last_error: None,
+            unhealthy_since: None,
+            label_sets: replicas
+                .iter()
+                .map(|replica| Labels::from_pairs([("replica", *replica)]))
+                .collect(),
+            range: TimeRange::ALL,
+            is_store: true,
+        };
+        let selector = TsdbSelector::new(|labels| labels.get("replica").as_deref() == Some("a"));
+        let statuses = vec![
+            status("mixed", &["a", "b"]),
+            status("other", &["b"]),
+            status("unlabelled", &[]),
+        ];
+        let found = selected(statuses, &selector);
+        let found: Vec<_> = found
+            .iter()
+            .map(|status| (status.name.as_str(), status.label_sets.len()))
+            .collect();
+        assert_eq!(found, [("mixed", 1), ("unlabelled", 0)]);
+    }
 
     /// names and shapes of Thanos' answer.
     #[test]

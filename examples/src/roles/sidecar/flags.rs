@@ -16,7 +16,7 @@ use thanos_storeapi::prometheus::{
 use super::metrics::SidecarMetrics;
 use super::reload::ReloadFlags;
 use super::upload::UploadFlags;
-use crate::flags::{ServerFlags, bytes, content, duration};
+use crate::flags::{SelectLimitFlags, ServerFlags, bytes, content, duration};
 
 /// Flags of `thanos sidecar`.
 #[derive(Debug, Clone, Args)]
@@ -81,25 +81,8 @@ pub(super) struct PrometheusFlags {
 /// How much an answer may hold.
 #[derive(Debug, Clone, Args)]
 struct LimitFlags {
-    /// The maximum series allowed for a single Series request. The Series call fails if this limit is exceeded. 0 means no
-    /// limit.
-    #[arg(
-        id = "store.limits.request-series",
-        long = "store.limits.request-series",
-        value_name = "N",
-        default_value_t = 0
-    )]
-    request_series: u64,
-    /// The maximum samples allowed for a single Series request, The Series call fails if this limit is exceeded. 0 means no
-    /// limit. NOTE: For efficiency the limit is internally implemented as 'chunks limit' considering each chunk contains a
-    /// maximum of 120 samples.
-    #[arg(
-        id = "store.limits.request-samples",
-        long = "store.limits.request-samples",
-        value_name = "N",
-        default_value_t = 0
-    )]
-    request_samples: u64,
+    #[command(flatten)]
+    select: SelectLimitFlags,
     /// The most memory that answers may hold at once which have to be sorted or read as a whole before they are sent on.
     #[arg(id = "store.memory-limit", long = "store.memory-limit", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
     memory_limit: u64,
@@ -128,10 +111,7 @@ impl SidecarFlags {
 
     /// Returns how much an answer may hold.
     pub(super) fn limits(&self) -> SelectLimits {
-        SelectLimits {
-            series: self.limits.request_series,
-            samples: self.limits.request_samples,
-        }
+        self.limits.select.limits()
     }
 }
 
