@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use thanos_core::block::{BlockFile, BlockId, INDEX_FILE, META_FILE, Meta, ThanosMeta, UploadTime};
+use thanos_core::block::{BlockFile, BlockId, INDEX_FILE, META_FILE, Meta, UploadTime};
 use thanos_core::{Error, ErrorKind, Result};
 
 use super::{META_BYTES_MAX, UploadOptions, files};
@@ -88,10 +88,7 @@ pub(crate) async fn stage_index(
 
 /// Returns the `meta.json` of a block with the files `found`.
 fn staged(mut meta: Meta, found: Vec<BlockFile>, options: &UploadOptions) -> Meta {
-    let thanos = meta.thanos.get_or_insert_with(|| ThanosMeta {
-        version: 1,
-        ..ThanosMeta::default()
-    });
+    let thanos = meta.thanos.get_or_insert_default();
     thanos.segment_files = found
         .iter()
         .filter_map(|file| file.rel_path.strip_prefix("chunks/").map(str::to_owned))

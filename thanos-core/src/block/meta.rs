@@ -133,7 +133,7 @@ pub struct ParentBlock {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThanosMeta {
-    /// The version of this section; 0 is what the first writers left out and means 1.
+    /// The version of this section; left out it is 0 and means 1, and Thanos leaves it out.
     #[serde(skip_serializing_if = "is_zero_u32")]
     pub version: u32,
     /// The external labels: who produced the block, and for which tenant.

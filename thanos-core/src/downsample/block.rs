@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::downsample;
-use crate::block::{Block, BlockId, BlockWriter, BlockWriterOptions, Meta, ThanosMeta};
+use crate::block::{Block, BlockId, BlockWriter, BlockWriterOptions, Meta};
 use crate::budget::{Lease, MemoryBudget};
 use crate::chunk::{self, Chunk, ChunkPayload, Encoding, SeriesChunk};
 use crate::error::{Error, Result};
@@ -110,10 +110,7 @@ fn create_writer(
     options: &DownsampleBlockOptions,
 ) -> Result<BlockWriter> {
     let meta = block.meta();
-    let mut thanos = meta.thanos.clone().unwrap_or_else(|| ThanosMeta {
-        version: 1,
-        ..ThanosMeta::default()
-    });
+    let mut thanos = meta.thanos.clone().unwrap_or_default();
     thanos.downsample.resolution_ms = options.resolution_ms;
     thanos.source = SOURCE_COMPACTOR.to_owned();
     // These speak of files of the other block.
@@ -187,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::ErrorKind;
-    use crate::block::Blocks;
+    use crate::block::{Blocks, ThanosMeta};
     use crate::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS, RAW_MS};
     use crate::testkit::{TempDir, copy_dir};
 

@@ -365,7 +365,6 @@ fn deletable(told: &Told, ids: &[BlockId]) -> Vec<BlockId> {
 /// Returns what the new block says of itself in Thanos' section.
 fn thanos_of(group: &Group, blocks: &[Block]) -> ThanosMeta {
     ThanosMeta {
-        version: 1,
         labels: group.labels.clone(),
         downsample: Downsample {
             resolution_ms: group.key.resolution_ms,
