@@ -333,6 +333,7 @@ pub fn served(
     proxy: Proxy,
     about: About,
 ) -> Result<Served> {
+    let budget = MemoryBudget::new("--query.memory-limit", flags.memory_limit);
     let on_partial = if flags.no_partial_response {
         OnPartial::Fail
     } else {
@@ -342,7 +343,7 @@ pub fn served(
         lookback: flags.lookback_delta,
         timeout: flags.timeout,
         query_bytes_max: flags.memory_limit_per_query,
-        budget: MemoryBudget::new("--query.memory-limit", flags.memory_limit),
+        budget: budget.clone(),
         subquery_step: flags.default_evaluation_interval,
         on_partial,
         parser: language(flags),
@@ -381,7 +382,7 @@ pub fn served(
         tenancy: flags.tenancy.tenancy()?,
         ..ApiOptions::default()
     };
-    let components = components(flags, &proxy);
+    let components = components(flags, &proxy, budget);
     let served = components.apis.clone();
     let page = get(move || page(proxy.clone()));
     if flags.distributed.is_on() {
@@ -418,8 +419,8 @@ fn queries_max(flag: usize) -> usize {
     }
 }
 
-/// Returns everything beside series from the components behind `proxy`, replicas joined.
-pub fn fanout(flags: &ApiFlags, proxy: &Proxy) -> Fanout {
+/// Returns everything beside series from the components behind `proxy`, replicas joined, in memory of `budget`.
+pub fn fanout(flags: &ApiFlags, proxy: &Proxy, budget: MemoryBudget) -> Fanout {
     let language = language(flags);
     let selectors = move |query: &str| {
         let expr =
@@ -434,18 +435,20 @@ pub fn fanout(flags: &ApiFlags, proxy: &Proxy) -> Fanout {
         selector_labels: proxy.selector_labels().clone(),
         timeout: Some(flags.timeout),
         selectors: Arc::new(selectors),
+        budget,
+        request_bytes_max: flags.memory_limit_per_query,
     };
     Fanout::new(proxy.endpoints().clone(), options)
 }
 
-fn components(flags: &ApiFlags, proxy: &Proxy) -> Components {
+fn components(flags: &ApiFlags, proxy: &Proxy, budget: MemoryBudget) -> Components {
     let policy = |fails: bool| match fails {
         true => PartialResponse::Abort,
         false => PartialResponse::Warn,
     };
     let partial = &flags.partial;
     Components {
-        apis: fanout(flags, proxy).apis(),
+        apis: fanout(flags, proxy, budget).apis(),
         rules: policy(partial.no_rule),
         targets: policy(partial.no_target),
         metadata: policy(partial.no_metadata),

@@ -70,6 +70,13 @@ impl Node {
     }
 }
 
+/// Counts but never refuses.
+impl Default for MemoryBudget {
+    fn default() -> Self {
+        Self::unlimited()
+    }
+}
+
 impl MemoryBudget {
     /// Returns a budget of `limit_bytes`; `name` appears in the error of a refused lease.
     pub fn new(name: impl Into<String>, limit_bytes: u64) -> Self {

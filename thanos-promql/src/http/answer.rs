@@ -160,13 +160,29 @@ pub(super) fn no_data() -> Response {
 /// Returns the pieces of a JSON array whose elements `write` writes.
 pub(super) fn array_pieces<T>(
     items: impl IntoIterator<Item = T>,
+    write: impl FnMut(&mut Vec<u8>, &T),
+) -> impl Iterator<Item = Bytes> {
+    list_pieces([b'[', b']'], items, write)
+}
+
+/// Returns the pieces of a JSON object whose members `write` writes.
+pub(super) fn object_pieces<T>(
+    items: impl IntoIterator<Item = T>,
+    write: impl FnMut(&mut Vec<u8>, &T),
+) -> impl Iterator<Item = Bytes> {
+    list_pieces([b'{', b'}'], items, write)
+}
+
+fn list_pieces<T>(
+    [open, close]: [u8; 2],
+    items: impl IntoIterator<Item = T>,
     mut write: impl FnMut(&mut Vec<u8>, &T),
 ) -> impl Iterator<Item = Bytes> {
     let mut items = items.into_iter();
-    let mut separator = Some(b'[');
+    let mut separator = Some(open);
     std::iter::from_fn(move || {
         let mut out = vec![separator?];
-        if separator == Some(b'[') {
+        if separator == Some(open) {
             if let Some(item) = items.next() {
                 write(&mut out, &item);
             }
@@ -176,7 +192,7 @@ pub(super) fn array_pieces<T>(
         }
         while out.len() < PIECE_BYTES {
             let Some(item) = items.next() else {
-                out.push(b']');
+                out.push(close);
                 separator = None;
                 break;
             };

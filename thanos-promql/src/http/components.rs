@@ -7,26 +7,23 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
-use thanos_core::labels::{Labels, MatchOp, Matcher};
-use thanos_core::time::UtcTime;
+use bytes::Bytes;
+use serde_json::Value;
+use thanos_core::labels::{MatchOp, Matcher};
 use thanos_storeapi::apis::exemplars::{ExemplarsRequest, SeriesExemplars};
 use thanos_storeapi::apis::metadata::{Metadata, MetadataRequest};
-use thanos_storeapi::apis::rules::{
-    AlertInstance, AlertState, AlertingRule, RecordingRule, Rule, RuleGroup, RuleKinds,
-    RulesRequest,
-};
-use thanos_storeapi::apis::status::{Statistic, StatusRequest, TsdbStatistics};
-use thanos_storeapi::apis::targets::{
-    ActiveTarget, TargetHealth, TargetStates, Targets, TargetsRequest,
-};
+use thanos_storeapi::apis::rules::{Rule, RuleGroup, RuleKinds, RulesRequest};
+use thanos_storeapi::apis::status::{StatusRequest, TsdbStatistics};
+use thanos_storeapi::apis::targets::{TargetStates, TargetsRequest};
 use thanos_storeapi::apis::{Answer, Apis};
 use thanos_storeapi::store::PartialResponse;
 use thanos_storeapi::tenant::TenantId;
 
 use super::Api;
-use super::answer::{Failure, Remarks, json_text, success};
+use super::answer::{Failure, Remarks, array_pieces, json_text, stream_success};
+use super::component_json::{alert_json, dropped_json, group_json, statistics_json, target_json};
 use super::params::Params;
+use crate::error::{Error, ErrorKind};
 
 /// How many entries each list of statistics has when the request does not say.
 const STATISTICS_DEFAULT: usize = 10;
@@ -52,13 +49,16 @@ pub struct Components {
 
 /// Returns what is asked for, or the failure of a request that nobody can answer.
 fn there<'a, A: ?Sized>(api: &'a Option<Arc<A>>, what: &str) -> Result<&'a Arc<A>, Failure> {
-    let missing = || thanos_core::Error::not_found(format!("there is nobody to ask for {what}"));
-    api.as_ref().ok_or_else(|| missing().into())
+    let missing = || {
+        let text = format!("there is nobody to ask for {what}");
+        Failure::from(Error::new(ErrorKind::NotFound, text))
+    };
+    api.as_ref().ok_or_else(missing)
 }
 
 /// Returns a failure of components: none of the request's fault.
 fn failed(what: &str, error: &thanos_core::Error) -> Failure {
-    thanos_core::Error::internal(format!("{what}: {error}")).into()
+    Error::new(ErrorKind::Internal, format!("{what}: {error}")).into()
 }
 
 /// Returns what is to be said about an answer, with what is missing.
@@ -71,11 +71,27 @@ pub(super) fn warnings<T>(answer: &Answer<T>) -> Vec<String> {
     answer.warnings.iter().cloned().chain(missing).collect()
 }
 
-/// Returns the answer made of `answer`.
-fn answered<T>(answer: Answer<T>, write: impl FnOnce(T) -> Value) -> Response {
-    let warnings = warnings(&answer);
-    let value = write(answer.value);
-    success(json_text(&value), &Remarks::warnings(warnings))
+/// Returns the answer whose data `pieces` makes; its memory is held until the last piece is sent.
+fn answered<T, P>(answer: Answer<T>, pieces: impl FnOnce(T) -> P) -> Response
+where
+    P: Iterator<Item = Bytes> + Send + 'static,
+{
+    let remarks = Remarks::warnings(warnings(&answer));
+    stream_success(pieces(answer.value), &remarks, answer.held)
+}
+
+/// Returns the pieces of the member `name` of an object, a list whose elements `json` makes; `start` and `end` stand around it.
+fn member<T: Send + 'static>(
+    start: &'static str,
+    list: impl IntoIterator<Item = T>,
+    json: fn(&T) -> Value,
+    end: &'static str,
+) -> impl Iterator<Item = Bytes> {
+    let write = move |out: &mut Vec<u8>, item: &T| out.extend(json_text(&json(item)));
+    let text = |text: &'static str| std::iter::once(Bytes::from_static(text.as_bytes()));
+    text(start)
+        .chain(array_pieces(list, write))
+        .chain(text(end))
 }
 
 pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
@@ -100,8 +116,7 @@ pub(super) async fn rules(State(api): State<Api>, params: Params) -> Result<Resp
     };
     let answer = ask_rules(&api, request).await?;
     Ok(answered(answer, |groups| {
-        let groups: Vec<_> = groups.into_iter().map(group_json).collect();
-        json!({"groups": groups})
+        member("{\"groups\":", groups, group_json, "}")
     }))
 }
 
@@ -112,16 +127,12 @@ pub(super) async fn alerts(State(api): State<Api>, params: Params) -> Result<Res
     };
     let answer = ask_rules(&api, request).await?;
     Ok(answered(answer, |groups| {
-        let alerts =
-            groups
-                .into_iter()
-                .flat_map(|group| group.rules)
-                .filter_map(|rule| match rule {
-                    Rule::Alerting(rule) => Some(rule.alerts),
-                    Rule::Recording(_) => None,
-                });
-        let alerts: Vec<_> = alerts.flatten().map(alert_json).collect();
-        json!({"alerts": alerts})
+        let rules = groups.into_iter().flat_map(|group| group.rules);
+        let alerts = rules.flat_map(|rule| match rule {
+            Rule::Alerting(rule) => rule.alerts,
+            Rule::Recording(_) => Vec::new(),
+        });
+        member("{\"alerts\":", alerts, alert_json, "}")
     }))
 }
 
@@ -164,11 +175,16 @@ pub(super) async fn targets(State(api): State<Api>, params: Params) -> Result<Re
         state,
         partial_response: api.components.targets,
         tenant: tenant(&api, &params)?,
+        ..TargetsRequest::default()
     };
     let targets = there(&api.components.apis.targets, "targets")?;
     let answer = targets.targets(request).await;
     let answer = answer.map_err(|error| failed("retrieving targets", &error))?;
-    Ok(answered(answer, targets_json))
+    Ok(answered(answer, |targets| {
+        let active = member("{\"activeTargets\":", targets.active, target_json, "");
+        let dropped = member(",\"droppedTargets\":", targets.dropped, dropped_json, "}");
+        active.chain(dropped)
+    }))
 }
 
 pub(super) async fn tsdb_status(
@@ -192,6 +208,7 @@ pub(super) async fn tsdb_status(
         matchers,
         partial_response: components.status,
         tenant: tenant.clone(),
+        ..StatusRequest::default()
     };
     let status = there(&components.apis.status, "statistics")?;
     let answer = status.tsdb_statistics(request).await;
@@ -208,7 +225,8 @@ pub(super) async fn tsdb_status(
         }
         let mut whole = TsdbStatistics::default();
         all.into_values().for_each(|one| whole.add(one));
-        statistics_json(whole, entries_max)
+        let text = json_text(&statistics_json(whole, entries_max));
+        std::iter::once(Bytes::from(text))
     }))
 }
 
@@ -227,6 +245,7 @@ pub(super) async fn metadata(
         metrics_max,
         partial_response: api.components.metadata,
         tenant: tenant(api, params)?,
+        ..MetadataRequest::default()
     };
     let answer = metadata.metadata(request).await;
     let answer = answer.map_err(|error| failed("retrieving metadata", &error))?;
@@ -247,178 +266,9 @@ pub(super) async fn exemplars(
         range,
         partial_response: api.components.exemplars,
         tenant: tenant(api, params)?,
+        ..ExemplarsRequest::default()
     };
     let answer = exemplars.exemplars(request).await;
     let answer = answer.map_err(|error| failed("retrieving exemplars", &error))?;
     Ok(Some(answer))
-}
-
-/// Returns a number as Go writes it: whole ones without a point.
-fn number(value: f64) -> Value {
-    /// Floats below hold every whole number.
-    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
-    if value.trunc() == value && value.abs() < WHOLE_MAX {
-        return json!(value as i64);
-    }
-    json!(value)
-}
-
-fn time(time: UtcTime) -> Value {
-    json!(time.to_string())
-}
-
-fn labels_json(labels: &Labels) -> Value {
-    let pair = |(name, value): (std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
-        (name.into_owned(), Value::from(value.into_owned()))
-    };
-    Value::Object(labels.iter().map(pair).collect())
-}
-
-fn policy(policy: PartialResponse) -> &'static str {
-    match policy {
-        PartialResponse::Warn => "WARN",
-        PartialResponse::Abort => "ABORT",
-    }
-}
-
-fn state(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Unknown => "unknown",
-        AlertState::Inactive => "inactive",
-        AlertState::Pending => "pending",
-        AlertState::Firing => "firing",
-    }
-}
-
-fn group_json(group: RuleGroup) -> Value {
-    let rules: Vec<_> = group.rules.into_iter().map(rule_json).collect();
-    json!({
-        "name": group.name,
-        "file": group.file,
-        "rules": rules,
-        "interval": number(group.interval_secs),
-        "evaluationTime": number(group.evaluation_secs),
-        "lastEvaluation": time(group.last_evaluation),
-        "limit": group.limit,
-        "partialResponseStrategy": policy(group.partial_response),
-    })
-}
-
-fn rule_json(rule: Rule) -> Value {
-    let (mut rule, last_error) = match rule {
-        Rule::Recording(rule) => recording_json(rule),
-        Rule::Alerting(rule) => alerting_json(rule),
-    };
-    if !last_error.is_empty() {
-        rule.insert("lastError".into(), last_error.into());
-    }
-    Value::Object(rule)
-}
-
-fn recording_json(rule: RecordingRule) -> (Map<String, Value>, String) {
-    let members = [
-        ("type", json!("recording")),
-        ("name", json!(rule.name)),
-        ("query", json!(rule.query)),
-        ("labels", labels_json(&rule.labels)),
-        ("health", json!(rule.health)),
-        ("evaluationTime", number(rule.evaluation_secs)),
-        ("lastEvaluation", time(rule.last_evaluation)),
-    ];
-    (object(members), rule.last_error)
-}
-
-fn alerting_json(rule: AlertingRule) -> (Map<String, Value>, String) {
-    let alerts: Vec<_> = rule.alerts.into_iter().map(alert_json).collect();
-    let members = [
-        ("type", json!("alerting")),
-        ("state", json!(state(rule.state))),
-        ("name", json!(rule.name)),
-        ("query", json!(rule.query)),
-        ("duration", number(rule.duration_secs)),
-        ("keepFiringFor", number(rule.keep_firing_for_secs)),
-        ("labels", labels_json(&rule.labels)),
-        ("annotations", labels_json(&rule.annotations)),
-        ("alerts", alerts.into()),
-        ("health", json!(rule.health)),
-        ("evaluationTime", number(rule.evaluation_secs)),
-        ("lastEvaluation", time(rule.last_evaluation)),
-    ];
-    (object(members), rule.last_error)
-}
-
-fn object<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
-    let members = members.into_iter();
-    members
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
-}
-
-fn alert_json(alert: AlertInstance) -> Value {
-    let mut members = object([
-        ("labels", labels_json(&alert.labels)),
-        ("annotations", labels_json(&alert.annotations)),
-        ("state", json!(state(alert.state))),
-        ("value", json!(alert.value)),
-        (
-            "partialResponseStrategy",
-            json!(policy(alert.partial_response)),
-        ),
-    ]);
-    if let Some(since) = alert.active_at {
-        members.insert("activeAt".into(), time(since));
-    }
-    Value::Object(members)
-}
-
-fn targets_json(targets: Targets) -> Value {
-    let active: Vec<_> = targets.active.into_iter().map(target_json).collect();
-    let dropped: Vec<_> = targets
-        .dropped
-        .iter()
-        .map(|target| json!({"discoveredLabels": labels_json(&target.discovered_labels)}))
-        .collect();
-    json!({"activeTargets": active, "droppedTargets": dropped})
-}
-
-fn target_json(target: ActiveTarget) -> Value {
-    let health = match target.health {
-        TargetHealth::Down => "down",
-        TargetHealth::Up => "up",
-        TargetHealth::Unknown => "unknown",
-    };
-    json!({
-        "discoveredLabels": labels_json(&target.discovered_labels),
-        "labels": labels_json(&target.labels),
-        "scrapePool": target.scrape_pool,
-        "scrapeUrl": target.scrape_url,
-        "globalUrl": target.global_url,
-        "lastError": target.last_error,
-        "lastScrape": time(target.last_scrape),
-        "lastScrapeDuration": number(target.last_scrape_secs),
-        "health": health,
-    })
-}
-
-fn statistics_json(statistics: TsdbStatistics, entries_max: usize) -> Value {
-    let list = |list: Vec<Statistic>| {
-        let list = list.into_iter().take(entries_max);
-        let list = list.map(|entry| json!({"name": entry.name, "value": entry.value}));
-        list.collect::<Vec<_>>()
-    };
-    let head = &statistics.head;
-    json!({
-        "headStats": {
-            "numSeries": head.series,
-            "numLabelPairs": head.label_pairs,
-            "chunkCount": head.chunks,
-            "minTime": head.range.min.as_millis(),
-            "maxTime": head.range.max.as_millis(),
-        },
-        "seriesCountByMetricName": list(statistics.series_by_metric_name),
-        "labelValueCountByLabelName": list(statistics.values_by_label_name),
-        "memoryInBytesByLabelName": list(statistics.bytes_by_label_name),
-        "seriesCountByLabelValuePair": list(statistics.series_by_label_pair),
-    })
 }

@@ -32,6 +32,7 @@
 
 mod answer;
 mod ast_json;
+mod component_json;
 mod components;
 mod cors;
 mod hooks;

@@ -1,6 +1,7 @@
 //! The API over a real block gives the answers that Prometheus gives over it.
 
 mod admission;
+mod components;
 mod envelope;
 mod golden;
 mod hostile;

@@ -7,14 +7,17 @@ use axum::response::Response;
 use serde_json::json;
 use thanos_core::text::{FloatFormat, push_float};
 use thanos_core::time::{TimeRange, Timestamp, UtcTime};
+use thanos_storeapi::apis::Held;
 
-use super::answer::{Failure, Remarks, array_pieces, json_text, no_data, stream_success, success};
+use super::answer::{
+    Failure, Remarks, array_pieces, json_text, no_data, object_pieces, stream_success, success,
+};
 use super::hooks::{
     Exemplar, ExemplarRequest, Metadata, MetadataRequest, MetricMetadata, SeriesExemplars, Told,
 };
 use super::params::{Params, invalid};
 use super::{Api, components};
-use crate::json::{write_labels, write_time};
+use crate::json::{write_labels, write_string, write_time};
 use crate::parser;
 
 pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<Response, Failure> {
@@ -27,21 +30,26 @@ pub(super) async fn metadata(State(api): State<Api>, params: Params) -> Result<R
         entries_max,
         source: params.source(&api)?,
     };
-    let told = told_metadata(&api, &params, &request).await?;
+    let (told, held) = told_metadata(&api, &params, &request).await?;
     let wanted = told
         .value
         .into_iter()
-        .filter(|(name, _)| request.metric.as_ref().is_none_or(|metric| metric == name));
-    let mut found = serde_json::Map::new();
-    for (name, entries) in wanted.take(metrics_max.unwrap_or(usize::MAX)) {
+        .filter(move |(name, _)| request.metric.as_ref().is_none_or(|metric| metric == name));
+    let write = move |out: &mut Vec<u8>, (name, entries): &(String, Vec<MetricMetadata>)| {
         let entries = entries.iter().take(entries_max.unwrap_or(usize::MAX));
         let entries: Vec<_> = entries
             .map(|one| json!({"type": one.metric_type, "unit": one.unit, "help": one.help}))
             .collect();
-        found.insert(name, entries.into());
-    }
-    let remarks = Remarks::warnings(told.warnings);
-    Ok(success(json_text(&found.into()), &remarks))
+        write_string(out, name);
+        out.push(b':');
+        out.extend(json_text(&entries.into()));
+    };
+    let pieces = object_pieces(wanted.take(metrics_max.unwrap_or(usize::MAX)), write);
+    Ok(stream_success(
+        pieces,
+        &Remarks::warnings(told.warnings),
+        held,
+    ))
 }
 
 /// Asks the components, or the hooks where there are none.
@@ -49,10 +57,10 @@ async fn told_metadata(
     api: &Api,
     params: &Params,
     request: &MetadataRequest,
-) -> Result<Told<Metadata>, Failure> {
+) -> Result<(Told<Metadata>, Held), Failure> {
     let (metric, metrics_max) = (request.metric.clone(), request.metrics_max);
     let Some(answer) = components::metadata(api, params, metric, metrics_max).await? else {
-        return Ok(api.hooks.metadata(request).await?);
+        return Ok((api.hooks.metadata(request).await?, Held::default()));
     };
     let warnings = components::warnings(&answer);
     let entry = |entry: thanos_storeapi::apis::metadata::MetricMetadata| MetricMetadata {
@@ -62,10 +70,11 @@ async fn told_metadata(
     };
     let value = answer.value.into_iter();
     let value = value.map(|(name, entries)| (name, entries.into_iter().map(entry).collect()));
-    Ok(Told {
+    let told = Told {
         value: value.collect(),
         warnings,
-    })
+    };
+    Ok((told, answer.held))
 }
 
 /// What a limit of zero means.
@@ -116,16 +125,19 @@ pub(super) async fn exemplars(State(api): State<Api>, params: Params) -> Result<
         range,
         source: params.source(&api)?,
     };
-    let told = match components::exemplars(&api, &params, request.range).await? {
-        None => api.hooks.exemplars(&request).await?,
-        Some(answer) => Told {
-            warnings: components::warnings(&answer),
-            value: answer.value.into_iter().map(series_exemplars).collect(),
-        },
+    let (told, held) = match components::exemplars(&api, &params, request.range).await? {
+        None => (api.hooks.exemplars(&request).await?, Held::default()),
+        Some(answer) => {
+            let told = Told {
+                warnings: components::warnings(&answer),
+                value: answer.value.into_iter().map(series_exemplars).collect(),
+            };
+            (told, answer.held)
+        }
     };
     let remarks = Remarks::warnings(told.warnings);
     let pieces = array_pieces(told.value, write_series_exemplars);
-    Ok(stream_success(pieces, &remarks, ()))
+    Ok(stream_success(pieces, &remarks, held))
 }
 
 fn series_exemplars(series: thanos_storeapi::apis::exemplars::SeriesExemplars) -> SeriesExemplars {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use thanos_core::Result;
+use thanos_core::budget::MemoryBudget;
 
 use super::Answer;
 use crate::store::PartialResponse;
@@ -21,6 +22,8 @@ pub struct MetadataRequest {
     pub partial_response: PartialResponse,
     /// On whose behalf; travels as metadata of the call.
     pub tenant: TenantId,
+    /// Where the memory of an answer over the network comes from. A fan-out has a budget of its own.
+    pub budget: MemoryBudget,
 }
 
 /// What is known about a metric.

@@ -5,6 +5,7 @@
 //! over many implement alike. [`Apis`] is what one component has of them, [`Offers`] what it announces.
 
 pub mod exemplars;
+mod held;
 pub mod metadata;
 pub mod query;
 pub mod rules;
@@ -13,10 +14,12 @@ pub mod targets;
 
 use std::sync::Arc;
 
+use thanos_core::Result;
 use thanos_core::query::Completeness;
 use thanos_core::time::TimeRange;
 
 use exemplars::ExemplarsApi;
+pub use held::Held;
 use metadata::MetadataApi;
 use query::QueryApi;
 use rules::RulesApi;
@@ -32,6 +35,8 @@ pub struct Answer<T> {
     pub warnings: Vec<String>,
     /// Whether everybody who was asked answered.
     pub completeness: Completeness,
+    /// The memory that it takes.
+    pub held: Held,
 }
 
 impl<T> Answer<T> {
@@ -41,7 +46,33 @@ impl<T> Answer<T> {
             value,
             warnings: Vec::new(),
             completeness: Completeness::Complete,
+            held: Held::default(),
         }
+    }
+
+    /// Returns the answer whose value is what `change` makes of this one.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            value: change(self.value),
+            warnings: self.warnings,
+            completeness: self.completeness,
+            held: self.held,
+        }
+    }
+
+    /// Does the same, if there is something to make of it.
+    ///
+    /// # Errors
+    ///
+    /// That of `change`.
+    pub fn try_map<U>(self, change: impl FnOnce(T) -> Result<U>) -> Result<Answer<U>> {
+        let value = change(self.value)?;
+        Ok(Answer {
+            value,
+            warnings: self.warnings,
+            completeness: self.completeness,
+            held: self.held,
+        })
     }
 }
 

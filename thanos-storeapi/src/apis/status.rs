@@ -8,6 +8,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use thanos_core::Result;
+use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Matcher;
 use thanos_core::time::{TimeRange, Timestamp};
 
@@ -28,6 +29,8 @@ pub struct StatusRequest {
     pub partial_response: PartialResponse,
     /// On whose behalf; travels as metadata of the call.
     pub tenant: TenantId,
+    /// Where the memory of an answer over the network comes from. A fan-out has a budget of its own.
+    pub budget: MemoryBudget,
 }
 
 /// The statistics of the databases of a tenant.

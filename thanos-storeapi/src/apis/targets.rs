@@ -4,6 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use thanos_core::Result;
+use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Labels;
 use thanos_core::time::UtcTime;
 
@@ -20,6 +21,8 @@ pub struct TargetsRequest {
     pub partial_response: PartialResponse,
     /// On whose behalf; travels as metadata of the call.
     pub tenant: TenantId,
+    /// Where the memory of an answer over the network comes from. A fan-out has a budget of its own.
+    pub budget: MemoryBudget,
 }
 
 /// Which targets are wanted.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use thanos_core::error::{Error, Result};
+use thanos_core::budget::MemoryBudget;
+use thanos_core::error::Result;
 use thanos_core::query::Completeness;
 use tonic::{Response, Status, Streaming};
 
+use super::charge::Charge;
 use super::{RemoteStore, for_tenant};
 use crate::apis::exemplars::{ExemplarsApi, ExemplarsRequest, SeriesExemplars};
 use crate::apis::metadata::{Metadata, MetadataApi, MetadataRequest};
@@ -22,6 +24,7 @@ use crate::pb::thanos::rules_client::RulesClient;
 use crate::pb::thanos::status_client::StatusClient;
 use crate::pb::thanos::targets_client::TargetsClient;
 use crate::store::SeriesEvent;
+use crate::tenant::TenantId;
 use crate::wire::warning_event;
 
 impl RemoteStore {
@@ -39,10 +42,24 @@ impl RemoteStore {
         }
     }
 
+    /// Returns the call whose answer is charged for.
+    fn charged<T>(
+        &self,
+        message: T,
+        tenant: &TenantId,
+        budget: &MemoryBudget,
+    ) -> Result<(tonic::Request<T>, Charge)> {
+        let charge = Charge::new(budget, self.inner.settings.answer_bytes_max)?;
+        let mut request = for_tenant(message, tenant);
+        request.extensions_mut().insert(charge.clone());
+        Ok((request, charge))
+    }
+
     /// Reads a streamed answer to its end; `add` takes each part of the value.
     async fn collect<M, T>(
         &self,
         answer: std::result::Result<Response<Streaming<M>>, Status>,
+        charge: Charge,
         mut value: T,
         add: impl Fn(&mut T, M::Value),
     ) -> Result<Answer<T>>
@@ -50,8 +67,6 @@ impl RemoteStore {
         M: Streamed + Default + 'static,
     {
         let mut messages = answer.map_err(|status| self.error(status))?.into_inner();
-        let bytes_max = self.inner.settings.answer_bytes_max;
-        let mut bytes = 0;
         let mut warnings = Vec::new();
         let mut completeness = Completeness::Complete;
         while let Some(message) = messages
@@ -59,13 +74,6 @@ impl RemoteStore {
             .await
             .map_err(|status| self.error(status))?
         {
-            bytes += message.encoded_len();
-            if bytes > bytes_max {
-                let address = self.address();
-                return Err(Error::limit_exceeded(format!(
-                    "the answer of {address} is larger than {bytes_max} bytes"
-                )));
-            }
             match message.piece() {
                 Piece::Value(part) => add(&mut value, part),
                 Piece::Warning(text) => match warning_event(text, None, self.address()) {
@@ -80,81 +88,88 @@ impl RemoteStore {
             value,
             warnings,
             completeness,
+            held: charge.held(),
         })
     }
 }
 
-/// Returns a client of the service `$client` over the connection of `$remote`.
+/// Returns a client of the service `$client` over the connection of `$remote`. No message is larger than a whole answer.
 macro_rules! client {
-    ($client:ident, $remote:expr) => {
+    ($client:ident, $remote:expr) => {{
+        let settings = &$remote.inner.settings;
         $client::new($remote.channel())
-            .max_decoding_message_size($remote.inner.settings.message_bytes_max)
+            .max_decoding_message_size(settings.message_bytes_max.min(settings.answer_bytes_max))
             .max_encoding_message_size(usize::MAX)
-    };
+    }};
 }
 
 #[async_trait]
 impl RulesApi for RemoteStore {
     async fn rules(&self, request: RulesRequest) -> Result<Answer<Vec<RuleGroup>>> {
-        let tenant = request.tenant.clone();
-        let request = for_tenant(pb::RulesRequest::from(request), &tenant);
+        let (tenant, budget) = (request.tenant.clone(), request.budget.clone());
+        let (request, charge) = self.charged(pb::RulesRequest::from(request), &tenant, &budget)?;
         let answer = client!(RulesClient, self).rules(request).await;
         let add = |groups: &mut Vec<RuleGroup>, group: pb::RuleGroup| groups.push(group.into());
-        self.collect(answer, Vec::new(), add).await
+        self.collect(answer, charge, Vec::new(), add).await
     }
 }
 
 #[async_trait]
 impl TargetsApi for RemoteStore {
     async fn targets(&self, request: TargetsRequest) -> Result<Answer<Targets>> {
-        let tenant = request.tenant.clone();
-        let request = for_tenant(pb::TargetsRequest::from(request), &tenant);
+        let (tenant, budget) = (request.tenant.clone(), request.budget.clone());
+        let (request, charge) =
+            self.charged(pb::TargetsRequest::from(request), &tenant, &budget)?;
         let answer = client!(TargetsClient, self).targets(request).await;
         let add = |targets: &mut Targets, more: pb::TargetDiscovery| {
             let more = Targets::from(more);
             targets.active.extend(more.active);
             targets.dropped.extend(more.dropped);
         };
-        self.collect(answer, Targets::default(), add).await
+        self.collect(answer, charge, Targets::default(), add).await
     }
 }
 
 #[async_trait]
 impl MetadataApi for RemoteStore {
     async fn metadata(&self, request: MetadataRequest) -> Result<Answer<Metadata>> {
-        let tenant = request.tenant.clone();
-        let request = for_tenant(pb::MetricMetadataRequest::from(request), &tenant);
+        let (tenant, budget) = (request.tenant.clone(), request.budget.clone());
+        let (request, charge) =
+            self.charged(pb::MetricMetadataRequest::from(request), &tenant, &budget)?;
         let answer = client!(MetadataClient, self).metric_metadata(request).await;
         let add = |metadata: &mut Metadata, more: pb::MetricMetadata| {
             for (name, entries) in Metadata::from(more) {
                 metadata.entry(name).or_default().extend(entries);
             }
         };
-        self.collect(answer, Metadata::new(), add).await
+        self.collect(answer, charge, Metadata::new(), add).await
     }
 }
 
 #[async_trait]
 impl ExemplarsApi for RemoteStore {
     async fn exemplars(&self, request: ExemplarsRequest) -> Result<Answer<Vec<SeriesExemplars>>> {
-        let tenant = request.tenant.clone();
-        let request = for_tenant(pb::ExemplarsRequest::from(request), &tenant);
+        let (tenant, budget) = (request.tenant.clone(), request.budget.clone());
+        let (request, charge) =
+            self.charged(pb::ExemplarsRequest::from(request), &tenant, &budget)?;
         let answer = client!(ExemplarsClient, self).exemplars(request).await;
         let add = |all: &mut Vec<SeriesExemplars>, more: pb::ExemplarData| all.push(more.into());
-        self.collect(answer, Vec::new(), add).await
+        self.collect(answer, charge, Vec::new(), add).await
     }
 }
 
 #[async_trait]
 impl StatusApi for RemoteStore {
     async fn tsdb_statistics(&self, request: StatusRequest) -> Result<Answer<TenantStatistics>> {
-        let tenant = request.tenant.clone();
-        let request = for_tenant(pb::TsdbStatisticsRequest::from(request), &tenant);
+        let (tenant, budget) = (request.tenant.clone(), request.budget.clone());
+        let (request, charge) =
+            self.charged(pb::TsdbStatisticsRequest::from(request), &tenant, &budget)?;
         let answer = client!(StatusClient, self).tsdb_statistics(request).await;
         let add = |all: &mut TenantStatistics, more: pb::TsdbStatistics| {
             // One message for each component behind the other one, of equal tenants.
             add_tenants(all, TenantStatistics::from(more));
         };
-        self.collect(answer, TenantStatistics::new(), add).await
+        self.collect(answer, charge, TenantStatistics::new(), add)
+            .await
     }
 }

@@ -30,6 +30,7 @@
 //! ```
 
 mod apis;
+mod charge;
 mod connect;
 mod events;
 mod query;
@@ -63,7 +64,8 @@ pub use trace::{CallContext, SharedContext};
 pub struct ClientSettings {
     /// The most bytes of one received message; Thanos knows no limit but this one of its gRPC library.
     pub message_bytes_max: usize,
-    /// The most bytes of a whole answer that is no stream of series, such as all rules.
+    /// The most bytes of a whole answer that is no stream of series, such as all rules, and so of each of its messages.
+    /// Thanos knows no such limit. The memory of the answer is on lease from the budget of the request as well.
     pub answer_bytes_max: usize,
     /// The series wanted in each frame when the request does not say; peers may ignore it.
     pub response_batch_size: u64,

@@ -17,6 +17,8 @@ use tonic::codegen::http::{Request, Response};
 use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 
+use super::charge::{Charge, Charged};
+
 /// Says what a call tells its peer about the request that it is a part of, such as the ids of a trace.
 pub trait CallContext: fmt::Debug + Send + Sync + 'static {
     /// Returns the names and values for the metadata of the call whose span is `span`.
@@ -92,7 +94,15 @@ where
                 add(request.headers_mut(), &name, &value);
             }
         }
+        let charge = request.extensions_mut().remove::<Charge>();
         let answer = self.inner.call(request);
+        let answer = async move {
+            let answer = answer.await?;
+            Ok(match charge {
+                Some(charge) => answer.map(|body| Body::new(Charged::new(body, charge))),
+                None => answer,
+            })
+        };
         if span.is_disabled() {
             return Box::pin(answer);
         }

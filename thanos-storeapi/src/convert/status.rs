@@ -8,6 +8,9 @@ use tonic::{Code, Status};
 /// The text travels in a trailer, and peers limit the size of their header lists (16 KiB is common).
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
+/// What the gRPC library says of a message that is larger than its reader takes.
+const TOO_LARGE: &str = "message length too large";
+
 /// Returns the status to send for `error`: its kind as a code and its text.
 pub(crate) fn to_status(error: &Error) -> Status {
     let code = match error.kind() {
@@ -30,6 +33,7 @@ pub(crate) fn to_status(error: &Error) -> Status {
 /// Returns the error for a status that `peer` sent or that the connection to it caused.
 pub(crate) fn from_status(status: Status, peer: &str) -> Error {
     let kind = match status.code() {
+        Code::OutOfRange if status.message().contains(TOO_LARGE) => ErrorKind::LimitExceeded,
         Code::InvalidArgument
         | Code::OutOfRange
         | Code::FailedPrecondition

@@ -36,6 +36,7 @@ impl ExemplarsApi for Fanout {
         if selectors.is_empty() {
             return Ok(Answer::complete(Vec::new()));
         }
+        let budget = self.request_budget();
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().exemplars.as_ref()?);
             let info = endpoint.info();
@@ -45,6 +46,7 @@ impl ExemplarsApi for Fanout {
             };
             let request = ExemplarsRequest {
                 query: asked.query,
+                budget: budget.clone(),
                 ..request.clone()
             };
             let unsaid = asked.unsaid;
@@ -65,12 +67,7 @@ impl ExemplarsApi for Fanout {
         let answer: Answer<Vec<Vec<SeriesExemplars>>> = self
             .ask(what, policy, |offers| offers.exemplars.is_some(), call)
             .await?;
-        let all = answer.value.into_iter().flatten();
-        Ok(Answer {
-            value: self.joined(all),
-            warnings: answer.warnings,
-            completeness: answer.completeness,
-        })
+        Ok(answer.map(|all| self.joined(all.into_iter().flatten())))
     }
 }
 

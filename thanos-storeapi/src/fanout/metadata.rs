@@ -1,5 +1,6 @@
 //! Metadata of many components.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,7 +12,9 @@ use crate::apis::metadata::{Metadata, MetadataApi, MetadataRequest};
 
 #[async_trait]
 impl MetadataApi for Fanout {
-    async fn metadata(&self, request: MetadataRequest) -> Result<Answer<Metadata>> {
+    async fn metadata(&self, mut request: MetadataRequest) -> Result<Answer<Metadata>> {
+        request.budget = self.request_budget();
+        request.budget = self.request_budget();
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().metadata.as_ref()?);
@@ -23,21 +26,27 @@ impl MetadataApi for Fanout {
         let answer: Answer<Vec<Metadata>> = self
             .ask(what, policy, |offers| offers.metadata, call)
             .await?;
-        let mut all = Metadata::new();
-        for (name, entries) in answer.value.into_iter().flatten() {
-            let known = all.entry(name).or_default();
-            for entry in entries {
-                if !known.contains(&entry) {
-                    known.push(entry);
-                }
-            }
-        }
-        all.retain(|name, _| request.metric.as_ref().is_none_or(|wanted| wanted == name));
+        let is_wanted = |name: &String| request.metric.as_ref().is_none_or(|wanted| wanted == name);
         let metrics_max = request.metrics_max.unwrap_or(usize::MAX);
-        Ok(Answer {
-            value: all.into_iter().take(metrics_max).collect(),
-            warnings: answer.warnings,
-            completeness: answer.completeness,
-        })
+        Ok(answer.map(|answers| {
+            let metrics = joined(answers).into_iter();
+            let metrics = metrics
+                .filter(|(name, _)| is_wanted(name))
+                .take(metrics_max);
+            metrics.collect()
+        }))
     }
+}
+
+/// Returns what is known about each metric, the entries that several know once.
+fn joined(answers: Vec<Metadata>) -> Metadata {
+    let mut all = Metadata::new();
+    for (name, entries) in answers.into_iter().flatten() {
+        all.entry(name).or_default().extend(entries);
+    }
+    for entries in all.values_mut() {
+        let mut known = HashSet::with_capacity(entries.len());
+        entries.retain(|entry| known.insert(entry.clone()));
+    }
+    all
 }

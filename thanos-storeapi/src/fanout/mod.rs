@@ -15,16 +15,19 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 use thanos_core::labels::{Labels, Matcher};
-use thanos_core::query::{Completeness, Missing};
+use thanos_core::query::Missing;
 
 use crate::apis::{Answer, Apis, Offers};
 use crate::policy::missing_error;
@@ -45,6 +48,10 @@ pub struct FanoutOptions {
     pub timeout: Option<Duration>,
     /// Reads the expressions of requests for exemplars.
     pub selectors: SelectorsOf,
+    /// Where the memory of all answers comes from.
+    pub budget: MemoryBudget,
+    /// The most memory that one answer may take, over all components.
+    pub request_bytes_max: u64,
 }
 
 impl fmt::Debug for FanoutOptions {
@@ -53,6 +60,7 @@ impl fmt::Debug for FanoutOptions {
             .field("replica_labels", &self.replica_labels)
             .field("selector_labels", &self.selector_labels)
             .field("timeout", &self.timeout)
+            .field("request_bytes_max", &self.request_bytes_max)
             .finish_non_exhaustive()
     }
 }
@@ -63,6 +71,7 @@ impl fmt::Debug for FanoutOptions {
 ///
 /// ```
 /// use std::sync::Arc;
+/// use thanos_core::budget::MemoryBudget;
 /// use thanos_storeapi::apis::rules::{RulesApi, RulesRequest};
 /// use thanos_storeapi::fanout::{Fanout, FanoutOptions};
 /// use thanos_storeapi::proxy::EndpointSet;
@@ -74,6 +83,8 @@ impl fmt::Debug for FanoutOptions {
 ///     selector_labels: Default::default(),
 ///     timeout: None,
 ///     selectors: Arc::new(|_| Ok(Vec::new())),
+///     budget: MemoryBudget::new("memory", 1 << 30),
+///     request_bytes_max: 256 << 20,
 /// };
 /// let fanout = Fanout::new(endpoints, options);
 /// assert!(fanout.rules(RulesRequest::default()).await?.value.is_empty());
@@ -118,7 +129,7 @@ impl Fanout {
         call: impl Fn(&Endpoint) -> Option<BoxFuture<'static, Result<Answer<T>>>>,
     ) -> Result<Answer<Vec<T>>> {
         let endpoints = self.endpoints.current();
-        let mut asked = Vec::new();
+        let mut answers = FuturesUnordered::new();
         for endpoint in endpoints.iter() {
             let info = endpoint.info();
             let known = info.known().map(|info| offers(&info.offers));
@@ -126,48 +137,34 @@ impl Fanout {
                 continue;
             }
             if let Some(call) = call(endpoint) {
-                asked.push((endpoint, info, call));
+                let place = answers.len();
+                let answer = self.answer(endpoint, info, call);
+                answers.push(answer.map(move |answer| (place, endpoint, answer)));
             }
         }
-        let answers = asked
-            .into_iter()
-            .map(|(endpoint, info, call)| self.answer(endpoint, info, call));
-        let mut joined = Answer::complete(Vec::new());
-        for (endpoint, answer) in join_all(answers).await {
-            match answer {
-                Ok(None) => {}
-                Ok(Some(answer)) => {
-                    joined.value.push(answer.value);
-                    add_new(&mut joined.warnings, answer.warnings);
-                    for missing in answer.completeness.missing() {
-                        add_once(&mut joined.completeness, missing.clone());
-                    }
-                }
-                Err(error) => {
-                    let missing = Missing {
-                        source: endpoint.name().to_owned(),
-                        reason: error.to_string(),
-                    };
-                    match policy {
-                        PartialResponse::Abort => return Err(error.context(what)),
-                        PartialResponse::Warn => add_once(&mut joined.completeness, missing),
-                    }
-                }
-            }
+        let mut answered = Vec::with_capacity(answers.len());
+        while let Some((place, endpoint, answer)) = answers.next().await {
+            // The first failure is the answer of those who want all; dropping the other calls ends them.
+            let answer = match policy {
+                PartialResponse::Warn => answer,
+                PartialResponse::Abort => Ok(whole(answer).map_err(|error| error.context(what))?),
+            };
+            answered.push((place, endpoint, answer));
         }
-        match (policy, joined.completeness.missing().first()) {
-            (PartialResponse::Abort, Some(missing)) => Err(missing_error(missing).context(what)),
-            _ => Ok(joined),
+        answered.sort_unstable_by_key(|(place, _, _)| *place);
+        let mut joined = Joined::default();
+        for (_, endpoint, answer) in answered {
+            joined.add(endpoint.name(), answer);
         }
+        Ok(joined.answer)
     }
-
     /// Awaits the answer of an endpoint; `None` when it turns out to have nothing of the kind.
-    async fn answer<'a, T>(
+    async fn answer<T>(
         &self,
-        endpoint: &'a Endpoint,
+        endpoint: &Endpoint,
         info: EndpointInfo,
         call: BoxFuture<'static, Result<Answer<T>>>,
-    ) -> (&'a Endpoint, Result<Option<Answer<T>>>) {
+    ) -> Result<Option<Answer<T>>> {
         let answer = match self.options.timeout {
             None => call.await,
             Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
@@ -175,11 +172,16 @@ impl Fanout {
                 Err(Error::unavailable(message).context(endpoint.name()))
             }),
         };
-        let answer = match answer {
+        match answer {
             Err(error) if info.known().is_none() && is_unimplemented(&error) => Ok(None),
             answer => answer.map(Some),
-        };
-        (endpoint, answer)
+        }
+    }
+
+    /// Returns where the memory of one answer comes from.
+    fn request_budget(&self) -> MemoryBudget {
+        let bytes_max = self.options.request_bytes_max;
+        self.options.budget.child("memory of a request", bytes_max)
     }
 
     /// Returns `labels` without those in which replicas differ.
@@ -202,16 +204,60 @@ fn is_unimplemented(error: &Error) -> bool {
     false
 }
 
-fn add_once(completeness: &mut Completeness, missing: Missing) {
-    if !completeness.missing().contains(&missing) {
-        completeness.add(missing);
+/// Returns an answer that lacks nothing, or what it lacks as an error.
+fn whole<T>(answer: Result<Option<Answer<T>>>) -> Result<Option<Answer<T>>> {
+    let answer = answer?;
+    let missing = answer.iter().flat_map(|one| one.completeness.missing());
+    match missing.map(missing_error).next() {
+        Some(error) => Err(error),
+        None => Ok(answer),
     }
 }
 
-fn add_new(all: &mut Vec<String>, more: Vec<String>) {
-    for text in more {
-        if !all.contains(&text) {
-            all.push(text);
+/// The answers of components as one; what several of them say is said once.
+struct Joined<T> {
+    answer: Answer<Vec<T>>,
+    warnings: HashSet<String>,
+    missing: HashSet<Missing>,
+}
+
+impl<T> Default for Joined<T> {
+    fn default() -> Self {
+        Self {
+            answer: Answer::complete(Vec::new()),
+            warnings: HashSet::new(),
+            missing: HashSet::new(),
+        }
+    }
+}
+
+impl<T> Joined<T> {
+    /// Adds what the component `name` answers.
+    fn add(&mut self, name: &str, answer: Result<Option<Answer<T>>>) {
+        match answer {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                self.answer.value.push(answer.value);
+                self.answer.held.join(answer.held);
+                for warning in answer.warnings {
+                    if self.warnings.insert(warning.clone()) {
+                        self.answer.warnings.push(warning);
+                    }
+                }
+                for missing in answer.completeness.missing() {
+                    self.lacks(missing.clone());
+                }
+            }
+            Err(error) => self.lacks(Missing {
+                source: name.to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn lacks(&mut self, missing: Missing) {
+        if self.missing.insert(missing.clone()) {
+            self.answer.completeness.add(missing);
         }
     }
 }

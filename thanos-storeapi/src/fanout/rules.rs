@@ -16,7 +16,9 @@ use crate::apis::rules::{Rule, RuleGroup, RuleKinds, RulesApi, RulesRequest};
 
 #[async_trait]
 impl RulesApi for Fanout {
-    async fn rules(&self, request: RulesRequest) -> Result<Answer<Vec<RuleGroup>>> {
+    async fn rules(&self, mut request: RulesRequest) -> Result<Answer<Vec<RuleGroup>>> {
+        request.budget = self.request_budget();
+        request.budget = self.request_budget();
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().rules.as_ref()?);
@@ -28,13 +30,11 @@ impl RulesApi for Fanout {
         let answer: Answer<Vec<Vec<RuleGroup>>> =
             self.ask(what, policy, |offers| offers.rules, call).await?;
         // Whoever has no filters has sent everything.
-        let groups = answer.value.into_iter().flatten();
-        let wanted = groups.filter_map(|group| filtered(group, &request));
-        Ok(Answer {
-            value: self.merged(wanted),
-            warnings: answer.warnings,
-            completeness: answer.completeness,
-        })
+        let wanted = |groups: Vec<Vec<RuleGroup>>| {
+            let groups = groups.into_iter().flatten();
+            self.merged(groups.filter_map(|group| filtered(group, &request)))
+        };
+        Ok(answer.map(wanted))
     }
 }
 

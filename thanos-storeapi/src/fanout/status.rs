@@ -11,7 +11,12 @@ use crate::apis::status::{StatusApi, StatusRequest, TenantStatistics, add_tenant
 
 #[async_trait]
 impl StatusApi for Fanout {
-    async fn tsdb_statistics(&self, request: StatusRequest) -> Result<Answer<TenantStatistics>> {
+    async fn tsdb_statistics(
+        &self,
+        mut request: StatusRequest,
+    ) -> Result<Answer<TenantStatistics>> {
+        request.budget = self.request_budget();
+        request.budget = self.request_budget();
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().status.as_ref()?);
@@ -22,14 +27,12 @@ impl StatusApi for Fanout {
         let what = "fetching tsdb statistics";
         let answer: Answer<Vec<TenantStatistics>> =
             self.ask(what, policy, |offers| offers.status, call).await?;
-        let mut all = TenantStatistics::new();
-        for statistics in answer.value {
-            add_tenants(&mut all, statistics);
-        }
-        Ok(Answer {
-            value: all,
-            warnings: answer.warnings,
-            completeness: answer.completeness,
-        })
+        Ok(answer.map(|answers| {
+            let mut all = TenantStatistics::new();
+            for statistics in answers {
+                add_tenants(&mut all, statistics);
+            }
+            all
+        }))
     }
 }

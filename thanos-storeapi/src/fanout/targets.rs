@@ -14,7 +14,9 @@ use crate::apis::targets::{ActiveTarget, TargetHealth, Targets, TargetsApi, Targ
 
 #[async_trait]
 impl TargetsApi for Fanout {
-    async fn targets(&self, request: TargetsRequest) -> Result<Answer<Targets>> {
+    async fn targets(&self, mut request: TargetsRequest) -> Result<Answer<Targets>> {
+        request.budget = self.request_budget();
+        request.budget = self.request_budget();
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().targets.as_ref()?);
@@ -26,17 +28,15 @@ impl TargetsApi for Fanout {
         let answer: Answer<Vec<Targets>> = self
             .ask(what, policy, |offers| offers.targets, call)
             .await?;
-        let mut all = Targets::default();
-        for targets in answer.value {
-            all.active.extend(targets.active);
-            all.dropped.extend(targets.dropped);
-        }
-        self.join_replicas(&mut all);
-        Ok(Answer {
-            value: all,
-            warnings: answer.warnings,
-            completeness: answer.completeness,
-        })
+        Ok(answer.map(|answers| {
+            let mut all = Targets::default();
+            for targets in answers {
+                all.active.extend(targets.active);
+                all.dropped.extend(targets.dropped);
+            }
+            self.join_replicas(&mut all);
+            all
+        }))
     }
 }
 

@@ -1,3 +1,5 @@
+mod limits;
+
 use thanos_core::error::ErrorKind;
 use thanos_core::labels::MatchOp;
 use thanos_core::time::{TimeRange, Timestamp, UtcTime};
@@ -85,10 +87,19 @@ async fn endpoint_of(
     endpoint
 }
 
-fn fanout(endpoints: impl IntoIterator<Item = Arc<Endpoint>>) -> Fanout {
-    let options = FanoutOptions {
+fn options() -> FanoutOptions {
+    FanoutOptions {
         replica_labels: ["replica".to_owned()].into(),
         selector_labels: Labels::empty(),
+        timeout: None,
+        selectors: Arc::new(|_| Ok(Vec::new())),
+        budget: MemoryBudget::new("test memory", 64 << 20),
+        request_bytes_max: 1 << 20,
+    }
+}
+
+fn fanout(endpoints: impl IntoIterator<Item = Arc<Endpoint>>) -> Fanout {
+    let options = FanoutOptions {
         timeout: Some(Duration::from_millis(200)),
         // Good enough for a test: the names of metrics, and one matcher each.
         selectors: Arc::new(|query| {
@@ -102,6 +113,7 @@ fn fanout(endpoints: impl IntoIterator<Item = Arc<Endpoint>>) -> Fanout {
             };
             Ok(query.split('+').map(one).collect())
         }),
+        ..options()
     };
     Fanout::new(EndpointSet::new(endpoints), options)
 }
@@ -517,10 +529,8 @@ async fn exemplars_of_external_labels_alone_are_asked_for() {
         ),
     ] {
         let options = FanoutOptions {
-            replica_labels: BTreeSet::new(),
-            selector_labels: Labels::empty(),
-            timeout: None,
             selectors: Arc::new(move |_| Ok(selectors.clone())),
+            ..options()
         };
         let fanout = Fanout::new(EndpointSet::new([Arc::clone(&endpoint)]), options);
         let found = fanout.exemplars(ExemplarsRequest::default()).await.unwrap();

@@ -134,11 +134,25 @@ impl PrometheusClient {
         path: &str,
         parameters: &Parameters,
     ) -> Result<(T, Vec<String>)> {
-        let (body, _lease) = self.read(path, parameters).await?;
+        let (data, warnings, _) = self.get_on_lease(path, parameters).await?;
+        Ok((data, warnings))
+    }
+
+    /// Does the same, and returns the lease of what was read as well: what is made of it takes about as much.
+    ///
+    /// # Errors
+    ///
+    /// As [`PrometheusClient::get`].
+    pub(super) async fn get_on_lease<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &Parameters,
+    ) -> Result<(T, Vec<String>, Lease)> {
+        let (body, lease) = self.read(path, parameters).await?;
         let in_context = |error: Error| error.context(format!("{}/{path}", self.base));
         let envelope: Envelope<T> = parsed(&body).map_err(in_context)?;
         let (data, warnings) = envelope.open().map_err(in_context)?;
-        Ok((data, warnings))
+        Ok((data, warnings, lease))
     }
 }
 

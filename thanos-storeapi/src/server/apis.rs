@@ -117,19 +117,19 @@ pub(super) fn offers(apis: &Apis, offers: Offers) -> Offers {
 
 impl<A: ?Sized> ApiService<A> {
     /// Makes the call of the method at `path`: reads the tenant and then what `read` makes of the message, and streams what `ask` answers.
-    async fn call<P, R, T, M, F>(
+    async fn call<P, R, T, M, F, I>(
         &self,
         path: &'static str,
         request: Request<P>,
         read: impl FnOnce(P, &dyn MatcherSource) -> Result<R> + Send,
         ask: impl FnOnce(R, crate::tenant::TenantId) -> F + Send,
-        messages: impl FnOnce(T) -> Vec<M::Value> + Send,
+        messages: impl FnOnce(T) -> I + Send,
     ) -> std::result::Result<Response<Messages<M>>, Status>
     where
         P: Send,
         F: Future<Output = Result<Answer<T>>> + Send,
         M: Streamed + 'static,
-        M::Value: Send,
+        I: Iterator<Item = M::Value> + Send + 'static,
     {
         count(&self.counters.api_calls);
         let tenant = tenant_of(&request);
@@ -141,10 +141,18 @@ impl<A: ?Sized> ApiService<A> {
         };
         let answer = answered(&self.counters, span, answer).await?;
         let missing = answer.completeness.missing().iter().map(warning_text);
-        let warnings = answer.warnings.into_iter().chain(missing);
-        let mut pieces: Vec<_> = warnings.map(|text| Ok(M::of_warning(text))).collect();
-        let values = messages(answer.value).into_iter();
-        pieces.extend(values.map(|value| Ok(M::of_value(value))));
+        let warnings: Vec<_> = answer.warnings.into_iter().chain(missing).collect();
+        let held = answer.held;
+        // Each message is made when the one before it is on its way.
+        let values = messages(answer.value).map(move |value| {
+            let _held = &held;
+            M::of_value(value)
+        });
+        let pieces = warnings
+            .into_iter()
+            .map(M::of_warning)
+            .chain(values)
+            .map(Ok);
         Ok(Response::new(stream::iter(pieces).boxed()))
     }
 }
@@ -161,7 +169,7 @@ impl rules_server::Rules for ApiService<dyn RulesApi> {
             request.tenant = tenant;
             self.api.rules(request)
         };
-        let messages = |groups: Vec<_>| groups.into_iter().map(Into::into).collect();
+        let messages = |groups: Vec<_>| groups.into_iter().map(Into::into);
         self.call(
             "/thanos.Rules/Rules",
             request,
@@ -186,7 +194,8 @@ impl targets_server::Targets for ApiService<dyn TargetsApi> {
             self.api.targets(request)
         };
         let read = |message: pb::TargetsRequest, _: &dyn MatcherSource| message.try_into();
-        let messages = |targets: crate::apis::targets::Targets| vec![targets.into()];
+        let messages =
+            |targets: crate::apis::targets::Targets| std::iter::once_with(move || targets.into());
         self.call("/thanos.Targets/Targets", request, read, ask, messages)
             .await
     }
@@ -205,7 +214,9 @@ impl metadata_server::Metadata for ApiService<dyn MetadataApi> {
             self.api.metadata(request)
         };
         let read = |message: pb::MetricMetadataRequest, _: &dyn MatcherSource| Ok(message.into());
-        let messages = |metadata: crate::apis::metadata::Metadata| vec![metadata.into()];
+        let messages = |metadata: crate::apis::metadata::Metadata| {
+            std::iter::once_with(move || metadata.into())
+        };
         self.call(
             "/thanos.Metadata/MetricMetadata",
             request,
@@ -230,7 +241,7 @@ impl exemplars_server::Exemplars for ApiService<dyn ExemplarsApi> {
             self.api.exemplars(request)
         };
         let read = |message: pb::ExemplarsRequest, _: &dyn MatcherSource| Ok(message.into());
-        let messages = |series: Vec<_>| series.into_iter().map(Into::into).collect();
+        let messages = |series: Vec<_>| series.into_iter().map(Into::into);
         self.call("/thanos.Exemplars/Exemplars", request, read, ask, messages)
             .await
     }
@@ -249,7 +260,9 @@ impl status_server::Status for ApiService<dyn StatusApi> {
             self.api.tsdb_statistics(request)
         };
         let read = |message, source: &dyn MatcherSource| status_request_from_pb(&message, source);
-        let messages = |statistics: crate::apis::status::TenantStatistics| vec![statistics.into()];
+        let messages = |statistics: crate::apis::status::TenantStatistics| {
+            std::iter::once_with(move || statistics.into())
+        };
         self.call(
             "/thanos.Status/TSDBStatistics",
             request,

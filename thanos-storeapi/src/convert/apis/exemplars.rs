@@ -1,5 +1,6 @@
 //! Exemplars.
 
+use thanos_core::budget::MemoryBudget;
 use thanos_core::time::{TimeRange, Timestamp};
 
 use super::{labels, policy_from_pb, policy_to_pb, some_labels, streamed};
@@ -27,6 +28,7 @@ impl From<pb::ExemplarsRequest> for ExemplarsRequest {
             range: TimeRange::from_millis(request.start, request.end),
             partial_response: policy_from_pb(request.partial_response_strategy),
             tenant: TenantId::default(),
+            budget: MemoryBudget::default(),
         }
     }
 }

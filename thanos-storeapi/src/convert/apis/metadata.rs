@@ -4,6 +4,7 @@ use super::{policy_from_pb, policy_to_pb, streamed};
 use crate::apis::metadata::{Metadata, MetadataRequest, MetricMetadata};
 use crate::pb::thanos as pb;
 use crate::tenant::TenantId;
+use thanos_core::budget::MemoryBudget;
 
 streamed!(
     MetricMetadataResponse,
@@ -30,6 +31,7 @@ impl From<pb::MetricMetadataRequest> for MetadataRequest {
             metrics_max: usize::try_from(request.limit).ok(),
             partial_response: policy_from_pb(request.partial_response_strategy),
             tenant: TenantId::default(),
+            budget: MemoryBudget::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Rules and alerts.
 
+use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 
 use super::selector::{matchers_of, selector_text};
@@ -58,6 +59,7 @@ pub(crate) fn rules_request_from_pb(
         files: request.file,
         partial_response: policy_from_pb(request.partial_response_strategy),
         tenant: TenantId::default(),
+        budget: MemoryBudget::default(),
     })
 }
 

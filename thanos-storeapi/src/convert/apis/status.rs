@@ -1,5 +1,6 @@
 //! The statistics of databases.
 
+use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 use thanos_core::time::TimeRange;
 
@@ -47,6 +48,7 @@ pub(crate) fn status_request_from_pb(
         matchers: matchers_from_pb(&request.matchers, source)?,
         partial_response: policy_from_pb(request.partial_response_strategy),
         tenant: TenantId::default(),
+        budget: MemoryBudget::default(),
     })
 }
 

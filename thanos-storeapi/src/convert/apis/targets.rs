@@ -1,5 +1,6 @@
 //! Scrape targets.
 
+use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 
 use super::{labels, policy_from_pb, policy_to_pb, some_labels, some_time, streamed, time};
@@ -40,6 +41,7 @@ impl TryFrom<pb::TargetsRequest> for TargetsRequest {
             },
             partial_response: policy_from_pb(request.partial_response_strategy),
             tenant: TenantId::default(),
+            budget: MemoryBudget::default(),
         })
     }
 }

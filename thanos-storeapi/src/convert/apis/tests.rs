@@ -41,7 +41,7 @@ fn every_field_of_a_request_survives() {
         rule_groups: vec!["g".into()],
         files: vec!["f".into()],
         partial_response: PartialResponse::Warn,
-        tenant: TenantId::default(),
+        ..RulesRequest::default()
     };
     let again = rules_request_from_pb(rules.clone().into(), &NewMatchers).unwrap();
     assert_eq!(format!("{again:?}"), format!("{rules:?}"));

@@ -22,7 +22,7 @@ use crate::apis::metadata::{Metadata, MetadataApi, MetadataRequest};
 use crate::apis::rules::{RuleGroup, RuleKinds, RulesApi, RulesRequest};
 use crate::apis::status::{StatusApi, StatusRequest, TenantStatistics};
 use crate::apis::targets::{TargetStates, Targets, TargetsApi, TargetsRequest};
-use crate::apis::{Answer, Apis, Offers};
+use crate::apis::{Answer, Apis, Held, Offers};
 
 /// Rules, targets, metadata, exemplars and statistics of a Prometheus server.
 #[derive(Debug, Clone)]
@@ -66,8 +66,14 @@ impl PrometheusApis {
         &self,
         path: &str,
         parameters: &Parameters,
-    ) -> Result<(T, Vec<String>)> {
-        self.server.client().get(path, parameters).await
+    ) -> Result<Answer<T>> {
+        let client = self.server.client();
+        let (value, warnings, lease) = client.get_on_lease(path, parameters).await?;
+        Ok(Answer {
+            warnings,
+            held: Held::from(lease),
+            ..Answer::complete(value)
+        })
     }
 
     fn external_labels(&self) -> Labels {
@@ -84,13 +90,6 @@ fn with_external(labels: &Labels, external: &Labels) -> Labels {
     builder.build()
 }
 
-fn answer<T>(value: T, warnings: Vec<String>) -> Answer<T> {
-    Answer {
-        warnings,
-        ..Answer::complete(value)
-    }
-}
-
 #[async_trait]
 impl RulesApi for PrometheusApis {
     async fn rules(&self, request: RulesRequest) -> Result<Answer<Vec<RuleGroup>>> {
@@ -99,10 +98,11 @@ impl RulesApi for PrometheusApis {
             RuleKinds::Alerting => Parameters::default().with("type", "alert"),
             RuleKinds::Recording => Parameters::default().with("type", "record"),
         };
-        let (rules, warnings) = self.get::<RulesAnswer>("api/v1/rules", &parameters).await?;
-        let groups = rules.groups(&request, &self.external_labels());
-        let groups = groups.map_err(|error| self.in_context(error, "api/v1/rules"))?;
-        Ok(answer(groups, warnings))
+        let path = "api/v1/rules";
+        let answer = self.get::<RulesAnswer>(path, &parameters).await?;
+        let external = self.external_labels();
+        let groups = answer.try_map(|rules| rules.groups(&request, &external));
+        groups.map_err(|error| self.in_context(error, path))
     }
 }
 
@@ -121,10 +121,10 @@ impl TargetsApi for PrometheusApis {
             TargetStates::Dropped => Parameters::default().with("state", "dropped"),
         };
         let path = "api/v1/targets";
-        let (targets, warnings) = self.get::<TargetsAnswer>(path, &parameters).await?;
-        let targets = targets.targets(&self.external_labels());
-        let targets = targets.map_err(|error| self.in_context(error, path))?;
-        Ok(answer(targets, warnings))
+        let answer = self.get::<TargetsAnswer>(path, &parameters).await?;
+        let external = self.external_labels();
+        let targets = answer.try_map(|targets| targets.targets(&external));
+        targets.map_err(|error| self.in_context(error, path))
     }
 }
 
@@ -138,7 +138,7 @@ impl MetadataApi for PrometheusApis {
         if let Some(most) = request.metrics_max {
             parameters = parameters.with("limit", &most.to_string());
         }
-        let (found, warnings) = self
+        let answer = self
             .get::<std::collections::BTreeMap<String, Vec<MetadataEntry>>>(
                 "api/v1/metadata",
                 &parameters,
@@ -148,8 +148,7 @@ impl MetadataApi for PrometheusApis {
             let entries = entries.into_iter().map(Into::into);
             (metric, entries.collect())
         };
-        let metadata = found.into_iter().map(of_metric).collect();
-        Ok(answer(metadata, warnings))
+        Ok(answer.map(|found| found.into_iter().map(of_metric).collect()))
     }
 }
 
@@ -160,15 +159,19 @@ impl ExemplarsApi for PrometheusApis {
             .with("query", &request.query)
             .within_all(request.range);
         let path = "api/v1/query_exemplars";
-        let (found, warnings) = self
+        let answer = self
             .get::<OrNull<Vec<ExemplarSeries>>>(path, &parameters)
             .await?;
         let external = self.external_labels();
-        let series = found.0.into_iter();
-        let series: Result<Vec<_>> = series.map(|series| series.exemplars(&external)).collect();
-        let mut series = series.map_err(|error| self.in_context(error, path))?;
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(answer(series, warnings))
+        let read = |found: OrNull<Vec<ExemplarSeries>>| {
+            let series = found.0.into_iter();
+            let series: Result<Vec<_>> = series.map(|series| series.exemplars(&external)).collect();
+            let mut series = series?;
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            Ok(series)
+        };
+        let series = answer.try_map(read);
+        series.map_err(|error| self.in_context(error, path))
     }
 }
 
@@ -193,13 +196,12 @@ impl StatusApi for PrometheusApis {
         }
         let limit = u64::try_from(request.entries_max).unwrap_or(u64::MAX);
         let parameters = Parameters::default().at_most(limit);
-        let (status, warnings) = self
+        let answer = self
             .get::<StatusAnswer>("api/v1/status/tsdb", &parameters)
             .await?;
-        let statistics = status.statistics(request.entries_max);
-        Ok(answer(
-            TenantStatistics::from([(String::new(), statistics)]),
-            warnings,
-        ))
+        Ok(answer.map(|status| {
+            let statistics = status.statistics(request.entries_max);
+            TenantStatistics::from([(String::new(), statistics)])
+        }))
     }
 }
