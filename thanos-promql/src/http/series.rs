@@ -19,6 +19,7 @@ use super::Api;
 use super::answer::{Failure, Remarks, array_pieces, stream_success};
 use super::options::Dialect;
 use super::params::{Params, invalid};
+use super::source::SourceParams;
 use crate::admission::Admission;
 use crate::engine::{OnPartial, missing_texts, partial_error};
 use crate::error::{Error, Result as QueryOutcome};
@@ -37,18 +38,25 @@ pub(super) async fn series(State(api): State<Api>, params: Params) -> Result<Res
     let sets = params
         .series_matchers(&api.engine.options().parser)
         .map_err(|error| invalid("match[]", &error))?;
-    let found = work(&api, &params, "series", move |mut call| async move {
-        let is_sorted = sets.len() == 1;
-        let mut found = Vec::new();
-        for matchers in sets {
-            call.add_series(matchers, range, limit, &mut found).await?;
-        }
-        if !is_sorted {
-            found.sort_unstable();
-            found.dedup();
-        }
-        call.finish(found, limit)
-    });
+    let source = params.source(&api)?;
+    let found = work(
+        &api,
+        &params,
+        source,
+        "series",
+        move |mut call| async move {
+            let is_sorted = sets.len() == 1;
+            let mut found = Vec::new();
+            for matchers in sets {
+                call.add_series(matchers, range, limit, &mut found).await?;
+            }
+            if !is_sorted {
+                found.sort_unstable();
+                found.dedup();
+            }
+            call.finish(found, limit)
+        },
+    );
     let found = found.await?;
     let pieces = array_pieces(found.items, |out, labels: &Labels| {
         write_labels(out, labels.as_ref());
@@ -103,7 +111,12 @@ async fn label_strings(api: &Api, params: &Params, wanted: Wanted) -> Result<Res
         sets.push(Vec::new());
     }
     let path = wanted.path();
-    let found = work(api, params, &path, move |mut call| async move {
+    // As in Thanos: the labels of replicas are labels, too.
+    let source = SourceParams {
+        dedup: Some(false),
+        ..params.source(api)?
+    };
+    let found = work(api, params, source, &path, move |mut call| async move {
         let mut found = BTreeSet::new();
         for matchers in sets {
             let query = LabelQuery {
@@ -135,6 +148,7 @@ struct Found<T> {
 async fn work<T, F>(
     api: &Api,
     params: &Params,
+    source: SourceParams,
     path: &str,
     job: impl FnOnce(Call) -> F + Send + 'static,
 ) -> Result<Found<T>, Failure>
@@ -143,7 +157,6 @@ where
     F: Future<Output = QueryOutcome<Found<T>>> + Send + 'static,
 {
     let options = api.engine.options();
-    let source = params.source(api)?;
     let timeout = params.timeout()?.unwrap_or(options.timeout);
     let timeout = timeout.min(options.timeout);
     let ticket = api.places.ticket(&source.tenant);
