@@ -70,7 +70,18 @@ impl Outside {
         external: &[(&str, &str)],
         age_ms: i64,
     ) -> BlockId {
-        let chunks = encode(&samples(kind, self.now));
+        self.upload_samples(series, &samples(kind, self.now), external, age_ms)
+    }
+
+    /// Uploads a block of many series that have the same samples.
+    pub(crate) fn upload_samples(
+        &self,
+        series: &[Labels],
+        samples: &Samples,
+        external: &[(&str, &str)],
+        age_ms: i64,
+    ) -> BlockId {
+        let chunks = encode(samples);
         let series: Vec<_> = series
             .iter()
             .map(|labels| (labels.clone(), chunks.clone()))

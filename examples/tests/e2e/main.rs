@@ -22,6 +22,7 @@ mod raw;
 mod readiness;
 mod recorded;
 mod requests;
+mod scenes;
 mod servers;
 mod shutdown;
 mod sidecar;
