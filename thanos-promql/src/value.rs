@@ -6,7 +6,7 @@ use std::time::Duration;
 use thanos_core::budget::Lease;
 use thanos_core::histogram::FloatHistogram;
 use thanos_core::labels::Labels;
-use thanos_core::query::Completeness;
+use thanos_core::query::{Completeness, SourcePlan, SourceUse};
 use thanos_core::time::Timestamp;
 
 use crate::annotations::Annotations;
@@ -231,6 +231,10 @@ pub struct OperatorStats {
     pub samples_peak: u64,
     /// Bytes it gave.
     pub bytes: u64,
+    /// Whom a source of series would ask, when the query is explained.
+    pub sources: Vec<SourcePlan>,
+    /// What each of those that a source of series asked has given, when the query is analyzed.
+    pub fanout: Vec<SourceUse>,
     /// The operators below.
     pub children: Vec<OperatorStats>,
 }

@@ -13,7 +13,8 @@ use thanos_core::error::{Error, Result};
 use thanos_core::query::{SeriesEvent, SeriesStream};
 
 use crate::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, Store, StoreInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SourcePlan, Store,
+    StoreInfo,
 };
 
 /// As many samples as a chunk counts for.
@@ -151,6 +152,10 @@ impl Store for LimitedStore {
             Some((event, next))
         });
         Ok(counted.boxed())
+    }
+
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        self.store.sources(request).await
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {

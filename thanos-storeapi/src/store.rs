@@ -4,6 +4,7 @@
 //! cannot tell them apart. Protobuf types stay behind the adapters.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +16,9 @@ use thanos_core::time::TimeRange;
 use crate::apis::Offers;
 use crate::tenant::TenantId;
 
-pub use thanos_core::query::{Completeness, Missing, SeriesBatch, SeriesEvent, SeriesStream};
+pub use thanos_core::query::{
+    Completeness, Missing, SeriesBatch, SeriesEvent, SeriesStream, SourceLog, SourcePlan,
+};
 
 /// What a proxy does when a store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -113,6 +116,8 @@ pub struct SeriesRequest {
     pub limit: u64,
     /// How many series a gRPC frame may carry; 0 and 1 mean one each.
     pub response_batch_size: u64,
+    /// Is told what each store of a fan-out has given; stays in this process.
+    pub log: Option<Arc<SourceLog>>,
 }
 
 /// A request for label names.
@@ -227,6 +232,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Invalid` for a request without matchers; errors while reading may also come in the stream.
     async fn series(&self, request: SeriesRequest) -> Result<SeriesStream>;
+
+    /// Returns whom [`Store::series`] would ask for what, and about what that will give, as far as that is known without
+    /// reading data; nothing when nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// Those of what has to be looked at to tell.
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        let _ = request;
+        Ok(Vec::new())
+    }
 
     /// Returns the label names of the matching series.
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse>;

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use thanos_core::Result;
-use thanos_core::query::{LabelQuery, LabelStrings, Queryable, Select, SeriesStream};
+use thanos_core::query::{LabelQuery, LabelStrings, Queryable, Select, SeriesStream, SourcePlan};
 use thanos_promql::admission::{AdmissionCounters, Places};
 use thanos_storeapi::gate::GateMetrics;
 use thanos_storeapi::limits::SelectLimitMetrics;
@@ -182,6 +182,10 @@ pub(super) struct Timed {
 impl Queryable for Timed {
     async fn select(&self, select: Select) -> Result<SeriesStream> {
         self.queryable.select(select).await
+    }
+
+    async fn sources(&self, select: &Select) -> Result<Vec<SourcePlan>> {
+        self.queryable.sources(select).await
     }
 
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {

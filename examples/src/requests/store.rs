@@ -11,7 +11,8 @@ use prometheus_client::registry::Registry;
 use thanos_core::Result;
 use thanos_core::query::{SeriesEvent, SeriesStream};
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, Store, StoreInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SourcePlan, Store,
+    StoreInfo,
 };
 
 const SERIES: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
@@ -121,6 +122,10 @@ impl Store for CountedStore {
                 Some((event?, (events, answer, failed)))
             });
         Ok(Box::pin(counted))
+    }
+
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        self.store.sources(request).await
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {

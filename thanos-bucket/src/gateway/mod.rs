@@ -53,8 +53,8 @@ use thanos_core::time::{Clock, SystemClock, TimeRange, TimeWindow};
 use thanos_storeapi::gate::Gate;
 use thanos_storeapi::hints::{LabelCall, LabelsRequestHints, SeriesRequestHints};
 use thanos_storeapi::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
-    StoreInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, SourcePlan,
+    Store, StoreInfo,
 };
 use thanos_storeapi::tenant::TenantId;
 use tracing::Instrument;
@@ -328,12 +328,7 @@ impl Store for Gateway {
     async fn series(&self, mut request: SeriesRequest) -> Result<SeriesStream> {
         let turn = tracing::info_span!("store_query_gate_ismyturn");
         let place = self.gate.enter().instrument(turn).await?;
-        // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
-        let resolutions = if request.skip_chunks {
-            Resolutions::All
-        } else {
-            Resolutions::CoarsestUpTo(request.max_resolution_window_ms)
-        };
+        let resolutions = Resolutions::of(&request);
         request.range = self.clamped(request.range);
         let hints = request.hints.as_ref().map(SeriesRequestHints::decode);
         let hints = hints.transpose()?.unwrap_or_default();
@@ -346,6 +341,17 @@ impl Store for Gateway {
         let query = self.query(Call::Series, tenant, limit, hints.block_matchers);
         let series = select::series(&self.loaded(), request, resolutions, &query)?;
         Ok(concluded(series, query, place, response_hints))
+    }
+
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        let resolutions = Resolutions::of(request);
+        let range = self.clamped(request.range);
+        Ok(select::sources(
+            &self.loaded(),
+            &request.matchers,
+            range,
+            resolutions,
+        ))
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {

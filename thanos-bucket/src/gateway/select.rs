@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 use thanos_core::chunk::Aggregate;
 use thanos_core::labels::{Labels, Matcher};
-use thanos_core::query::{MergeSource, SeriesEvent, merge};
+use thanos_core::query::{MergeSource, SeriesEvent, SourcePlan, merge};
 use thanos_core::time::{TimeRange, Timestamp};
 use thanos_core::{Error, Result};
 use thanos_storeapi::join::join_series;
@@ -40,6 +40,15 @@ pub(super) enum Resolutions {
 }
 
 impl Resolutions {
+    /// Returns those that a request for series asks.
+    pub(super) fn of(request: &SeriesRequest) -> Self {
+        // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
+        match request.skip_chunks {
+            true => Self::All,
+            false => Self::CoarsestUpTo(request.max_resolution_window_ms),
+        }
+    }
+
     /// Reports whether blocks of this resolution are no coarser than what will do.
     pub(super) fn include(self, resolution_ms: i64) -> bool {
         match self {
@@ -170,6 +179,18 @@ impl StreamBlocks {
         near.iter()
             .filter(move |block| block.time_range().overlaps(range))
     }
+}
+
+/// Returns the blocks that a series request would read. What they give is only known after reading postings.
+pub(super) fn sources(
+    loaded: &Loaded,
+    matchers: &[Matcher],
+    range: TimeRange,
+    resolutions: Resolutions,
+) -> Vec<SourcePlan> {
+    let selected = loaded.index.select(matchers, range, resolutions);
+    let plan = |one: &Selected| SourcePlan::asked(format!("block {}", one.block.id()));
+    selected.iter().map(plan).collect()
 }
 
 /// Answers a series request.

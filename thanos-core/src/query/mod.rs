@@ -8,9 +8,11 @@ mod batch;
 mod completeness;
 mod merge;
 mod reading;
+mod sources;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,6 +22,7 @@ pub use batch::{BATCH_SERIES_TARGET, SeriesBatch, SeriesBatchBuilder, SeriesView
 pub use completeness::{Completeness, Missing};
 pub use merge::{MergeSource, MergeStep, SeriesMerge, merge};
 pub use reading::{Reading, SeriesReader, WindowValue};
+pub use sources::{Cost, SourceLog, SourcePlan, SourceUse, known_cost};
 
 use crate::error::Result;
 use crate::labels::Matcher;
@@ -52,6 +55,8 @@ pub struct Select {
     pub range: TimeRange,
     /// What the query is going to do with the samples; advice only.
     pub hints: SelectHints,
+    /// Is told what each source has given, when somebody wants to know.
+    pub log: Option<Arc<SourceLog>>,
 }
 
 /// Advice for whoever answers a [`Select`]; ignoring it never changes the result of the query.
@@ -106,6 +111,17 @@ pub trait Queryable: fmt::Debug + Send + Sync + 'static {
     ///
     /// An error here or in the stream fails the query.
     async fn select(&self, select: Select) -> Result<SeriesStream>;
+
+    /// Returns whom [`Queryable::select`] would ask for what, as far as that is known without reading data; nothing when
+    /// nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// Those of what has to be looked at to tell.
+    async fn sources(&self, select: &Select) -> Result<Vec<SourcePlan>> {
+        let _ = select;
+        Ok(Vec::new())
+    }
 
     /// Returns the names of the labels of all matching series.
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings>;

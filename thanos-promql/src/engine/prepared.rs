@@ -91,6 +91,26 @@ impl PreparedQuery {
         Ok(profile.read())
     }
 
+    /// Returns the same, with whom each selector would ask of `queryable`.
+    ///
+    /// # Errors
+    ///
+    /// As [`PreparedQuery::explain`], and those of `queryable`.
+    pub async fn explain_over(&self, queryable: Arc<dyn Queryable>) -> Result<OperatorStats> {
+        let plan = self.distributed.as_ref().unwrap_or(&self.plan);
+        let mut planner = self.planner(plan).with_profile();
+        self.root(plan, &mut planner)?;
+        let profile = planner.take_profile(plan);
+        let profile = profile.ok_or_else(|| internal("a watched plan has no operators"))?;
+        for (select, meter, _) in &planner.selects {
+            let plans = queryable.sources(select).await?;
+            meter
+                .iter()
+                .for_each(|meter| meter.set_plans(plans.clone()));
+        }
+        Ok(profile.read())
+    }
+
     /// Evaluates the query over `queryable`.
     ///
     /// # Errors
@@ -123,6 +143,7 @@ impl PreparedQuery {
         }
         let root = self.root(plan, &mut planner)?;
         let profile = planner.take_profile(plan);
+        self.cx.expect(queryable, &planner.selects).await?;
         open(queryable, planner).await?;
         let (value, lease) = self.evaluate(root).await?;
         let (mut annotations, completeness) = self.cx.take_notes()?;
@@ -255,15 +276,18 @@ async fn open(queryable: &Arc<dyn Queryable>, planner: Planner) -> Result<()> {
         let _ = sender.send(asked.open().await);
     });
     let asked = join_all(asked);
-    let selects = planner.selects.into_iter().map(|(select, receiver)| async {
-        let stream = queryable
-            .select(select)
-            .await
-            .map_err(Error::expanding_series)?;
-        // Nobody waits when the operator was planned away; then nobody misses the stream.
-        let _ = receiver.send(stream);
-        Ok::<(), Error>(())
-    });
+    let selects = planner
+        .selects
+        .into_iter()
+        .map(|(select, _, receiver)| async {
+            let stream = queryable
+                .select(select)
+                .await
+                .map_err(Error::expanding_series)?;
+            // Nobody waits when the operator was planned away; then nobody misses the stream.
+            let _ = receiver.send(stream);
+            Ok::<(), Error>(())
+        });
     let (opened, _) = join(try_join_all(selects), asked).await;
     opened.map(|_| ())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::lock::Mutex as AsyncMutex;
 use thanos_core::budget::{Lease, MemoryBudget};
-use thanos_core::query::{Completeness, Missing};
+use thanos_core::query::{Completeness, Missing, Queryable, known_cost};
 use thanos_core::time::{Clock, Timestamp};
 
 use super::pool::Pool;
@@ -16,6 +16,7 @@ use super::tally::Counts;
 use crate::admission::{Admission, HeavyPlace};
 use crate::annotations::{Annotation, Annotations};
 use crate::error::{Error, Result};
+use crate::plan::physical::Selection;
 
 /// The shared state of one evaluation.
 #[derive(Debug)]
@@ -137,12 +138,38 @@ impl Context {
         if self.budget.used_bytes() <= admission.allowance_bytes() {
             return Ok(());
         }
+        self.become_heavy(admission).await
+    }
+
+    async fn become_heavy(&self, admission: &Arc<dyn Admission>) -> Result<()> {
         // All parts of the query wait for the same place.
         let mut place = self.heavy_place.lock().await;
         if place.is_none() {
             *place = Some(admission.become_heavy().await?);
         }
         self.check()
+    }
+
+    /// Waits for a place among the heavy queries when it is known before anything is read that there is more to read than a
+    /// light query may hold.
+    pub(crate) async fn expect(
+        &self,
+        queryable: &Arc<dyn Queryable>,
+        selections: &[Selection],
+    ) -> Result<()> {
+        let Some(admission) = &self.admission else {
+            return Ok(());
+        };
+        let mut bytes = 0_u64;
+        for (select, ..) in selections {
+            // Whoever cannot tell what it has says so again when it is read.
+            let plans = queryable.sources(select).await.unwrap_or_default();
+            bytes = bytes.saturating_add(known_cost(&plans).bytes);
+        }
+        match bytes > admission.allowance_bytes() {
+            true => self.become_heavy(admission).await,
+            false => Ok(()),
+        }
     }
 
     /// Lets the next [`Context::check`] fail.

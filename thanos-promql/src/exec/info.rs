@@ -218,6 +218,7 @@ impl Info {
                 func: Some("info".to_owned()),
                 ..SelectHints::default()
             },
+            log: None,
         })
     }
 

@@ -3,11 +3,12 @@
 //! [`Metered`] stands around an operator, so that operators know nothing of it; without analysis there is none
 //! and nothing is counted. Times are read once a tile, which is what keeps it cheap.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use thanos_core::query::{SourceLog, SourcePlan};
 
 use super::bits;
 use super::grid::Grid;
@@ -24,9 +25,27 @@ pub(crate) struct Meter {
     samples: AtomicU64,
     samples_peak: AtomicU64,
     bytes: AtomicU64,
+    log: Arc<SourceLog>,
+    plans: Mutex<Vec<SourcePlan>>,
 }
 
 impl Meter {
+    /// Returns what is told what the sources of a selector give.
+    pub(crate) fn log(&self) -> &Arc<SourceLog> {
+        &self.log
+    }
+
+    /// Says whom a selector would ask.
+    pub(crate) fn set_plans(&self, plans: Vec<SourcePlan>) {
+        *self.plans.lock().unwrap_or_else(PoisonError::into_inner) = plans;
+    }
+
+    /// Returns whom a selector would ask.
+    pub(crate) fn plans(&self) -> Vec<SourcePlan> {
+        let plans = self.plans.lock();
+        plans.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Adds time that passed until something was there.
     pub(crate) fn add_wall(&self, time: Duration) {
         add(&self.wall_nanos, nanos(time));

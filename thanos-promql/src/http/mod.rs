@@ -88,6 +88,7 @@ pub struct Api {
     active: ActiveQueries,
     places: Places,
     started: Timestamp,
+    more: Router,
 }
 
 impl Api {
@@ -114,6 +115,7 @@ impl Api {
                 query_bytes_max: engine.options().query_bytes_max,
             }),
             started: engine.now(),
+            more: Router::new(),
             options: Arc::new(options),
             engine,
         }
@@ -134,6 +136,13 @@ impl Api {
         self
     }
 
+    /// Answers `routes`, which are under `/api/v1`, too, with the headers of all others.
+    #[must_use]
+    pub fn with_routes(mut self, routes: Router) -> Self {
+        self.more = routes;
+        self
+    }
+
     /// Returns the places of the queries, to be watched.
     pub fn places(&self) -> &Places {
         &self.places
@@ -147,12 +156,13 @@ impl Api {
     }
 
     /// Returns the routes under `/api/v1`.
-    pub fn router(self) -> Router {
+    pub fn router(mut self) -> Router {
+        let more = std::mem::take(&mut self.more).with_state(());
         let cors = Arc::new(self.options.cors.clone());
         let dialect = self.options.dialect;
         let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
         Router::new()
-            .nest("/api/v1", routes())
+            .nest("/api/v1", routes().merge(more))
             .method_not_allowed_fallback(|| async {
                 (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
             })

@@ -211,6 +211,7 @@ impl Call {
                 skip_chunks: true,
                 ..SelectHints::default()
             },
+            log: None,
         };
         let first = found.len();
         let mut stream = self.queryable.select(select).await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Map, Value as Json, json};
+use thanos_core::query::{SourcePlan, SourceUse};
 use thanos_core::text::{FloatFormat, push_float};
 use thanos_core::time::SignedDuration;
 
@@ -112,8 +113,51 @@ pub(super) fn analysis(stats: &OperatorStats) -> Json {
             node.insert(name.into(), count.into());
         }
     }
+    if !stats.fanout.is_empty() {
+        let fanout: Vec<Json> = stats.fanout.iter().map(fanout).collect();
+        node.insert("fanout".into(), fanout.into());
+    }
     add_children(&mut node, stats, analysis);
     node.into()
+}
+
+/// Returns what a store has given. Members that say nothing are left out, as in Thanos.
+fn fanout(answer: &SourceUse) -> Json {
+    let mut node = Map::new();
+    node.insert("endpointAddr".into(), answer.source.clone().into());
+    node.insert("duration".into(), go_duration(answer.elapsed));
+    for (name, count) in [
+        ("bytesProcessed", answer.bytes),
+        ("numResponses", answer.responses),
+        ("series", answer.series),
+        ("chunks", answer.chunks),
+        ("samples", answer.samples),
+    ] {
+        if count > 0 {
+            node.insert(name.into(), count.into());
+        }
+    }
+    node.into()
+}
+
+/// Returns whom a selector would ask, and why not: more than Thanos tells.
+fn sources(plans: &[SourcePlan]) -> Json {
+    let one = |plan: &SourcePlan| {
+        let mut node = Map::new();
+        node.insert("source".into(), plan.source.clone().into());
+        if let Some(reason) = &plan.skipped {
+            node.insert("skipped".into(), reason.clone().into());
+        }
+        if let Some(cost) = plan.cost {
+            let cost = json!({"series": cost.series, "bytes": cost.bytes});
+            node.insert("estimate".into(), cost);
+        }
+        if !plan.parts.is_empty() {
+            node.insert("parts".into(), sources(&plan.parts));
+        }
+        Json::Object(node)
+    };
+    plans.iter().map(one).collect()
 }
 
 /// Returns the operators of a query.
@@ -123,6 +167,9 @@ fn explanation(stats: &OperatorStats) -> Json {
     if stats.span.end > stats.span.start {
         let position = json!({"start": stats.span.start, "end": stats.span.end});
         node.insert("position".into(), position);
+    }
+    if !stats.sources.is_empty() {
+        node.insert("sources".into(), sources(&stats.sources));
     }
     add_children(&mut node, stats, explanation);
     node.into()
@@ -166,7 +213,12 @@ async fn explain(api: &Api, params: &Params, query: &Query) -> Result<Response, 
     if source.engine.as_deref() == Some("prometheus") {
         return Err(Failure::bad_data("engine type must be 'thanos'"));
     }
-    let operators = prepare(api, query, &source).await?.explain()?;
+    let prepared = prepare(api, query, &source).await?;
+    let ticket = api.places.ticket(&source.tenant);
+    let place = api.place(&query.text, prepared.timeout(), ticket).await?;
+    let queryable = api.source.queryable(&source).await?;
+    let explaining = async move { prepared.explain_over(queryable).await };
+    let operators = place.run(explaining).await?;
     let data = json_text(&explanation(&operators));
     Ok(success(data, &Remarks::default()))
 }

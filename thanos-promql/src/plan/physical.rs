@@ -25,6 +25,7 @@ use crate::exec::arith::{drops_name, is_trim};
 use crate::exec::context::Context;
 use crate::exec::grid::Grid;
 use crate::exec::map::{Negate, Repeat};
+use crate::exec::meter::Meter;
 use crate::exec::meter::Metered;
 use crate::exec::names::{MergeEqual, MetadataWatch, Overlap};
 use crate::exec::operator::{BoxOperator, Nothing};
@@ -40,6 +41,9 @@ use crate::functions::window::reach;
 use crate::parser::ast::RangeExtension;
 use crate::parser::{AggregateOp, BinaryOp, FunctionId, ValueType};
 
+/// What a selector asks for, what counts it when the query is watched, and who waits for the answer.
+pub(crate) type Selection = (Select, Option<Arc<Meter>>, oneshot::Sender<SeriesStream>);
+
 /// Builds operators and collects what their selectors have to read.
 #[derive(Debug)]
 pub(crate) struct Planner {
@@ -49,7 +53,7 @@ pub(crate) struct Planner {
     /// The operators built so far, when the query is analyzed or explained.
     profile: Option<Profile>,
     /// What to select, and who waits for it.
-    pub(crate) selects: Vec<(Select, oneshot::Sender<SeriesStream>)>,
+    pub(crate) selects: Vec<Selection>,
     /// What to ask other engines, and who waits for the answers.
     pub(crate) asked: Vec<(Asked, oneshot::Sender<thanos_core::Result<QueryStream>>)>,
     /// Who waits for the data itself, to select what turns out to be wanted during the evaluation.
@@ -383,6 +387,8 @@ impl Planner {
         let to = last.saturating_add(reach_ms.1);
         let (grouping_by, grouping) = place.grouping.clone().unwrap_or_default();
         let (sender, receiver) = oneshot::channel();
+        let profile = self.profile.as_mut();
+        let meter = profile.map(|profile| profile.add_source(selector));
         let select = Select {
             matchers: selector.matchers.to_vec(),
             range: TimeRange::from_millis(from, to),
@@ -395,11 +401,10 @@ impl Planner {
                 limit: 0,
                 skip_chunks: false,
             },
+            log: meter.as_ref().map(|meter| Arc::clone(meter.log())),
         };
-        self.selects.push((select, sender));
+        self.selects.push((select, meter.clone(), sender));
         let watch = Arc::new(MetadataWatch::default());
-        let profile = self.profile.as_mut();
-        let meter = profile.map(|profile| profile.add_source(selector));
         let source = SeriesSource::new(Arc::clone(&self.cx), receiver, meter, Arc::clone(&watch));
         if !has_one_name(selector) {
             return (source, Names::Mixed);

@@ -36,6 +36,8 @@ impl ProfileNode {
             samples: counted.samples,
             samples_peak: counted.samples_peak,
             bytes: counted.bytes,
+            sources: self.meter.plans(),
+            fanout: self.meter.log().read(),
             children,
         }
     }

@@ -72,6 +72,7 @@ pub(crate) fn series_request_from_pb(
         without_replica_labels: request.without_replica_labels,
         limit: count_from_pb(request.limit),
         response_batch_size: count_from_pb(request.response_batch_size),
+        log: None,
     })
 }
 

@@ -259,6 +259,7 @@ fn every_field_of_a_request_survives() {
         without_replica_labels: vec!["z".into()],
         limit: 6,
         response_batch_size: 7,
+        log: None,
     };
     let message = pb::SeriesRequest::from(request.clone());
     let back = SeriesRequest::try_from(message).unwrap();

@@ -12,6 +12,7 @@
 
 mod counters;
 mod endpoint;
+mod explain;
 mod labels;
 mod prune;
 mod read_ahead;
@@ -46,8 +47,8 @@ use crate::join::join_series;
 use crate::label_edit::strip_matchers;
 use crate::policy::{fail_or_note, missing_error};
 use crate::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest, Store,
-    StoreInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, SeriesRequest,
+    SourcePlan, Store, StoreInfo,
 };
 
 /// What users know from Thanos when there is nobody to ask.
@@ -352,6 +353,10 @@ impl Store for Proxy {
             .into_iter()
             .map(|missing| Ok(SeriesEvent::Missing(missing)));
         Ok(each_notice_once(stream::iter(notices).chain(whole).boxed()))
+    }
+
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        explain::sources(self, request).await
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {

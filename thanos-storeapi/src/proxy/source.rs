@@ -1,13 +1,13 @@
 //! The stream of one store behind a proxy: timed, checked, and brought into the shape the merge needs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 use thanos_core::labels::Labels;
-use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream};
+use thanos_core::query::{SeriesBatch, SeriesEvent, SeriesStream, SourceLog, SourceUse};
 
 use super::counters::ProxyCounters;
 use super::endpoint::Endpoint;
@@ -16,6 +16,7 @@ use tracing::{Instrument, Span};
 
 use crate::label_edit::{LabelEdit, edit_and_sort};
 use crate::policy::until_error;
+use crate::queryable::samples_of;
 use crate::shard::ShardFilter;
 use crate::store::{SeriesRequest, StoreInfo};
 
@@ -66,12 +67,50 @@ pub(super) fn open(
 /// The events of a store; the wait for each is limited.
 struct Frames {
     endpoint: Arc<Endpoint>,
+    usage: Option<Usage>,
     timeout: Option<Duration>,
     counters: Arc<ProxyCounters>,
     has_sent: bool,
     /// On whose behalf the store is asked, which may be in another task.
     span: Span,
     state: State,
+}
+
+/// What a store has given so far; tells the log when it is dropped.
+struct Usage {
+    log: Arc<SourceLog>,
+    started: Instant,
+    sum: SourceUse,
+}
+
+impl Usage {
+    fn new(source: &str, log: Arc<SourceLog>) -> Self {
+        Self {
+            log,
+            started: Instant::now(),
+            sum: SourceUse {
+                source: source.to_owned(),
+                ..SourceUse::default()
+            },
+        }
+    }
+
+    fn add(&mut self, event: &SeriesEvent) {
+        self.sum.responses += 1;
+        if let SeriesEvent::Batch(batch) = event {
+            self.sum.bytes += batch.memory_bytes() as u64;
+            self.sum.series += batch.len() as u64;
+            self.sum.chunks += batch.chunk_count() as u64;
+            self.sum.samples += samples_of(batch);
+        }
+    }
+}
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.sum.elapsed = self.started.elapsed();
+        self.log.add(std::mem::take(&mut self.sum));
+    }
 }
 
 enum State {
@@ -86,7 +125,9 @@ impl Frames {
         request: SeriesRequest,
         options: &SourceOptions,
     ) -> SeriesStream {
+        let log = request.log.clone();
         let frames = Self {
+            usage: log.map(|log| Usage::new(endpoint.name(), log)),
             endpoint,
             timeout: options.frame_timeout,
             counters: Arc::clone(&options.counters),
@@ -110,6 +151,11 @@ impl Frames {
             }
         };
         self.count(event.as_ref());
+        match &event {
+            Some(Ok(event)) => self.usage.iter_mut().for_each(|usage| usage.add(event)),
+            // Told before the end is seen: whoever sees it may read the log.
+            Some(Err(_)) | None => drop(self.usage.take()),
+        }
         event.map(|event| (event, self))
     }
 

@@ -75,6 +75,7 @@ async fn is_known_nowhere(store: &Arc<dyn Store>, request: &SeriesRequest) -> bo
         skip_chunks: true,
         max_resolution_window_ms: i64::MAX,
         limit: 1,
+        log: None,
         ..request.clone()
     };
     match store.series(probe).await {

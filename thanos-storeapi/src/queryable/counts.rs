@@ -32,8 +32,7 @@ impl SelectCounts {
     }
 
     fn add(&self, batch: &SeriesBatch) {
-        let chunks = batch.iter().flat_map(|series| series.chunks);
-        let samples: u64 = chunks.map(samples_of).sum();
+        let samples = samples_of(batch);
         self.series.fetch_add(batch.len() as u64, Ordering::Relaxed);
         self.chunks
             .fetch_add(batch.chunk_count() as u64, Ordering::Relaxed);
@@ -41,8 +40,14 @@ impl SelectCounts {
     }
 }
 
-/// Returns how many samples a chunk says to have; of a downsampled one, those of all aggregates, as Thanos counts them.
-fn samples_of(chunk: &SeriesChunk) -> u64 {
+/// Returns how many samples the chunks of `batch` say to have.
+pub(crate) fn samples_of(batch: &SeriesBatch) -> u64 {
+    let chunks = batch.iter().flat_map(|series| series.chunks);
+    chunks.map(samples_of_chunk).sum()
+}
+
+/// Of a downsampled chunk those of all aggregates count, as Thanos counts them.
+fn samples_of_chunk(chunk: &SeriesChunk) -> u64 {
     // Whoever decodes a damaged chunk says what is wrong with it.
     let count = |chunk| num_samples(chunk).unwrap_or(0) as u64;
     match &chunk.payload {

@@ -25,12 +25,13 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 pub use counts::SelectCounts;
+pub(crate) use counts::samples_of;
 pub use hints::{aggregates_for, dedup_for, max_resolution_for};
 
 use crate::gate::Gate;
 use crate::store::{
     LabelNamesRequest, LabelValuesRequest, LabelsResponse, PartialResponse, QueryHints,
-    SeriesRequest, ShardInfo, Store,
+    SeriesRequest, ShardInfo, SourcePlan, Store,
 };
 use crate::tenant::TenantId;
 
@@ -186,6 +187,7 @@ impl StoreQueryable {
             without_replica_labels: options.replica_labels.clone(),
             limit: to_limit(hints.limit),
             response_batch_size: options.response_batch_size,
+            log: select.log,
             query_hints: Some(QueryHints {
                 step_ms: hints.step_ms,
                 func: hints.func,
@@ -223,6 +225,11 @@ impl Queryable for StoreQueryable {
         let asking = answer::ask(&self.store, request, reading, self.gate.as_deref());
         let answer = counts::counted(asking.instrument(span.clone()).await?, counts);
         Ok(span::inside(span, answer))
+    }
+
+    async fn sources(&self, select: &Select) -> Result<Vec<SourcePlan>> {
+        let request = self.series_request(select.clone());
+        self.store.sources(&request).await
     }
 
     async fn label_names(&self, query: LabelQuery) -> Result<LabelStrings> {

@@ -28,6 +28,7 @@ fn select(hints: SelectHints) -> Select {
         matchers: vec![Matcher::equal("__name__", "up")],
         range: TimeRange::from_millis(0, 2000),
         hints,
+        log: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -13,6 +14,9 @@ use futures::future::join_all;
 use http_body_util::BodyExt;
 use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Labels;
+use thanos_core::query::{
+    Cost, LabelQuery, LabelStrings, Queryable, Select, SeriesStream, SourcePlan,
+};
 use thanos_storeapi::tenant::TenantId;
 use tower::ServiceExt;
 
@@ -246,4 +250,61 @@ async fn tenants_have_shares() {
     let waits = tokio::time::timeout(Duration::from_millis(10), light[2].enter());
     assert!(waits.await.is_err());
     places.ticket(&other).enter().await.unwrap();
+}
+
+/// Little data of which is said that it is much.
+#[derive(Debug)]
+struct Said {
+    data: Arc<dyn Queryable>,
+    bytes: u64,
+}
+
+#[async_trait]
+impl Queryable for Said {
+    async fn select(&self, select: Select) -> thanos_core::Result<SeriesStream> {
+        self.data.select(select).await
+    }
+
+    async fn sources(&self, _: &Select) -> thanos_core::Result<Vec<SourcePlan>> {
+        let cost = Cost {
+            series: 1,
+            bytes: self.bytes,
+        };
+        Ok(vec![SourcePlan {
+            cost: Some(cost),
+            ..SourcePlan::asked("block")
+        }])
+    }
+
+    async fn label_names(&self, query: LabelQuery) -> thanos_core::Result<LabelStrings> {
+        self.data.label_names(query).await
+    }
+
+    async fn label_values(
+        &self,
+        name: &str,
+        query: LabelQuery,
+    ) -> thanos_core::Result<LabelStrings> {
+        self.data.label_values(name, query).await
+    }
+}
+
+/// A query of which is known that it reads more than its allowance is heavy before it reads; one of which nothing is known
+/// is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_to_be_much_is_heavy_at_once() {
+    for (bytes, heavy) in [(0, 0), (1 << 40, 1)] {
+        let engine = Engine::new(EngineOptions {
+            budget: MemoryBudget::new("budget", 1 << 30),
+            ..EngineOptions::default()
+        });
+        let data = data(1).into_queryable();
+        let source = Arc::new(FixedSource(Arc::new(Said { data, bytes })));
+        let api = Api::with_options(engine, source, ApiOptions::default());
+        let places = api.places().clone();
+        let (status, body) = ask(&api.router(), LIGHT).await;
+        assert_eq!(status, 200, "{body}");
+        let counted = places.counters().heavy.load(Ordering::Relaxed);
+        assert_eq!(counted, heavy, "{bytes} bytes");
+    }
 }

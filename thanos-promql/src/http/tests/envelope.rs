@@ -208,3 +208,24 @@ async fn running_requests_are_listed() {
     drop(running);
     assert!(api.active.list().is_empty());
 }
+
+/// routes that a component adds, as the list of stores, are under the same path with the same headers.
+#[tokio::test]
+async fn added_routes_have_the_headers_of_all_others() {
+    for (cors, allowed) in [(Cors::Any, Some("*")), (Cors::Off, None)] {
+        let options = ApiOptions {
+            cors,
+            ..ApiOptions::default()
+        };
+        let stores = axum::Router::new().route("/stores", axum::routing::get(async || "stores"));
+        let app = api(options).with_routes(stores).router();
+        let origin = [("origin", "https://a.example")];
+        let asked = request(Method::GET, "/api/v1/stores", &origin);
+        let response = app.clone().oneshot(asked).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(cors_headers(response.headers()).0, allowed);
+        assert_eq!(body_of(response).await, b"stores");
+        let unknown = request(Method::GET, "/api/v1/nothing", &origin);
+        assert_eq!(app.oneshot(unknown).await.unwrap().status(), 404);
+    }
+}

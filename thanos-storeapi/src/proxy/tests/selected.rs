@@ -1,6 +1,7 @@
 //! What a selector of databases lets through.
 
 use thanos_core::labels::MatchOp;
+use thanos_core::query::{SourceLog, SourcePlan};
 
 use super::*;
 use crate::queryable::{StoreQueryable, StoreQueryableOptions};
@@ -183,6 +184,7 @@ async fn a_store_that_does_not_match_gets_no_request() {
             matchers: matchers.clone(),
             range,
             hints: SelectHints::default(),
+            log: None,
         };
         let series = queryable.select(select).await.unwrap();
         let _: Vec<_> = series.try_collect().await.unwrap();
@@ -207,4 +209,101 @@ async fn a_store_that_does_not_match_gets_no_request() {
             );
         }
     }
+}
+
+/// whom a request would ask, through stores of this process, and why not the others.
+#[tokio::test]
+async fn it_is_told_whom_a_request_would_ask() {
+    let region = |name: &'static str| database(&[("region", name)]);
+    let inner = proxy_over([Endpoint::local("eu-1", region("eu") as _)]);
+    let options = ProxyOptions {
+        selector: TsdbSelector::new(|labels| labels.get("region").as_deref() != Some("hidden")),
+        ..ProxyOptions::default()
+    };
+    let missing = Missing {
+        source: "dns+gone:1".into(),
+        reason: "no such name".into(),
+    };
+    let endpoints = EndpointSet::default();
+    endpoints.replace_with_gaps(
+        [
+            Endpoint::local("inner", dyn_store(inner)),
+            Endpoint::local("us", region("us") as _),
+            Endpoint::local("hidden", region("hidden") as _),
+            Endpoint::local("early", database(&[]) as _),
+        ],
+        [missing],
+    );
+    let proxy = Proxy::new(endpoints, options);
+    let request = SeriesRequest {
+        matchers: vec![
+            Matcher::equal("__name__", "up"),
+            Matcher::equal("region", "eu"),
+        ],
+        ..up()
+    };
+    let told = |plans: Vec<SourcePlan>| -> Vec<String> {
+        let one = |plan: SourcePlan| {
+            let parts: Vec<String> = plan.parts.iter().map(|part| part.source.clone()).collect();
+            let reason = plan.skipped.unwrap_or_else(|| parts.join(","));
+            format!("{}: {reason}", plan.source)
+        };
+        plans.into_iter().map(one).collect()
+    };
+    assert_eq!(
+        told(proxy.sources(&request).await.unwrap()),
+        [
+            "dns+gone:1: no such name",
+            "inner: eu-1",
+            "us: external labels does not match request label matchers: {region=\"us\"}",
+            "hidden: has no TSDB whose external labels are selected: {region=\"hidden\"}",
+            "early: ",
+        ]
+    );
+    let request = SeriesRequest {
+        range: TimeRange::from_millis(5000, 6000),
+        ..request
+    };
+    let plans = told(proxy.sources(&request).await.unwrap());
+    assert_eq!(
+        plans[4],
+        "early: does not have data within this time period: [5000,6000]. Store time ranges: [1000,1000]"
+    );
+}
+
+/// what each store has given is logged, under its name, once its answer has ended.
+#[tokio::test]
+async fn what_each_store_gives_is_logged() {
+    let proxy = proxy_over([
+        Endpoint::local("b", database(&[("a", "2")]) as _),
+        Endpoint::local("a", database(&[("a", "1")]) as _),
+        Endpoint::local("c", database(&[("a", "3")]) as _),
+    ]);
+    let log = Arc::new(SourceLog::default());
+    let request = SeriesRequest {
+        matchers: vec![
+            Matcher::equal("__name__", "up"),
+            Matcher::new(MatchOp::NotEqual, "a", "3").unwrap(),
+        ],
+        log: Some(Arc::clone(&log)),
+        ..SeriesRequest::default()
+    };
+    names(&proxy, request).await;
+    let found: Vec<_> = log
+        .read()
+        .into_iter()
+        .map(|one| {
+            (
+                one.source,
+                one.responses,
+                one.series,
+                one.chunks,
+                one.samples,
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [("a".into(), 1, 1, 1, 1), ("b".to_owned(), 1, 1, 1, 1)]
+    );
 }

@@ -21,9 +21,10 @@ use thanos_core::budget::MemoryBudget;
 use thanos_core::error::{Error, Result};
 use thanos_core::labels::{Labels, Matcher};
 use thanos_core::query::{
-    MergeSource, Select, SelectHints, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream,
-    merge,
+    Cost, MergeSource, Select, SelectHints, SeriesBatch, SeriesBatchBuilder, SeriesEvent,
+    SeriesStream, SourcePlan, merge,
 };
+use thanos_core::time::TimeRange;
 
 use self::served::Served;
 use crate::aggregates::keep_aggregates;
@@ -179,6 +180,45 @@ impl Reading {
     }
 }
 
+/// Returns the places of the blocks to read among `shapes`.
+fn chosen(shapes: &[(TimeRange, i64)], request: &SeriesRequest) -> Vec<usize> {
+    // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
+    if request.skip_chunks {
+        let all = 0..shapes.len();
+        return all
+            .filter(|at| shapes[*at].0.overlaps(request.range))
+            .collect();
+    }
+    select_blocks(shapes, request.range, request.max_resolution_window_ms)
+}
+
+/// Returns about what a block will give: as many series as its postings have, with the share of their chunks that the
+/// range has of the block's.
+fn cost(block: &Block, matchers: &[Matcher], request: &SeriesRequest) -> Result<Cost> {
+    let series = block.index().postings_for_matchers(matchers)?.len() as u64;
+    if request.skip_chunks {
+        return Ok(Cost { series, bytes: 0 });
+    }
+    let (own, stats) = (block.meta().time_range(), &block.meta().stats);
+    let width = |range: TimeRange| u128::from((range.max - range.min).unsigned_abs()) + 1;
+    let wanted = TimeRange {
+        min: own.min.max(request.range.min),
+        max: own.max.min(request.range.max),
+    };
+    let all = u128::from(block.chunks().len_bytes());
+    // Whoever did not count them has at least those that were found.
+    let all_series = u128::from(stats.num_series.max(series).max(1));
+    let bytes = all * u128::from(series) / all_series;
+    let bytes = match wanted.is_empty() {
+        true => 0,
+        false => bytes * width(wanted).min(width(own)) / width(own),
+    };
+    Ok(Cost {
+        series,
+        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    })
+}
+
 /// Returns the series of a block as they are in it. Nothing is read before the first poll.
 fn read(block: Block, matchers: Vec<Matcher>, request: &SeriesRequest) -> SeriesStream {
     let select = Select {
@@ -188,6 +228,7 @@ fn read(block: Block, matchers: Vec<Matcher>, request: &SeriesRequest) -> Series
             skip_chunks: request.skip_chunks,
             ..SelectHints::default()
         },
+        log: None,
     };
     let is_downsampled = block.meta().resolution_ms() > 0 && !request.skip_chunks;
     let wanted = request.aggregates.clone();
@@ -251,15 +292,7 @@ impl Store for LocalStore {
             };
             let edit = LabelEdit::new(group.external_labels(), &request.without_replica_labels);
             let shapes = group.shapes();
-            // Without chunks the question is which series exist, and some exist in blocks of one resolution only.
-            let chosen: Vec<usize> = if request.skip_chunks {
-                (0..shapes.len())
-                    .filter(|at| shapes[*at].0.overlaps(request.range))
-                    .collect()
-            } else {
-                select_blocks(&shapes, request.range, request.max_resolution_window_ms)
-            };
-            for at in chosen {
+            for at in chosen(&shapes, &request) {
                 let block = &group.blocks()[at];
                 let series = self.block_series(block, matchers.clone(), &edit, &request);
                 let name = format!("block {}", block.id());
@@ -277,6 +310,24 @@ impl Store for LocalStore {
         Ok(stream::iter(notices)
             .chain(join_series(merged, request.limit))
             .boxed())
+    }
+
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        let served = self.served();
+        let mut plans = Vec::new();
+        for group in served.groups() {
+            let Some(matchers) = strip_matchers(&request.matchers, group.external_labels()) else {
+                continue;
+            };
+            for at in chosen(&group.shapes(), request) {
+                let block = &group.blocks()[at];
+                plans.push(SourcePlan {
+                    cost: Some(cost(block, &matchers, request)?),
+                    ..SourcePlan::asked(format!("block {}", block.id()))
+                });
+            }
+        }
+        Ok(plans)
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {

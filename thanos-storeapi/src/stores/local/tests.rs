@@ -239,3 +239,57 @@ fn label_calls_see_blocks_of_all_resolutions() {
     let values = futures::executor::block_on(store.label_values(request)).unwrap();
     assert_eq!(values.values, ["counter_5_resets", "nan", "sin"]);
 }
+
+/// What a block will give is told without reading it: the series of its postings, with the share of the chunks that the
+/// range has of the block's times.
+#[test]
+fn the_cost_of_a_request_is_estimated() {
+    let dir = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../thanos-core/testdata/block-1k-2h"
+    );
+    let store = LocalStore::open(dir.as_ref(), LocalStoreOptions::default());
+    // The directory is that of a block itself, or of blocks.
+    let store = store.unwrap();
+    let blocks = store.served().groups()[0].blocks().to_vec();
+    let (all_bytes, range) = (
+        blocks[0].chunks().len_bytes(),
+        blocks[0].meta().time_range(),
+    );
+    let cost = |matchers: &[Matcher], range: TimeRange, skip_chunks: bool| {
+        let request = SeriesRequest {
+            matchers: matchers.to_vec(),
+            range,
+            skip_chunks,
+            ..SeriesRequest::default()
+        };
+        let plans = futures::executor::block_on(store.sources(&request)).unwrap();
+        let names: Vec<_> = plans.iter().map(|plan| plan.source.clone()).collect();
+        (names, thanos_core::query::known_cost(&plans))
+    };
+    let any = [Matcher::new(thanos_core::labels::MatchOp::Regex, "__name__", ".+").unwrap()];
+    let (names, whole) = cost(&any, TimeRange::ALL, false);
+    assert_eq!(names, [format!("block {}", blocks[0].id())]);
+    assert_eq!(whole.series, blocks[0].meta().stats.num_series);
+    assert_eq!(whole.bytes, all_bytes);
+
+    let half = TimeRange {
+        min: range.min,
+        max: range.min.saturating_add_millis((range.max - range.min) / 2),
+    };
+    let (_, found) = cost(&any, half, false);
+    assert!(
+        found.bytes.abs_diff(all_bytes / 2) < all_bytes / 100,
+        "{found:?} of {all_bytes}"
+    );
+    assert_eq!(cost(&any, TimeRange::ALL, true).1.bytes, 0);
+
+    let one = [Matcher::equal("__name__", "go_goroutines")];
+    let (_, found) = cost(&one, TimeRange::ALL, false);
+    assert!(
+        found.series > 0 && found.bytes < all_bytes / 10,
+        "{found:?}"
+    );
+    let far = TimeRange::from_millis(0, 1);
+    assert_eq!(cost(&any, far, false), (Vec::new(), Cost::default()));
+}
