@@ -322,7 +322,8 @@ pub struct Served {
     pub metrics: ApiMetrics,
 }
 
-/// Returns what is served over `proxy`, whose answers to queries hold no more than `limits` say.
+/// Returns what is served over `proxy`, whose answers to queries hold no more than `limits` say, and `more` under
+/// `/api/v1`.
 ///
 /// # Errors
 ///
@@ -332,6 +333,7 @@ pub fn served(
     limits: SelectLimits,
     proxy: Proxy,
     about: About,
+    more: Router,
 ) -> Result<Served> {
     let budget = MemoryBudget::new("--query.memory-limit", flags.memory_limit);
     let on_partial = if flags.no_partial_response {
@@ -391,6 +393,7 @@ pub fn served(
     let api = Api::with_options(engine, Arc::new(source), options)
         .with_hooks(Arc::new(about))
         .with_components(components)
+        .with_routes(more)
         .with_active_queries(active_queries(flags)?);
     let apis = Apis {
         query: Some(api.query_api()),

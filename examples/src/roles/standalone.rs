@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use clap::{ArgAction, Args};
 use thanos_core::Result;
 use thanos_core::block::Blocks;
@@ -62,7 +63,13 @@ pub async fn run(flags: StandaloneFlags, about: About) -> Result<()> {
         },
     );
 
-    let served = api::served(&flags.api, SelectLimits::default(), proxy, about)?;
+    let served = api::served(
+        &flags.api,
+        SelectLimits::default(),
+        proxy,
+        about,
+        Router::new(),
+    )?;
     let register = |registry: &mut _| served.metrics.register(registry);
     let mut process = Process::start("standalone", &flags.servers, served.router, register).await?;
     process

@@ -19,11 +19,15 @@ const CLUSTERS: [&str; 5] = ["ams", "ber", "cph", "dub", "edi"];
 
 impl Clusters {
     fn start(name: &str) -> Self {
+        Self::of(name, &CLUSTERS)
+    }
+
+    fn of(name: &str, clusters: &[&str]) -> Self {
         let directory = TempDir::new(name);
         let yaml = directory_bucket(directory.path());
         let outside = Outside::open(&yaml);
-        for cluster in CLUSTERS {
-            let series = [("__name__", "up"), ("job", cluster)];
+        for cluster in clusters {
+            let series = [("__name__", "up"), ("job", *cluster)];
             outside.upload(&series, Kind::Float, &[("cluster", cluster)], OLD_MS);
         }
         Self {
@@ -167,4 +171,166 @@ fn a_querier_counts_as_thanos_does() {
         "tenant=\"default-tenant\"",
     ];
     metrics::wait_until(&querier, durations, &labels, |count| count >= 1.0);
+}
+
+/// Q-23: both names of engines mean the same results, in a request and as a flag; others are refused.
+#[test]
+fn both_engines_give_the_same() {
+    let clusters = Clusters::start("e2e-engines");
+    let time = clusters.outside.query_time();
+    let query = "sum by (cluster) (count_over_time(up[30m])) + on (cluster) up offset -1m @ end()";
+    let mut answers = Vec::new();
+    for flag in ["prometheus", "thanos"] {
+        let flag = format!("--query.promql-engine={flag}");
+        let querier = clusters.querier(&[&flag, "--query.disable-fallback"]);
+        for engine in ["prometheus", "thanos", ""] {
+            let parameters = [("query", query), ("time", &time), ("engine", engine)];
+            let (status, body) = get(&querier, "/api/v1/query", &parameters);
+            assert_eq!(status, 200, "{body}");
+            answers.push(body["data"].clone());
+        }
+        let parameters = [("query", query), ("time", &*time), ("engine", "other")];
+        let (status, body) = get(&querier, "/api/v1/query", &parameters);
+        assert_eq!(
+            (status, body["errorType"].as_str()),
+            (400, Some("bad_data"))
+        );
+    }
+    assert!(!answers[0]["result"].as_array().unwrap().is_empty());
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0]),
+        "{answers:?}"
+    );
+}
+
+/// Q-24: the extended functions and the experimental ones are known where flags say so.
+#[test]
+fn more_functions_come_with_flags() {
+    let clusters = Clusters::start("e2e-functions");
+    let plain = clusters.querier(&[]);
+    let more = clusters.querier(&[
+        "--query.enable-x-functions",
+        "--enable-feature=promql-experimental-functions",
+    ]);
+    for query in [
+        "xrate(up[1h])",
+        "xincrease(up[1h])",
+        "xdelta(up[1h])",
+        "limitk(1, up)",
+        "mad_over_time(up[1h])",
+    ] {
+        let (status, body) = clusters.query(&plain, query);
+        assert_eq!(
+            (status, body["errorType"].as_str()),
+            (400, Some("bad_data")),
+            "{query}: {body}"
+        );
+        let (status, body) = clusters.query(&more, query);
+        assert_eq!(status, 200, "{query}: {body}");
+        assert!(
+            !body["data"]["result"].as_array().unwrap().is_empty(),
+            "{query}: {body}"
+        );
+    }
+}
+
+/// Q-40: the shards of a query over a gateway, which filters them itself, are disjoint, and together the whole.
+#[test]
+fn the_shards_of_a_query_are_the_whole() {
+    let clusters = Clusters::start("e2e-shards");
+    let querier = clusters.querier(&[]);
+    let time = clusters.outside.query_time();
+    let mut found = Vec::new();
+    for shard in 0..3 {
+        let info =
+            format!(r#"{{"shard_index":{shard},"total_shards":3,"by":true,"labels":["cluster"]}}"#);
+        let parameters = [("query", "up"), ("time", &*time), ("shard_info", &info)];
+        let (status, body) = get(&querier, "/api/v1/query", &parameters);
+        assert_eq!(status, 200, "{body}");
+        let series = body["data"]["result"].as_array().unwrap();
+        assert!(series.len() < CLUSTERS.len(), "{body}");
+        found.extend(
+            series
+                .iter()
+                .map(|series| series["metric"]["cluster"].as_str().unwrap().to_owned()),
+        );
+    }
+    found.sort();
+    assert_eq!(found, CLUSTERS);
+}
+
+/// The first node of the tree whose name starts like this.
+fn node<'a>(tree: &'a Value, name: &str) -> Option<&'a Value> {
+    if tree["name"].as_str()?.starts_with(name) {
+        return Some(tree);
+    }
+    let children = tree["children"].as_array()?;
+    children.iter().find_map(|child| node(child, name))
+}
+
+/// Q-03: explaining names the stores that would be asked and why not the others; analyzing says what each has given.
+#[test]
+fn stores_of_a_query_are_explained_and_analyzed() {
+    let clusters = Clusters::start("e2e-explain");
+    let other = Clusters::of("e2e-explain-other", &["far"]);
+    let [here, there] = [&clusters, &other].map(|clusters| clusters.store.grpc_address.clone());
+    let querier = querier(&[&here, &there], &[]);
+    let time = clusters.outside.query_time();
+    let query = ("query", "sum(rate(up{cluster=\"ams\"}[30m]))");
+    let (status, body) = get(&querier, "/api/v1/query_explain", &[query, ("time", &time)]);
+    assert_eq!(status, 200, "{body}");
+    let source = node(&body["data"], "[seriesSource]").unwrap();
+    let sources = source["sources"].as_array().unwrap();
+    let of = |address: &str| {
+        let found = sources.iter().find(|source| source["source"] == *address);
+        found.unwrap().get("skipped").and_then(Value::as_str)
+    };
+    assert_eq!(of(&here), None, "{body}");
+    let reason = "external labels does not match request label matchers: {cluster=\"far\"}";
+    assert_eq!(of(&there), Some(reason), "{body}");
+
+    let early = get(
+        &querier,
+        "/api/v1/query_explain",
+        &[query, ("time", "1000")],
+    )
+    .1;
+    let source = node(&early["data"], "[seriesSource]").unwrap();
+    let sources = source["sources"].as_array().unwrap();
+    let skipped = sources
+        .iter()
+        .find(|source| source["source"] == *here)
+        .unwrap();
+    let reason = skipped["skipped"].as_str().unwrap();
+    assert!(
+        reason.starts_with("does not have data within this time period: ["),
+        "{early}"
+    );
+
+    let analyzing = [query, ("time", &*time), ("analyze", "true")];
+    let (status, body) = get(&querier, "/api/v1/query", &analyzing);
+    assert_eq!(status, 200, "{body}");
+    let source = node(&body["data"]["analysis"], "[seriesSource]").unwrap();
+    let fanout = source["fanout"].as_array().unwrap();
+    let of_store = fanout
+        .iter()
+        .find(|one| one["endpointAddr"] == *here)
+        .unwrap();
+    for (name, least) in [
+        ("numResponses", 1),
+        ("series", 1),
+        ("chunks", 1),
+        ("samples", 10),
+        ("bytesProcessed", 50),
+    ] {
+        assert!(of_store[name].as_u64() >= Some(least), "{name}: {body}");
+    }
+    assert!(
+        of_store["duration"].as_str().unwrap().ends_with('s'),
+        "{body}"
+    );
+    assert!(
+        !fanout.iter().any(|one| one["endpointAddr"] == *there),
+        "{body}"
+    );
 }

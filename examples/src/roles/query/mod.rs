@@ -61,17 +61,15 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
         .options(selector.clone(), flags.endpoints.info_timeout());
     let proxy = Proxy::new(discovery.endpoints().clone(), options);
     let limits = flags.proxy.limits();
-    let served = api::served(&flags.api, limits, proxy.clone(), about)?;
+    let stores = stores::routes(Arc::clone(&discovery), selector);
+    let served = api::served(&flags.api, limits, proxy.clone(), about, stores)?;
     let counted = served.metrics;
-    let router = served
-        .router
-        .merge(stores::routes(Arc::clone(&discovery), selector));
     let labels = flags.endpoints.connection_labels();
     let register = |registry: &mut _| {
         metrics.register(registry, "query", &labels);
         counted.register(registry);
     };
-    let mut process = Process::start("query", &flags.servers, router, register).await?;
+    let mut process = Process::start("query", &flags.servers, served.router, register).await?;
 
     let (found, shutdown) = (Arc::clone(&discovery), process.shutdown());
     process.spawn(async move {

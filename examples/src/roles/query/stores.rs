@@ -15,14 +15,14 @@ use thanos_storeapi::proxy::TsdbSelector;
 /// When an endpoint that never answered was checked last: Go's zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Returns the route; of each endpoint the databases are listed that `selector` keeps.
+/// Returns the route under `/api/v1`; of each endpoint the databases are listed that `selector` keeps.
 pub(super) fn routes(discovery: Arc<Discovery>, selector: TsdbSelector) -> Router {
     let list = move || async move {
         let statuses = selected(discovery.statuses(), &selector);
         let text = answer(statuses).to_string();
         ([(CONTENT_TYPE, "application/json")], text)
     };
-    Router::new().route("/api/v1/stores", get(list))
+    Router::new().route("/stores", get(list))
 }
 
 /// One endpoint as Thanos lists it.
