@@ -153,6 +153,13 @@ pub struct ApiFlags {
     memory_limit_per_query: u64,
 }
 
+impl ApiFlags {
+    /// Returns the label that names the tenant, where each sees its own alone.
+    pub fn enforced_label(&self) -> Option<&str> {
+        self.tenancy.enforce.then_some(self.tenancy.label.as_str())
+    }
+}
+
 /// What happens to what is not about samples when a component fails: by default the rest is the answer.
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of Thanos")]
@@ -366,7 +373,7 @@ pub fn served(
         lookback: flags.lookback_delta,
         on_partial,
         distributed: flags.distributed.clone(),
-        enforced_label: flags.tenancy.enforce.then(|| flags.tenancy.label.clone()),
+        enforced_label: flags.enforced_label().map(str::to_owned),
     };
     let options = ApiOptions {
         on_partial,
@@ -440,6 +447,7 @@ pub fn fanout(flags: &ApiFlags, proxy: &Proxy, budget: MemoryBudget) -> Fanout {
         selectors: Arc::new(selectors),
         budget,
         request_bytes_max: flags.memory_limit_per_query,
+        enforced_label: flags.enforced_label().map(str::to_owned),
     };
     Fanout::new(proxy.endpoints().clone(), options)
 }
@@ -457,7 +465,7 @@ fn components(flags: &ApiFlags, proxy: &Proxy, budget: MemoryBudget) -> Componen
         metadata: policy(partial.no_metadata),
         exemplars: policy(partial.no_exemplar),
         status: policy(partial.no_status),
-        enforced_label: flags.tenancy.enforce.then(|| flags.tenancy.label.clone()),
+        enforced_label: flags.enforced_label().map(str::to_owned),
     }
 }
 

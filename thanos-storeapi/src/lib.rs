@@ -15,6 +15,7 @@
 //! | [`hints`] | what stores of blocks and their clients tell each other beside requests |
 //! | [`matchers`] | where the matchers of requests come from |
 //! | `endpoints` (feature `client`) | which stores there are: names, files, groups, health |
+//! | [`tenancy`] | a store of which every tenant sees its own part |
 //! | [`tenant`] | on whose behalf a request is made |
 //! | [`net`] | connections between components: encrypted, compressed, limited |
 //! | [`wire`] | the frames of a `Series` answer as bytes |
@@ -53,6 +54,7 @@ pub mod server;
 pub mod shard;
 pub mod store;
 pub mod stores;
+pub mod tenancy;
 pub mod tenant;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

@@ -12,7 +12,9 @@ use thanos_core::budget::MemoryBudget;
 use thanos_core::labels::Labels;
 use thanos_storeapi::limits::SelectLimits;
 use thanos_storeapi::proxy::{Endpoint, EndpointSet, Proxy, ProxyOptions};
+use thanos_storeapi::store::Store;
 use thanos_storeapi::stores::{LocalStore, LocalStoreOptions};
+use thanos_storeapi::tenancy::TenantStore;
 
 use crate::about::About;
 use crate::api::{self, ApiFlags};
@@ -72,9 +74,12 @@ pub async fn run(flags: StandaloneFlags, about: About) -> Result<()> {
     )?;
     let register = |registry: &mut _| served.metrics.register(registry);
     let mut process = Process::start("standalone", &flags.servers, served.router, register).await?;
-    process
-        .serve_store(&flags.servers, Arc::clone(&store) as _)
-        .await?;
+    let shared = Arc::clone(&store);
+    let asked: Arc<dyn Store> = match flags.api.enforced_label() {
+        Some(label) => Arc::new(TenantStore::new(shared, label)),
+        None => shared,
+    };
+    process.serve_store(&flags.servers, asked).await?;
     process.spawn(keep_synced(
         store,
         flags.data_dir,

@@ -30,6 +30,7 @@ mod store_caches;
 mod store_gateway;
 mod store_limits;
 mod store_rows;
+mod tenant_matrix;
 mod tenants;
 mod tls;
 mod tools;

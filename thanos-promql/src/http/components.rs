@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
-use thanos_core::labels::{MatchOp, Matcher};
+use thanos_core::labels::Matcher;
 use thanos_storeapi::apis::exemplars::{ExemplarsRequest, SeriesExemplars};
 use thanos_storeapi::apis::metadata::{Metadata, MetadataRequest};
 use thanos_storeapi::apis::rules::{Rule, RuleGroup, RuleKinds, RulesRequest};
@@ -17,6 +17,7 @@ use thanos_storeapi::apis::status::{StatusRequest, TsdbStatistics};
 use thanos_storeapi::apis::targets::{TargetStates, TargetsRequest};
 use thanos_storeapi::apis::{Answer, Apis};
 use thanos_storeapi::store::PartialResponse;
+use thanos_storeapi::tenancy::enforced;
 use thanos_storeapi::tenant::TenantId;
 
 use super::Api;
@@ -43,7 +44,8 @@ pub struct Components {
     pub exemplars: PartialResponse,
     /// `--status.partial-response`.
     pub status: PartialResponse,
-    /// The label that holds the tenant (`--query.tenant-label-name`), where nobody may see the statistics of others.
+    /// The label that holds the tenant (`--query.tenant-label-name`), where nobody may see what is others'. Statistics and
+    /// running queries are kept apart here, all else by those who answer.
     pub enforced_label: Option<String>,
 }
 
@@ -200,7 +202,7 @@ pub(super) async fn tsdb_status(
     let mut matchers: Vec<Matcher> = sets.into_iter().flatten().collect();
     let tenant = tenant(&api, &params)?;
     if let Some(label) = &components.enforced_label {
-        matchers.push(Matcher::new(MatchOp::Equal, label, tenant.as_str())?);
+        matchers = enforced(matchers, label, &tenant);
     }
     let request = StatusRequest {
         only_tenant: None,
@@ -214,14 +216,16 @@ pub(super) async fn tsdb_status(
     let answer = status.tsdb_statistics(request).await;
     let what = "retrieving tsdb statistics";
     let answer = answer.map_err(|error| failed(what, &error))?;
-    if components.enforced_label.is_some() && !answer.value.contains_key(tenant.as_str()) {
+    // The statistics of a Prometheus have no name; its external labels match.
+    let is_own = |name: &String| name.is_empty() || name == tenant.as_str();
+    if components.enforced_label.is_some() && !answer.value.keys().any(is_own) {
         let error = thanos_core::Error::not_found(format!("{tenant} tenant not found"));
         return Err(failed(what, &error));
     }
     let is_enforced = components.enforced_label.is_some();
     Ok(answered(answer, |mut all| {
         if is_enforced {
-            all.retain(|name, _| name == tenant.as_str());
+            all.retain(|name, _| name.is_empty() || name == tenant.as_str());
         }
         let mut whole = TsdbStatistics::default();
         all.into_values().for_each(|one| whole.add(one));

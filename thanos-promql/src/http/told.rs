@@ -17,6 +17,7 @@ use super::hooks::{
 };
 use super::params::{Params, invalid};
 use super::{Api, components};
+use crate::error::{Error, ErrorKind};
 use crate::json::{write_labels, write_string, write_time};
 use crate::parser;
 
@@ -218,7 +219,11 @@ pub(super) async fn config(State(api): State<Api>) -> Response {
 }
 
 /// The queries that run; not an endpoint of Prometheus, which only has a file.
-pub(super) async fn active_queries(State(api): State<Api>) -> Response {
+pub(super) async fn active_queries(State(api): State<Api>) -> Result<Response, Failure> {
+    if api.components.enforced_label.is_some() {
+        let text = "the queries of others are not shown: tenancy is enforced";
+        return Err(Error::new(ErrorKind::NotFound, text).into());
+    }
     let now = api.engine.now();
     let queries: Vec<_> = api
         .active
@@ -233,7 +238,7 @@ pub(super) async fn active_queries(State(api): State<Api>) -> Response {
             })
         })
         .collect();
-    told(&queries.into())
+    Ok(told(&queries.into()))
 }
 
 fn told(value: &serde_json::Value) -> Response {

@@ -18,6 +18,7 @@ use crate::apis::Answer;
 use crate::apis::exemplars::{Exemplar, ExemplarsApi, ExemplarsRequest, SeriesExemplars};
 use crate::label_edit::strip_matchers;
 use crate::store::StoreInfo;
+use crate::tenancy::enforced;
 
 /// The component that knows the external labels of others.
 const QUERIER: &str = "query";
@@ -31,7 +32,12 @@ impl ExemplarsApi for Fanout {
         let own = &self.options.selector_labels;
         let selectors: Vec<_> = selectors
             .iter()
-            .filter_map(|matchers| strip_matchers(matchers, own))
+            .filter_map(|matchers| match &self.options.enforced_label {
+                Some(label) => {
+                    strip_matchers(&enforced(matchers.clone(), label, &request.tenant), own)
+                }
+                None => strip_matchers(matchers, own),
+            })
             .collect();
         if selectors.is_empty() {
             return Ok(Answer::complete(Vec::new()));
@@ -67,7 +73,10 @@ impl ExemplarsApi for Fanout {
         let answer: Answer<Vec<Vec<SeriesExemplars>>> = self
             .ask(what, policy, |offers| offers.exemplars.is_some(), call)
             .await?;
-        Ok(answer.map(|all| self.joined(all.into_iter().flatten())))
+        Ok(answer.map(|all| {
+            let all = all.into_iter().flatten();
+            self.joined(all.filter(|series| self.may_see(&request.tenant, &series.labels)))
+        }))
     }
 }
 

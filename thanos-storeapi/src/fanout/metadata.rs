@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use thanos_core::Result;
 
 use super::Fanout;
+use super::tenancy::{Whose, refusal};
 use crate::apis::Answer;
 use crate::apis::metadata::{Metadata, MetadataApi, MetadataRequest};
 
@@ -18,8 +19,18 @@ impl MetadataApi for Fanout {
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().metadata.as_ref()?);
+            // Metadata has no labels that could say whose it is.
+            let whose = self.whose(&request.tenant, &endpoint.info());
+            if matches!(whose, Whose::Foreign) {
+                return None;
+            }
             let request = request.clone();
-            let call = async move { api.metadata(request).await };
+            let call = async move {
+                if matches!(whose, Whose::Mixed) {
+                    refusal(&request.tenant)?;
+                }
+                api.metadata(request).await
+            };
             Some(Box::pin(call) as _)
         };
         let what = "fetching metadata";

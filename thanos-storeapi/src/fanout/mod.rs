@@ -12,6 +12,7 @@ mod metadata;
 mod rules;
 mod status;
 mod targets;
+mod tenancy;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +53,8 @@ pub struct FanoutOptions {
     pub budget: MemoryBudget,
     /// The most memory that one answer may take, over all components.
     pub request_bytes_max: u64,
+    /// The label that names the tenant, where each sees its own alone (`--query.enforce-tenancy`).
+    pub enforced_label: Option<String>,
 }
 
 impl fmt::Debug for FanoutOptions {
@@ -61,6 +64,7 @@ impl fmt::Debug for FanoutOptions {
             .field("selector_labels", &self.selector_labels)
             .field("timeout", &self.timeout)
             .field("request_bytes_max", &self.request_bytes_max)
+            .field("enforced_label", &self.enforced_label)
             .finish_non_exhaustive()
     }
 }
@@ -85,6 +89,7 @@ impl fmt::Debug for FanoutOptions {
 ///     selectors: Arc::new(|_| Ok(Vec::new())),
 ///     budget: MemoryBudget::new("memory", 1 << 30),
 ///     request_bytes_max: 256 << 20,
+///     enforced_label: None,
 /// };
 /// let fanout = Fanout::new(endpoints, options);
 /// assert!(fanout.rules(RulesRequest::default()).await?.value.is_empty());

@@ -13,6 +13,7 @@ use thanos_core::labels::{Labels, Matcher};
 use super::Fanout;
 use crate::apis::Answer;
 use crate::apis::rules::{Rule, RuleGroup, RuleKinds, RulesApi, RulesRequest};
+use crate::tenant::TenantId;
 
 #[async_trait]
 impl RulesApi for Fanout {
@@ -32,6 +33,7 @@ impl RulesApi for Fanout {
         // Whoever has no filters has sent everything.
         let wanted = |groups: Vec<Vec<RuleGroup>>| {
             let groups = groups.into_iter().flatten();
+            let groups = groups.filter_map(|group| self.seen(group, &request.tenant));
             self.merged(groups.filter_map(|group| filtered(group, &request)))
         };
         Ok(answer.map(wanted))
@@ -39,6 +41,17 @@ impl RulesApi for Fanout {
 }
 
 impl Fanout {
+    /// Returns what `tenant` may see of a group, if there is anything.
+    fn seen(&self, mut group: RuleGroup, tenant: &TenantId) -> Option<RuleGroup> {
+        if self.options.enforced_label.is_none() {
+            return Some(group);
+        }
+        group
+            .rules
+            .retain(|rule| self.may_see(tenant, labels_of(rule)));
+        (!group.rules.is_empty()).then_some(group)
+    }
+
     /// Makes one group of those with equal file and name, and one rule of those that replicas have.
     fn merged(&self, groups: impl Iterator<Item = RuleGroup>) -> Vec<RuleGroup> {
         let mut by_key: BTreeMap<(String, String), RuleGroup> = BTreeMap::new();

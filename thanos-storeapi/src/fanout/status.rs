@@ -8,6 +8,7 @@ use thanos_core::Result;
 use super::Fanout;
 use crate::apis::Answer;
 use crate::apis::status::{StatusApi, StatusRequest, TenantStatistics, add_tenants};
+use crate::tenancy::enforced;
 
 #[async_trait]
 impl StatusApi for Fanout {
@@ -18,6 +19,10 @@ impl StatusApi for Fanout {
         request.budget = self.request_budget();
         request.budget = self.request_budget();
         let policy = request.partial_response;
+        let tenant = request.tenant.clone();
+        if let Some(label) = &self.options.enforced_label {
+            request.matchers = enforced(request.matchers, label, &tenant);
+        }
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().status.as_ref()?);
             let request = request.clone();
@@ -29,8 +34,13 @@ impl StatusApi for Fanout {
             self.ask(what, policy, |offers| offers.status, call).await?;
         Ok(answer.map(|answers| {
             let mut all = TenantStatistics::new();
+            let is_enforced = self.options.enforced_label.is_some();
             for statistics in answers {
                 add_tenants(&mut all, statistics);
+            }
+            if is_enforced {
+                // Those of a Prometheus have no name; its external labels match.
+                all.retain(|name, _| name.is_empty() || name == tenant.as_str());
             }
             all
         }))

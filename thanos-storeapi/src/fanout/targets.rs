@@ -18,6 +18,7 @@ impl TargetsApi for Fanout {
         request.budget = self.request_budget();
         request.budget = self.request_budget();
         let policy = request.partial_response;
+        let tenant = request.tenant.clone();
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().targets.as_ref()?);
             let request = request.clone();
@@ -31,8 +32,12 @@ impl TargetsApi for Fanout {
         Ok(answer.map(|answers| {
             let mut all = Targets::default();
             for targets in answers {
-                all.active.extend(targets.active);
-                all.dropped.extend(targets.dropped);
+                let (active, dropped) = (targets.active.into_iter(), targets.dropped.into_iter());
+                all.active
+                    .extend(active.filter(|target| self.may_see(&tenant, &target.labels)));
+                all.dropped.extend(
+                    dropped.filter(|target| self.may_see(&tenant, &target.discovered_labels)),
+                );
             }
             self.join_replicas(&mut all);
             all

@@ -1,4 +1,5 @@
 mod limits;
+mod tenancy;
 
 use thanos_core::error::ErrorKind;
 use thanos_core::labels::MatchOp;
@@ -95,6 +96,7 @@ fn options() -> FanoutOptions {
         selectors: Arc::new(|_| Ok(Vec::new())),
         budget: MemoryBudget::new("test memory", 64 << 20),
         request_bytes_max: 1 << 20,
+        enforced_label: None,
     }
 }
 

@@ -74,9 +74,15 @@ pub(super) async fn answered<T>(
 
 /// Returns the tenant that the metadata of `request` names.
 pub(super) fn tenant_of<T>(request: &Request<T>) -> Result<TenantId> {
-    let Some(value) = request.metadata().get(TENANT_KEY) else {
+    let mut values = request.metadata().get_all(TENANT_KEY).iter();
+    let Some(value) = values.next() else {
         return Ok(TenantId::default());
     };
+    if values.any(|other| other != value) {
+        return Err(Error::invalid(format!(
+            "metadata {TENANT_KEY} names several tenants"
+        )));
+    }
     let name = value
         .to_str()
         .map_err(|_| Error::invalid(format!("metadata {TENANT_KEY} is not printable ASCII")))?;

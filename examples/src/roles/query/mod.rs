@@ -17,6 +17,8 @@ use thanos_storeapi::endpoints::EndpointMetrics;
 use thanos_storeapi::limits::LimitedStore;
 use thanos_storeapi::matchers::NewMatchers;
 use thanos_storeapi::proxy::Proxy;
+use thanos_storeapi::store::Store;
+use thanos_storeapi::tenancy::TenantStore;
 
 use crate::about::About;
 use crate::api::{self, ApiFlags};
@@ -91,7 +93,11 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
             "timeout waiting for first endpoint update before marking gRPC as ready"
         );
     }
-    let store = LimitedStore::new(Arc::new(proxy), limits, counted.limits());
+    let store: Arc<dyn Store> = match flags.api.enforced_label() {
+        Some(label) => Arc::new(TenantStore::new(Arc::new(proxy), label)),
+        None => Arc::new(proxy),
+    };
+    let store = LimitedStore::new(store, limits, counted.limits());
     let (store, matchers) = (Arc::new(store), Arc::new(NewMatchers));
     process
         .serve_component(&flags.servers, store, served.apis, matchers)
