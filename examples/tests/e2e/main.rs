@@ -12,6 +12,7 @@ mod compact_scenario;
 mod deployment;
 mod embedding;
 mod exemplars;
+mod faults;
 mod grafana;
 mod lazy;
 mod manifest;
