@@ -1,36 +1,29 @@
 //! The HTTP API over a proxy: flags, and what data each request sees.
 
 mod metrics;
+mod resolution;
+mod source;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::response::Html;
 use axum::routing::get;
 use clap::{ArgAction, Args};
 use thanos_core::budget::MemoryBudget;
-use thanos_core::downsample::{FIVE_MINUTES_MS, ONE_HOUR_MS};
-use thanos_core::labels::Matcher;
-use thanos_core::query::Queryable;
 use thanos_core::time::{Clock, SystemClock, UtcTime};
 use thanos_core::{Error, Result};
 use thanos_promql::active::ActiveQueries;
 use thanos_promql::engine::{Engine, EngineOptions, OnPartial};
-use thanos_promql::http::{
-    Api, ApiOptions, Components, Cors, Dialect, MaxSourceResolution, QueryableSource, SourceParams,
-    Tenancy,
-};
+use thanos_promql::http::{Api, ApiOptions, Components, Cors, Dialect, Tenancy};
 use thanos_promql::parser;
-use thanos_promql::remote::{RemoteOptions, Remotes};
 use thanos_storeapi::apis::Apis;
 use thanos_storeapi::fanout::{Fanout, FanoutOptions};
-use thanos_storeapi::gate::Gate;
-use thanos_storeapi::limits::{LimitedStore, SelectLimits};
+use thanos_storeapi::limits::SelectLimits;
 use thanos_storeapi::proxy::Proxy;
-use thanos_storeapi::queryable::{DedupFunc, StoreQueryable, StoreQueryableOptions};
+use thanos_storeapi::queryable::DedupFunc;
 use thanos_storeapi::store::{PartialResponse, Store};
 use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
@@ -41,6 +34,8 @@ use crate::roles::query::admission::AdmissionFlags;
 use crate::roles::query::distributed::DistributedFlags;
 
 pub use metrics::{ApiMetrics, TelemetryFlags};
+pub use resolution::ResolutionFlags;
+use source::ProxySource;
 
 /// The page at `/`; `@DEFAULT_TIME@` stands for the time it asks for first.
 const PAGE: &str = include_str!("page/index.html");
@@ -194,62 +189,6 @@ pub struct PartialFlags {
     /// Fail requests for statistics when a component fails.
     #[arg(id = "no-status.partial-response", long = "no-status.partial-response", action = ArgAction::SetTrue, hide = true)]
     no_status: bool,
-}
-
-/// How coarse the data may be.
-#[derive(Debug, Clone, Args)]
-pub struct ResolutionFlags {
-    /// Enable automatic adjustment (step / 5) to what source of data should be used in store gateways if no
-    /// max_source_resolution param is specified.
-    #[arg(id = "query.auto-downsampling", long = "query.auto-downsampling", action = ArgAction::SetTrue)]
-    auto_downsampling: bool,
-    /// Default value for max_source_resolution for instant queries.
-    #[arg(
-        id = "query.instant.default.max_source_resolution",
-        long = "query.instant.default.max_source_resolution",
-        value_name = "DURATION",
-        default_value = "0s",
-        value_parser = duration,
-        hide = true
-    )]
-    instant: Duration,
-    /// Do not look further back for the latest sample where queries may read downsampled data.
-    #[arg(id = "no-query.dynamic-lookback-delta", long = "no-query.dynamic-lookback-delta", action = ArgAction::SetTrue, hide = true)]
-    no_dynamic_lookback: bool,
-}
-
-impl ResolutionFlags {
-    /// Returns the coarsest resolution that will do, in milliseconds (row Q-21 of the specification).
-    fn max_ms(&self, params: &SourceParams) -> i64 {
-        let automatic = || match params.step_ms {
-            Some(step_ms) => step_ms / 5,
-            None => millis(self.instant),
-        };
-        match params.max_source_resolution {
-            Some(MaxSourceResolution::Millis(ms)) => ms,
-            Some(MaxSourceResolution::Auto) => automatic(),
-            None if self.auto_downsampling || params.step_ms.is_none() => automatic(),
-            None => 0,
-        }
-    }
-
-    /// Returns how far back the latest sample may lie: as far as the windows are wide that may stand for samples
-    /// (row Q-22 of the specification).
-    ///
-    /// Source: Thanos `pkg/api/query/v1.go`, `LookbackDeltaFactory`.
-    fn lookback(&self, least: Duration, params: &SourceParams) -> Duration {
-        let window_ms = match self.max_ms(params) {
-            _ if self.no_dynamic_lookback => 0,
-            ..=0 => 0,
-            1..=FIVE_MINUTES_MS => FIVE_MINUTES_MS,
-            _ => ONE_HOUR_MS,
-        };
-        least.max(Duration::from_millis(window_ms.unsigned_abs()))
-    }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// On whose behalf requests ask, and what they may see.
@@ -519,169 +458,4 @@ async fn page(proxy: Proxy) -> Html<String> {
         .map(|end| UtcTime::from_timestamp(end).to_string())
         .unwrap_or_default();
     Html(PAGE.replace("@DEFAULT_TIME@", &default_time))
-}
-
-/// The stores of a proxy, as each request wants them.
-#[derive(Debug)]
-struct ProxySource {
-    proxy: Proxy,
-    limits: SelectLimits,
-    selects_max: usize,
-    metrics: ApiMetrics,
-    replica_labels: Vec<String>,
-    dedup: DedupFunc,
-    resolution: ResolutionFlags,
-    lookback: Duration,
-    on_partial: OnPartial,
-    distributed: DistributedFlags,
-    /// The label that must have the name of the tenant, if tenancy is enforced.
-    enforced_label: Option<String>,
-}
-
-impl ProxySource {
-    fn partial_response(&self, params: &SourceParams) -> PartialResponse {
-        let by_default = self.on_partial == OnPartial::Warn;
-        match params.partial_response.unwrap_or(by_default) {
-            true => PartialResponse::Warn,
-            false => PartialResponse::Abort,
-        }
-    }
-
-    fn replica_labels(&self, params: &SourceParams) -> Vec<String> {
-        match (params.dedup.unwrap_or(true), &params.replica_labels) {
-            (false, _) => Vec::new(),
-            (true, Some(labels)) => labels.clone(),
-            (true, None) => self.replica_labels.clone(),
-        }
-    }
-
-    /// Returns what a tenant's selectors have to match, whatever they say.
-    fn enforced(&self, params: &SourceParams) -> Vec<Matcher> {
-        let label = self.enforced_label.iter();
-        label
-            .map(|label| Matcher::equal(label, params.tenant.as_str()))
-            .collect()
-    }
-}
-
-#[async_trait]
-impl QueryableSource for ProxySource {
-    async fn queryable(
-        &self,
-        params: &SourceParams,
-    ) -> thanos_promql::error::Result<Arc<dyn Queryable>> {
-        let options = StoreQueryableOptions {
-            partial_response: self.partial_response(params),
-            replica_labels: self.replica_labels(params),
-            dedup: self.dedup,
-            max_resolution_ms: self.resolution.max_ms(params),
-            shard: params.shard.clone(),
-            tenant: params.tenant.clone(),
-            enforced_matchers: self.enforced(params),
-            ..StoreQueryableOptions::default()
-        };
-        if let Some(span) = params.span {
-            self.metrics.asked_span(span);
-        }
-        let store = self.proxy.restricted_to(params.store_matchers.clone());
-        let limits = self.metrics.limits.clone();
-        let store = LimitedStore::new(Arc::new(store), self.limits, limits);
-        let gate = Gate::new(self.selects_max, self.metrics.selects.clone());
-        let queryable = StoreQueryable::new(Arc::new(store), options).with_gate(gate);
-        Ok(Arc::new(self.metrics.timed(queryable, &params.tenant)))
-    }
-
-    async fn remotes(
-        &self,
-        params: &SourceParams,
-    ) -> thanos_promql::error::Result<Option<Remotes>> {
-        let options = RemoteOptions {
-            replica_labels: self.replica_labels(params),
-            partial_response: self.partial_response(params),
-            max_resolution_ms: self.resolution.max_ms(params),
-            shard: params.shard.clone(),
-            tenant: params.tenant.clone(),
-            enforced_matchers: self.enforced(params),
-            ..RemoteOptions::default()
-        };
-        let proxy = self.proxy.restricted_to(params.store_matchers.clone());
-        Ok(self.distributed.remotes(&proxy, options).await)
-    }
-
-    fn lookback(&self, params: &SourceParams) -> Option<Duration> {
-        Some(self.resolution.lookback(self.lookback, params))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: i64 = 3_600_000;
-
-    fn flags(auto_downsampling: bool, instant: Duration) -> ResolutionFlags {
-        ResolutionFlags {
-            auto_downsampling,
-            instant,
-            no_dynamic_lookback: false,
-        }
-    }
-
-    fn params(resolution: Option<MaxSourceResolution>, step_ms: Option<i64>) -> SourceParams {
-        SourceParams {
-            max_source_resolution: resolution,
-            step_ms,
-            ..SourceParams::default()
-        }
-    }
-
-    /// what the request says, else a fifth of the step if that is wanted, else raw data.
-    #[test]
-    fn automatic_resolution_is_a_fifth_of_the_step() {
-        let auto = Some(MaxSourceResolution::Auto);
-        let five_minutes = Some(MaxSourceResolution::Millis(300_000));
-        for (is_automatic, resolution, step_ms, expected) in [
-            (false, None, Some(HOUR), 0),
-            (true, None, Some(HOUR), 720_000),
-            (false, auto, Some(HOUR), 720_000),
-            (false, auto, None, 0),
-            (true, None, None, 0),
-            (false, five_minutes, None, 300_000),
-            (true, five_minutes, Some(HOUR), 300_000),
-        ] {
-            let flags = flags(is_automatic, Duration::ZERO);
-            let params = params(resolution, step_ms);
-            assert_eq!(flags.max_ms(&params), expected, "{params:?}");
-        }
-        // Instant queries have a default of their own.
-        let flags = flags(false, Duration::from_secs(3600));
-        assert_eq!(flags.max_ms(&params(None, None)), HOUR);
-        assert_eq!(flags.max_ms(&params(None, Some(1))), 0);
-    }
-
-    ///
-    #[test]
-    fn lookback_grows_with_the_windows() {
-        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-        let lookback = |least, no_dynamic_lookback, resolution_ms| {
-            let flags = ResolutionFlags {
-                no_dynamic_lookback,
-                ..flags(false, Duration::ZERO)
-            };
-            let resolution = Some(MaxSourceResolution::Millis(resolution_ms));
-            flags.lookback(least, &params(resolution, None))
-        };
-        for (least, resolution_ms, expected) in [
-            (minutes(2), 0, minutes(2)),
-            (minutes(2), 1, minutes(5)),
-            (minutes(2), 300_000, minutes(5)),
-            (minutes(7), 300_000, minutes(7)),
-            (minutes(5), 300_001, minutes(60)),
-            (minutes(5), HOUR, minutes(60)),
-            (minutes(90), HOUR, minutes(90)),
-        ] {
-            assert_eq!(lookback(least, false, resolution_ms), expected);
-            assert_eq!(lookback(least, true, resolution_ms), least);
-        }
-    }
 }
