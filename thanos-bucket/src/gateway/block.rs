@@ -187,6 +187,23 @@ impl GatewayBlock {
             .min(CHUNK_BYTES_MEAN_MAX)
     }
 
+    /// Returns the number of series.
+    pub(super) fn series_count(&self) -> u64 {
+        self.entry.meta.stats.num_series
+    }
+
+    /// Returns the bytes of the chunks of `series` series, if they are as long as all others.
+    pub(super) fn chunk_bytes_of(&self, series: u64) -> u64 {
+        let all: u128 = self
+            .objects
+            .segment_bytes
+            .iter()
+            .map(|bytes| u128::from(*bytes))
+            .sum();
+        let bytes = all * u128::from(series) / u128::from(self.series_count().max(series).max(1));
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
     fn index_stats(&self) -> Option<&IndexStats> {
         let thanos = self.entry.meta.thanos.as_ref()?;
         Some(&thanos.index_stats)

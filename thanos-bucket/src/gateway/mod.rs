@@ -344,14 +344,8 @@ impl Store for Gateway {
     }
 
     async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
-        let resolutions = Resolutions::of(request);
         let range = self.clamped(request.range);
-        Ok(select::sources(
-            &self.loaded(),
-            &request.matchers,
-            range,
-            resolutions,
-        ))
+        select::sources(&self.loaded(), request, range).await
     }
 
     async fn label_names(&self, request: LabelNamesRequest) -> Result<LabelsResponse> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use thanos_core::chunk::Aggregate;
-use thanos_core::labels::{Labels, Matcher};
-use thanos_core::query::{MergeSource, SeriesEvent, SourcePlan, merge};
+use thanos_core::index::{ListLocation, PostingsTable};
+use thanos_core::labels::{Labels, MatchOp, Matcher};
+use thanos_core::query::{Cost, MergeSource, SeriesEvent, SourcePlan, merge};
 use thanos_core::time::{TimeRange, Timestamp};
 use thanos_core::{Error, Result};
 use thanos_storeapi::join::join_series;
@@ -181,16 +182,59 @@ impl StreamBlocks {
     }
 }
 
-/// Returns the blocks that a series request would read. What they give is only known after reading postings.
-pub(super) fn sources(
+/// Returns the blocks that a series request would read, and how much they give at most.
+pub(super) async fn sources(
     loaded: &Loaded,
-    matchers: &[Matcher],
+    request: &SeriesRequest,
     range: TimeRange,
-    resolutions: Resolutions,
-) -> Vec<SourcePlan> {
-    let selected = loaded.index.select(matchers, range, resolutions);
-    let plan = |one: &Selected| SourcePlan::asked(format!("block {}", one.block.id()));
-    selected.iter().map(plan).collect()
+) -> Result<Vec<SourcePlan>> {
+    let resolutions = Resolutions::of(request);
+    let selected = loaded.index.select(&request.matchers, range, resolutions);
+    let mut plans = Vec::with_capacity(selected.len());
+    for Selected { block, matchers } in selected {
+        let plan = SourcePlan::asked(format!("block {}", block.id()));
+        if block.series_count() == 0 {
+            // Whoever uploaded it did not count.
+            plans.push(plan);
+            continue;
+        }
+        let header = block.header().await?;
+        let series = series_max(header.postings_table(), &matchers)?;
+        let series = series.unwrap_or(u64::MAX).min(block.series_count());
+        let bytes = match request.skip_chunks {
+            true => 0,
+            false => block.chunk_bytes_of(series),
+        };
+        let cost = Cost { series, bytes }.within(block.time_range(), range);
+        plans.push(SourcePlan {
+            cost: Some(cost),
+            ..plan
+        });
+    }
+    Ok(plans)
+}
+
+/// Returns how many series match at most, by the lengths of the lists of the matchers that name values.
+fn series_max(table: &PostingsTable, matchers: &[Matcher]) -> Result<Option<u64>> {
+    let mut least = None;
+    for matcher in matchers {
+        let values = match (matcher.op(), matcher.set_matches()) {
+            (MatchOp::Equal, _) => vec![matcher.value()],
+            (MatchOp::Regex, Some(values)) => values.iter().map(String::as_str).collect(),
+            (MatchOp::NotEqual | MatchOp::Regex | MatchOp::NotRegex, _) => continue,
+        };
+        // Those without the label match an empty value, and have no list.
+        if values.iter().any(|value| value.is_empty()) {
+            continue;
+        }
+        let mut series = 0_u64;
+        for value in values {
+            let list = table.find(matcher.name(), value)?;
+            series += list.map_or(0, ListLocation::entries_estimate);
+        }
+        least = Some(least.map_or(series, |least: u64| least.min(series)));
+    }
+    Ok(least)
 }
 
 /// Answers a series request.

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::time::TimeRange;
+
 /// A source of data that a selection concerns: a store, or a block of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourcePlan {
@@ -26,6 +28,25 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Returns what is left when only `wanted` is read of data that lies in `own`, as if it lay evenly.
+    #[must_use]
+    pub fn within(self, own: TimeRange, wanted: TimeRange) -> Self {
+        let width = |range: TimeRange| u128::from((range.max - range.min).unsigned_abs()) + 1;
+        let both = TimeRange {
+            min: own.min.max(wanted.min),
+            max: own.max.min(wanted.max),
+        };
+        let share = match both.is_empty() {
+            true => 0,
+            false => width(both).min(width(own)),
+        };
+        let bytes = u128::from(self.bytes) * share / width(own);
+        Self {
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            ..self
+        }
+    }
+
     /// Returns both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -129,6 +150,30 @@ mod tests {
             cost: Some(Cost { series: 1, bytes }),
             ..SourcePlan::asked("block")
         }
+    }
+
+    #[test]
+    fn a_part_of_the_time_is_a_part_of_the_bytes() {
+        let all = Cost {
+            series: 3,
+            bytes: 1000,
+        };
+        let own = TimeRange::from_millis(100, 199);
+        for (wanted, bytes) in [
+            (TimeRange::ALL, 1000),
+            (TimeRange::from_millis(0, 149), 500),
+            (TimeRange::from_millis(190, 900), 100),
+            (TimeRange::from_millis(150, 150), 10),
+            (TimeRange::from_millis(200, 300), 0),
+        ] {
+            assert_eq!(
+                all.within(own, wanted),
+                Cost { series: 3, bytes },
+                "{wanted:?}"
+            );
+        }
+        let whole = all.within(TimeRange::ALL, TimeRange::ALL);
+        assert_eq!(whole, all);
     }
 
     /// What cannot be told is not taken for nothing.

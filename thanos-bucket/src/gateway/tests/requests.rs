@@ -559,3 +559,33 @@ async fn a_fan_out_names_the_gateway_that_refused() {
     let error = Answer::collect(stream).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
 }
+
+/// the blocks that a request would read are told, and no fewer series than it then gives.
+#[tokio::test]
+async fn what_a_request_would_read_is_told() {
+    let gateway = gateway(GatewayOptions::default()).await;
+    for (matchers, blocks) in [
+        (&["a=1"][..], 6),
+        (&["a=1", "b=1"], 6),
+        (&["a=~1|2"], 6),
+        (&["a=~.+"], 6),
+        (&["a=nobody"], 6),
+        // Series of the blocks without the label could have it themselves.
+        (&["a=1", "ext1=value1"], 6),
+        (&["a=1", "ext1=nobody"], 3),
+    ] {
+        let request = series_of(matchers);
+        let plans = gateway.sources(&request).await.unwrap();
+        assert_eq!(plans.len(), blocks, "{matchers:?}");
+        let (series, _) = with_hints(&gateway, request).await;
+        let told = thanos_core::query::known_cost(&plans);
+        assert!(told.series >= series as u64, "{matchers:?}: {told:?}");
+        assert_eq!(told.bytes == 0, told.series == 0, "{matchers:?}: {told:?}");
+        assert!(told.series <= 24, "{matchers:?}: {told:?}");
+    }
+    let far = SeriesRequest {
+        range: TimeRange::from_millis(0, 1),
+        ..series_of(&["a=1"])
+    };
+    assert!(gateway.sources(&far).await.unwrap().is_empty());
+}

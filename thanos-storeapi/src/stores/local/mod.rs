@@ -199,24 +199,14 @@ fn cost(block: &Block, matchers: &[Matcher], request: &SeriesRequest) -> Result<
     if request.skip_chunks {
         return Ok(Cost { series, bytes: 0 });
     }
-    let (own, stats) = (block.meta().time_range(), &block.meta().stats);
-    let width = |range: TimeRange| u128::from((range.max - range.min).unsigned_abs()) + 1;
-    let wanted = TimeRange {
-        min: own.min.max(request.range.min),
-        max: own.max.min(request.range.max),
-    };
-    let all = u128::from(block.chunks().len_bytes());
-    // Whoever did not count them has at least those that were found.
-    let all_series = u128::from(stats.num_series.max(series).max(1));
-    let bytes = all * u128::from(series) / all_series;
-    let bytes = match wanted.is_empty() {
-        true => 0,
-        false => bytes * width(wanted).min(width(own)) / width(own),
-    };
-    Ok(Cost {
+    // Whoever did not count the series has at least those that were found.
+    let all_series = u128::from(block.meta().stats.num_series.max(series).max(1));
+    let bytes = u128::from(block.chunks().len_bytes()) * u128::from(series) / all_series;
+    let cost = Cost {
         series,
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-    })
+    };
+    Ok(cost.within(block.meta().time_range(), request.range))
 }
 
 /// Returns the series of a block as they are in it. Nothing is read before the first poll.
