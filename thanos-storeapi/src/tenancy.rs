@@ -11,8 +11,8 @@ use thanos_core::error::{Error, Result};
 use thanos_core::labels::Matcher;
 
 use crate::store::{
-    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, Store,
-    StoreInfo,
+    LabelNamesRequest, LabelValuesRequest, LabelsResponse, SeriesRequest, SeriesStream, SourcePlan,
+    Store, StoreInfo,
 };
 use crate::tenant::TenantId;
 
@@ -65,6 +65,15 @@ impl Store for TenantStore {
         }
         request.matchers = enforced(request.matchers, &self.label, &request.tenant);
         self.store.series(request).await
+    }
+
+    async fn sources(&self, request: &SeriesRequest) -> Result<Vec<SourcePlan>> {
+        let matchers = enforced(request.matchers.clone(), &self.label, &request.tenant);
+        let request = SeriesRequest {
+            matchers,
+            ..request.clone()
+        };
+        self.store.sources(&request).await
     }
 
     async fn label_names(&self, mut request: LabelNamesRequest) -> Result<LabelsResponse> {
