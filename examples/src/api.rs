@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Html;
-use axum::routing::get;
 use clap::{ArgAction, Args};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::time::{Clock, SystemClock, UtcTime};
@@ -32,13 +30,12 @@ use crate::flags::{bytes, duration};
 use crate::requests::label_tenants;
 use crate::roles::query::admission::AdmissionFlags;
 use crate::roles::query::distributed::DistributedFlags;
+use crate::ui::{PrefixFlags, Site};
 
 pub use metrics::{ApiMetrics, TelemetryFlags};
 pub use resolution::ResolutionFlags;
 use source::ProxySource;
 
-/// The page at `/`; `@DEFAULT_TIME@` stands for the time it asks for first.
-const PAGE: &str = include_str!("page/index.html");
 /// How many queries run at once when any number may.
 const QUERIES_MAX: usize = 1024;
 /// Data whose end lies further back than this is not asked for at the current time.
@@ -137,6 +134,8 @@ pub struct ApiFlags {
     admission: AdmissionFlags,
     #[command(flatten)]
     tenancy: TenancyFlags,
+    #[command(flatten)]
+    prefixes: PrefixFlags,
     /// Whether to disable CORS headers to be set by Thanos.
     #[arg(id = "web.disable-cors", long = "web.disable-cors", action = ArgAction::SetTrue)]
     disable_cors: bool,
@@ -261,7 +260,7 @@ impl TenancyFlags {
 #[derive(Debug)]
 pub struct Served {
     /// The page and the API.
-    pub router: Router,
+    pub site: Site,
     /// What answers other components: whole queries, and what those behind the proxy say beside series.
     pub apis: Apis,
     /// What the API counts.
@@ -332,7 +331,8 @@ pub fn served(
     };
     let components = components(flags, &proxy, budget);
     let served = components.apis.clone();
-    let page = get(move || page(proxy.clone()));
+    let prefixes = flags.prefixes.prefixes()?;
+    let page = prefixes.page(move |text| filled(text, proxy.clone()));
     if flags.distributed.is_on() {
         tracing::info!("queries are distributed over the queriers among the endpoints");
     }
@@ -351,10 +351,10 @@ pub fn served(
         .header
         .parse()
         .map_err(|error| Error::invalid(format!("--query.tenant-header: {error}")))?;
-    let router = api.router().route("/", page);
+    let router = api.router().merge(page);
     let router = label_tenants(router, header, tenancy.default_tenant.clone());
     Ok(Served {
-        router,
+        site: Site { router, prefixes },
         apis,
         metrics,
     })
@@ -447,8 +447,8 @@ fn active_queries(flags: &ApiFlags) -> Result<ActiveQueries> {
     Ok(active)
 }
 
-/// The page, which asks for the end of the data first when that is not now.
-async fn page(proxy: Proxy) -> Html<String> {
+/// Fills in the time that the page asks for first: the end of the data where that is not now.
+async fn filled(page: String, proxy: Proxy) -> String {
     let range = proxy.info().await.ok().and_then(|info| info.time_range());
     let recent_ms = i64::try_from(RECENT.as_millis()).unwrap_or(i64::MAX);
     let end = range
@@ -457,5 +457,5 @@ async fn page(proxy: Proxy) -> Html<String> {
     let default_time = end
         .map(|end| UtcTime::from_timestamp(end).to_string())
         .unwrap_or_default();
-    Html(PAGE.replace("@DEFAULT_TIME@", &default_time))
+    page.replace("@DEFAULT_TIME@", &default_time)
 }

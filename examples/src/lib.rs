@@ -19,4 +19,5 @@ pub mod requests;
 pub mod roles;
 pub mod shutdown;
 pub mod traces;
+pub mod ui;
 pub mod web;

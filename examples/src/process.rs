@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use prometheus_client::registry::Registry;
 use thanos_core::{Error, Result};
 use thanos_storeapi::apis::Apis;
@@ -16,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::probe::{self, Probe};
 use crate::requests::{RequestLog, Requests};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
+use crate::ui::Site;
 use crate::{grpc, http};
 
 /// A running role.
@@ -33,7 +33,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts to answer HTTP: probes, metrics and `router`. The role is healthy and not ready.
+    /// Starts to answer HTTP: probes, metrics and `site`. The role is healthy and not ready.
     ///
     /// # Errors
     ///
@@ -41,13 +41,13 @@ impl Process {
     pub async fn start(
         component: &'static str,
         flags: &ServerFlags,
-        router: Router,
+        site: impl Into<Site>,
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
         let log = flags.request_log()?;
         // A role that cannot serve gRPC later should not start at all.
         flags.grpc.tls.server()?;
-        Self::start_http(component, &flags.http, log, router, register).await
+        Self::start_http(component, &flags.http, log, site, register).await
     }
 
     /// Starts a role that answers HTTP alone; as [`Process::start`].
@@ -59,7 +59,7 @@ impl Process {
         component: &'static str,
         flags: &HttpFlags,
         log: RequestLog,
-        router: Router,
+        site: impl Into<Site>,
         register: impl FnOnce(&mut Registry),
     ) -> Result<Self> {
         let web = flags.web()?;
@@ -73,8 +73,9 @@ impl Process {
         });
         let (listener, address) = http::listen(&flags.address).await?;
         tracing::info!(component, %address, "listening for requests and metrics");
-        let router = requests
-            .watch_http(router)
+        let Site { router, prefixes } = site.into();
+        let router = prefixes
+            .serve(requests.watch_http(router))
             .merge(probe::routes(probe.clone(), metrics));
         let (http_trigger, http_shutdown) = shutdown::channel();
         let mut http = JoinSet::new();

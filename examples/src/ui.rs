@@ -68,6 +68,24 @@ pub struct PrefixFlags {
     prefix_header: String,
 }
 
+/// What a role answers over HTTP beside probes and metrics.
+#[derive(Debug, Default)]
+pub struct Site {
+    /// Its paths, without the prefix.
+    pub router: Router,
+    /// What comes before them.
+    pub prefixes: Prefixes,
+}
+
+impl From<Router> for Site {
+    fn from(router: Router) -> Self {
+        Self {
+            router,
+            prefixes: Prefixes::default(),
+        }
+    }
+}
+
 /// What comes before paths.
 #[derive(Debug, Clone, Default)]
 pub struct Prefixes {

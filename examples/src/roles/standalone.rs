@@ -73,7 +73,7 @@ pub async fn run(flags: StandaloneFlags, about: About) -> Result<()> {
         Router::new(),
     )?;
     let register = |registry: &mut _| served.metrics.register(registry);
-    let mut process = Process::start("standalone", &flags.servers, served.router, register).await?;
+    let mut process = Process::start("standalone", &flags.servers, served.site, register).await?;
     let shared = Arc::clone(&store);
     let asked: Arc<dyn Store> = match flags.api.enforced_label() {
         Some(label) => Arc::new(TenantStore::new(shared, label)),

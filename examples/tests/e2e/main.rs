@@ -36,3 +36,4 @@ mod tenants;
 mod tls;
 mod tools;
 mod tracing;
+mod web;

@@ -71,7 +71,7 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
         metrics.register(registry, "query", &labels);
         counted.register(registry);
     };
-    let mut process = Process::start("query", &flags.servers, served.router, register).await?;
+    let mut process = Process::start("query", &flags.servers, served.site, register).await?;
 
     let (found, shutdown) = (Arc::clone(&discovery), process.shutdown());
     process.spawn(async move {

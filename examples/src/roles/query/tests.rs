@@ -44,7 +44,8 @@ fn every_flag_of_thanos_is_taken() {
         --no-status.partial-response --store.limits.request-samples=1 --store.limits.request-series=1 \
         --store.response-timeout=1s --store.sd-dns-interval=1s --store.sd-dns-resolver=golang --store.sd-files=x \
         --store.sd-interval=1s --store.unhealthy-timeout=1s --target.partial-response --no-target.partial-response \
-        --tracing.config=x --tracing.config-file=x --web.disable-cors --debug.name=x";
+        --tracing.config=x --tracing.config-file=x --web.disable-cors --web.external-prefix=/a --web.prefix-header=X-Forwarded-Prefix --web.route-prefix=/b \
+        --debug.name=x";
     let refused: Vec<String> = flags
         .split_whitespace()
         .filter_map(|flag| parse(&[flag]).err().map(|error| format!("{flag}: {error}")))
