@@ -73,7 +73,8 @@ impl Store for TenantStore {
             matchers,
             ..request.clone()
         };
-        self.store.sources(&request).await
+        // Why others are not asked tells what they have.
+        Ok(SourcePlan::asked_of(self.store.sources(&request).await?))
     }
 
     async fn label_names(&self, mut request: LabelNamesRequest) -> Result<LabelsResponse> {

@@ -1,10 +1,5 @@
 //! Tenants that want to see each other's data: every endpoint, every way to name a tenant, every trick with matchers.
 
-use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
-
 use futures::TryStreamExt;
 use thanos_core::labels::{Labels, LabelsBuilder, MatchOp, Matcher};
 use thanos_core::testkit::peer::Peer;
@@ -16,13 +11,13 @@ use thanos_storeapi::apis::rules::{Rule, RulesApi as _, RulesRequest};
 use thanos_storeapi::apis::status::{StatusApi as _, StatusRequest};
 use thanos_storeapi::apis::targets::{TargetsApi as _, TargetsRequest};
 use thanos_storeapi::client::{CallContext, ClientSettings, RemoteStore, SharedContext};
-use thanos_storeapi::server::{ServerSettings, StoreServer, serve};
 use thanos_storeapi::store::{
     LabelNamesRequest, LabelValuesRequest, PartialResponse, SeriesEvent, SeriesRequest, Store as _,
 };
 use thanos_storeapi::tenant::TenantId;
 use thanos_storeapi::testkit::{Dataset, DatasetSeries, FixedApis};
 
+use crate::fakes::component;
 use crate::programs::{grpc_address, querier};
 
 /// Stands in everything that belongs to the other tenant, and in nothing else.
@@ -75,36 +70,19 @@ fn marked(tenant: &str, mark: &str) -> FixedApis {
 }
 
 /// Serves a component of `tenant` until the test process ends, and returns its address.
-fn component(tenant: &str, mark: &str) -> String {
+fn component_of(tenant: &str, mark: &str) -> String {
     let series = DatasetSeries {
         labels: Labels::from_pairs([("__name__", "x"), ("mark", mark), (mark, "1")]),
         samples: vec![(Timestamp::from_millis(TIME_MS), 1.0)],
     };
     let external = Labels::from_pairs([("tenant_id", tenant)]);
     let store = Dataset::new(external, vec![series]).to_mem_store();
-    let apis = marked(tenant, mark).apis();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let (running, started) = mpsc::channel();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.unwrap().block_on(async move {
-            let settings = ServerSettings::default();
-            let server = StoreServer::new(Arc::new(store), settings.clone()).with_apis(apis);
-            server.readiness().set_ready().await;
-            running.send(()).unwrap();
-            serve(listener, server.router(), &settings, std::future::pending()).await
-        })
-    });
-    started.recv().unwrap();
-    address
+    component(store, marked(tenant, mark))
 }
 
 /// A querier that enforces tenancy over a component of `team-a` and one of `team-b`.
 fn enforcing() -> Peer {
-    let ends = [component("team-a", OWN), component("team-b", FOREIGN)];
+    let ends = [component_of("team-a", OWN), component_of("team-b", FOREIGN)];
     let ends = [ends[0].as_str(), ends[1].as_str()];
     querier(
         &ends,

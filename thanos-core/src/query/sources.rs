@@ -58,6 +58,16 @@ impl Cost {
 }
 
 impl SourcePlan {
+    /// Returns those of `plans` that are asked, with what of them is.
+    pub fn asked_of(plans: Vec<Self>) -> Vec<Self> {
+        let asked = plans.into_iter().filter(|plan| plan.skipped.is_none());
+        let with_parts = |plan: Self| Self {
+            parts: Self::asked_of(plan.parts),
+            ..plan
+        };
+        asked.map(with_parts).collect()
+    }
+
     /// Returns the plan of a source that is asked.
     pub fn asked(source: impl Into<String>) -> Self {
         Self {

@@ -160,6 +160,12 @@ fn sources(plans: &[SourcePlan]) -> Json {
     plans.iter().map(one).collect()
 }
 
+/// Leaves out whom a query does not ask: why tells what others have.
+fn hide_skipped(stats: &mut OperatorStats) {
+    stats.sources = SourcePlan::asked_of(std::mem::take(&mut stats.sources));
+    stats.children.iter_mut().for_each(hide_skipped);
+}
+
 /// Returns the operators of a query.
 fn explanation(stats: &OperatorStats) -> Json {
     let mut node = Map::new();
@@ -218,7 +224,10 @@ async fn explain(api: &Api, params: &Params, query: &Query) -> Result<Response, 
     let place = api.place(&query.text, prepared.timeout(), ticket).await?;
     let queryable = api.source.queryable(&source).await?;
     let explaining = async move { prepared.explain_over(queryable).await };
-    let operators = place.run(explaining).await?;
+    let mut operators = place.run(explaining).await?;
+    if api.components.enforced_label.is_some() {
+        hide_skipped(&mut operators);
+    }
     let data = json_text(&explanation(&operators));
     Ok(success(data, &Remarks::default()))
 }

@@ -100,7 +100,19 @@ fn prefer(a: &Rule, b: &Rule) -> Ordering {
         Rule::Alerting(rule) => Reverse((Some(rule.state), rule.last_evaluation)),
         Rule::Recording(rule) => Reverse((None, rule.last_evaluation)),
     };
-    key(a).cmp(&key(b))
+    key(a).cmp(&key(b)).then_with(|| said(a).cmp(&said(b)))
+}
+
+/// What tells replicas apart that are as good as each other, so that the order in which they come does not.
+fn said(rule: &Rule) -> (Vec<(&Labels, &str)>, &str, &str) {
+    match rule {
+        Rule::Alerting(rule) => {
+            let alerts = rule.alerts.iter();
+            let alerts = alerts.map(|alert| (&alert.labels, alert.value.as_str()));
+            (alerts.collect(), &rule.health, &rule.last_error)
+        }
+        Rule::Recording(rule) => (Vec::new(), &rule.health, &rule.last_error),
+    }
 }
 
 fn name_of(rule: &Rule) -> &str {

@@ -82,5 +82,6 @@ fn prefer(target: &ActiveTarget) -> impl Ord + use<> {
         TargetHealth::Up => 1,
         TargetHealth::Unknown => 2,
     };
-    (health, Reverse(target.last_scrape))
+    let said = (target.last_error.clone(), target.global_url.clone());
+    (health, Reverse(target.last_scrape), said)
 }

@@ -133,7 +133,7 @@ fn bomb(codec: Compression, len: u64) -> Vec<u8> {
     message(1, &small)
 }
 
-/// Decompression bombs of each codec end at the limit.
+/// decompression bombs of each codec end at the limit.
 #[test]
 fn bombs_end_at_the_limit() {
     for codec in CODECS {

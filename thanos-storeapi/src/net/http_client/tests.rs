@@ -3,6 +3,7 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use thanos_core::ErrorKind;
+use thanos_core::budget::MemoryBudget;
 use thanos_core::testkit::TempDir;
 
 use super::*;
@@ -17,7 +18,7 @@ fn client(yaml: &str) -> HttpClient {
 async fn asked_by(client: &HttpClient, fake: &HttpFake) -> Asked {
     let answer = client.send(HttpRequest::get(fake.url())).await.unwrap();
     assert_eq!(answer.status(), 200);
-    let budget = thanos_core::budget::MemoryBudget::unlimited();
+    let budget = MemoryBudget::unlimited();
     let (body, _lease) = answer.collect(&budget).await.unwrap();
     assert!(!body.is_empty());
     fake.asked().pop().unwrap()
@@ -213,5 +214,74 @@ fn unusable_settings_are_refused() {
         let config = HttpClientConfig::from_yaml(yaml).unwrap();
         let made = HttpClient::new(&config, "test", HttpClientMetrics::default());
         assert!(made.is_err(), "{yaml}");
+    }
+}
+
+/// whatever a server sends, no more of it is kept than the budget allows; what nobody asked to be compressed stays
+/// as it is.
+#[cfg(feature = "compress")]
+#[tokio::test]
+async fn answers_that_are_too_much_end_at_the_budget() {
+    const GZIP: &str = "application/json\r\nContent-Encoding: gzip";
+    const ZSTD: &str = "application/json\r\nContent-Encoding: zstd";
+    let bomb = |content_type: &'static str| {
+        let plain = vec![0; 64 << 20];
+        let body = match content_type {
+            GZIP => {
+                let mut gzip =
+                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                std::io::Write::write_all(&mut gzip, &plain).unwrap();
+                gzip.finish().unwrap()
+            }
+            _ => zstd::bulk::compress(&plain, 1).unwrap(),
+        };
+        (content_type, body)
+    };
+    let bodies = [bomb(GZIP), bomb(ZSTD), ("text/plain", vec![b'x'; 4 << 20])];
+    let fake = HttpFake::start(move |asked| {
+        let index: usize = asked.path.trim_start_matches('/').parse().unwrap();
+        let (content_type, body) = bodies[index].clone();
+        Reply {
+            content_type,
+            ..Reply::json(body)
+        }
+    })
+    .await;
+    let client = client("");
+    let budget = MemoryBudget::new("answers", 2 << 20);
+    for (index, fits) in [(0, true), (1, true), (2, false)] {
+        let request = HttpRequest::get(format!("{}/{index}", fake.url()));
+        let answer = client.send(request).await.unwrap().collect(&budget).await;
+        match answer {
+            Ok((bytes, lease)) => assert!(fits && bytes.len() as u64 == lease.bytes(), "{index}"),
+            Err(error) => {
+                assert!(
+                    !fits && error.kind() == ErrorKind::LimitExceeded,
+                    "{index}: {error}"
+                );
+            }
+        }
+        assert_eq!(budget.used_bytes(), 0);
+    }
+    assert!(budget.peak_bytes() <= 2 << 20);
+    for asked in fake.asked() {
+        assert_eq!(asked.header("accept-encoding"), None);
+    }
+}
+
+/// a head without end is an error, and not memory without end.
+#[tokio::test]
+async fn a_head_that_is_too_long_is_an_error() {
+    let long: &'static str = format!("text/plain\r\nX-Long: {}", "x".repeat(8 << 20)).leak();
+    let many: &'static str = format!("text/plain{}", "\r\nX-Many: y".repeat(10_000)).leak();
+    for content_type in [long, many] {
+        let fake = HttpFake::start(move |_| Reply {
+            content_type,
+            ..Reply::json("{}")
+        })
+        .await;
+        let request = HttpRequest::get(fake.url());
+        let error = client("").send(request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
 }

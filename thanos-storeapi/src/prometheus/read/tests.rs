@@ -8,6 +8,7 @@ use thanos_core::query::{SeriesBatchBuilder, SeriesEvent};
 use thanos_core::time::TimeRange;
 
 use super::frames::{FrameCutter, MESSAGE_BYTES_MAX, put_frame};
+use super::samples;
 use super::series::{Order, Refused, SeriesReader};
 use super::stream::StreamedAnswer;
 use crate::prometheus::PrometheusStoreMetrics;
@@ -66,6 +67,29 @@ fn what_waits_for_the_rest_of_its_frame_is_on_lease() {
     assert_eq!(budget.used_bytes(), 0);
     // A frame that comes at once is not copied and needs none.
     assert_eq!(cut(&[&body], &budget).unwrap().len(), 1);
+}
+
+/// SC-03: an answer that says, or turns out, to be more than the budget is refused before memory is taken for it.
+#[test]
+fn bombs_of_snappy_end_at_the_budget() {
+    let budget = MemoryBudget::new("answers", 1 << 20);
+    let bomb = snap::raw::Encoder::new()
+        .compress_vec(&vec![0; 32 << 20])
+        .unwrap();
+    assert!(bomb.len() < 2 << 20);
+    // Four gigabytes, by its first bytes alone.
+    let promise = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
+    for compressed in [&bomb[..], &promise] {
+        let error = samples::decompress(compressed, &budget).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+        assert_eq!(budget.used_bytes(), 0);
+    }
+    // One that promises less than it is.
+    let mut liar = bomb.clone();
+    liar[..4].copy_from_slice(&[0x81, 0x80, 0x80, 0x00]);
+    let error = samples::decompress(&liar, &budget).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!((budget.used_bytes(), budget.peak_bytes()), (0, 1));
 }
 
 #[test]

@@ -47,7 +47,7 @@ async fn a_panic_or_error_of_a_compressed_call_arrives() {
     }
 }
 
-/// A peer that answers with bombs fails the call and takes no more memory than is allowed.
+/// a peer that answers with bombs fails the call and takes no more memory than is allowed.
 #[tokio::test]
 async fn an_answer_that_grows_beyond_the_limit_fails_the_call() {
     let running = Running::start(one_chunk_of(9 << 20));
@@ -66,7 +66,7 @@ async fn an_answer_that_grows_beyond_the_limit_fails_the_call() {
     }
 }
 
-/// A client that sends bombs is told so, and others are served.
+/// a client that sends bombs is told so, and others are served.
 #[tokio::test]
 async fn a_request_that_grows_beyond_the_limit_is_refused() {
     let store = Arc::new(dataset(1).to_mem_store());

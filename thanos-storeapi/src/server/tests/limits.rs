@@ -4,7 +4,7 @@ use super::*;
 use crate::pb::thanos::info::InfoRequest;
 use crate::pb::thanos::info::info_client::InfoClient;
 
-/// Headers beyond the limit fail their call with a word about why, and the server goes on.
+/// headers beyond the limit fail their call with a word about why, and the server goes on.
 #[tokio::test]
 async fn oversized_headers_are_refused() {
     let running = Running::start(Arc::new(dataset(1).to_mem_store()));
@@ -19,7 +19,7 @@ async fn oversized_headers_are_refused() {
     }
 }
 
-/// A message longer than the limit is refused by its length, before it has come.
+/// a message longer than the limit is refused by its length, before it has come.
 #[tokio::test]
 async fn oversized_messages_are_refused() {
     let running = Running::start_with(

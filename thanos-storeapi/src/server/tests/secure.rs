@@ -106,7 +106,7 @@ async fn only_who_fits_is_served() {
     );
 }
 
-/// A client that is to encrypt does not fall back to a server that does not.
+/// a client that is to encrypt does not fall back to a server that does not.
 #[tokio::test]
 async fn a_client_does_not_do_without_encryption() {
     let authority = Authority::new("ours");
