@@ -66,6 +66,14 @@ pub struct PrefixFlags {
         default_value = ""
     )]
     prefix_header: String,
+    /// The external Thanos Query URL that the page's links to queries lead to; the querier itself if empty.
+    #[arg(
+        id = "alert.query-url",
+        long = "alert.query-url",
+        value_name = "URL",
+        default_value = ""
+    )]
+    query_url: String,
 }
 
 /// What a role answers over HTTP beside probes and metrics.
@@ -94,6 +102,8 @@ pub struct Prefixes {
     /// Before the paths of links.
     external: String,
     header: Option<HeaderName>,
+    /// Where links to queries lead; empty for where the page is.
+    query_url: String,
 }
 
 impl PrefixFlags {
@@ -124,7 +134,20 @@ impl PrefixFlags {
             HeaderName::try_from(name.as_str())
                 .map_err(|error| Error::invalid(format!("--web.prefix-header: {error}")))
         });
+        let is_url = |url: &str| {
+            let rest = url.strip_prefix("http");
+            let rest = rest.map(|rest| rest.strip_prefix('s').unwrap_or(rest));
+            rest.is_some_and(|rest| rest.starts_with("://"))
+        };
+        let is_plain = |c: char| c.is_ascii_graphic() && !"\"'<>&`".contains(c);
+        let query_url = self.query_url.trim_end_matches('/');
+        if !query_url.is_empty() && !(is_url(query_url) && query_url.chars().all(is_plain)) {
+            return Err(Error::invalid(format!(
+                "--alert.query-url: {query_url:?} is no URL of a querier"
+            )));
+        }
         Ok(Prefixes {
+            query_url: query_url.to_owned(),
             route,
             external,
             header: header.transpose()?,
@@ -183,6 +206,7 @@ impl Prefixes {
             let (prefixes, fill) = (self.clone(), fill.clone());
             let page = get(move |headers: HeaderMap| {
                 let text = PAGE.replace("@PREFIX@", &prefixes.of_links(&headers));
+                let text = text.replace("@QUERY_URL@", &prefixes.query_url);
                 let filled = fill(text);
                 async move { answer("text/html; charset=utf-8", filled.await) }
             });

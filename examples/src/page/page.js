@@ -11,10 +11,15 @@ function table(heads, rows) {
   const t = make("table"), wide = make("div", undefined, "wide");
   if (heads) { const tr = t.createTHead().insertRow(); heads.forEach(h => { const th = make("th", h); th.scope = "col"; tr.append(th); }); }
   const body = t.createTBody();
-  rows.forEach(cells => { const tr = body.insertRow(); cells.forEach(c => { const [content, cls] = Array.isArray(c) ? c : [c]; tr.append(make("td", content, cls)); }); });
+  rows.forEach(cells => { const tr = body.insertRow(); cells.forEach(c => { const [content, cls] = Array.isArray(c) ? c : [c]; const td = make("td", undefined, cls); td.append(content ?? ""); tr.append(td); }); });
   wide.append(t);
   return rows.length ? wide : make("p", "None.", "quiet");
 }
+const asked = query => {
+  const url = document.querySelector("meta[name=query-url]").content, link = make("a", query);
+  link.href = `${url ? `${url}/` : ""}graph?g0.expr=${encodeURIComponent(query)}`;
+  return link;
+};
 const section = (title, ...nodes) => [make("h2", title), ...nodes];
 
 async function api(path, options) {
@@ -68,7 +73,7 @@ const pages = {
   rules: ["Rules", async () => {
     const { groups } = await api("rules");
     if (!(groups || []).length) return show(make("p", "None.", "quiet"));
-    show(...groups.flatMap(g => section(`${g.file} > ${g.name}`, table(["Kind", "Name", "Query", "Health", "Last error"], (g.rules || []).map(r => [r.type, r.name, r.query, [r.state || r.health, r.state || r.health], [r.lastError || "", "error"]])))));
+    show(...groups.flatMap(g => section(`${g.file} > ${g.name}`, table(["Kind", "Name", "Query", "Health", "Last error"], (g.rules || []).map(r => [r.type, r.name, asked(r.query), [r.state || r.health, r.state || r.health], [r.lastError || "", "error"]])))));
   }],
   targets: ["Targets", async () => {
     const { activeTargets: active } = await api("targets");

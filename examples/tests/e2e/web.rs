@@ -161,6 +161,7 @@ fn prefixes_that_are_no_paths_are_refused() {
         "--web.external-prefix=/a/../b",
         "--web.route-prefix=<b>",
         "--web.prefix-header=a header",
+        "--alert.query-url=javascript:alert(1)",
     ] {
         let output = thanos(&["query", "--http-address=127.0.0.1:0", flag])
             .output()

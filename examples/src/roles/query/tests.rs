@@ -16,7 +16,7 @@ fn parse(arguments: &[&str]) -> Result<ArgMatches, clap::Error> {
 /// `config.go`.
 #[test]
 fn every_flag_of_thanos_is_taken() {
-    let flags = "--auto-gomemlimit.ratio=0.5 --deduplication.func=chain --enable-auto-gomemlimit \
+    let flags = "--alert.query-url=http://q --auto-gomemlimit.ratio=0.5 --deduplication.func=chain --enable-auto-gomemlimit \
         --enable-feature=promql-at-modifier --endpoint=a:1 --endpoint-group=a:1 --endpoint-group-strict=a:1 \
         --endpoint-strict=a:1 --endpoint.info-timeout=1s --endpoint.sd-config=x --endpoint.sd-config-file=x \
         --endpoint.sd-config-reload-interval=1m --exemplar.partial-response --no-exemplar.partial-response \
