@@ -134,14 +134,8 @@ impl PrefixFlags {
             HeaderName::try_from(name.as_str())
                 .map_err(|error| Error::invalid(format!("--web.prefix-header: {error}")))
         });
-        let is_url = |url: &str| {
-            let rest = url.strip_prefix("http");
-            let rest = rest.map(|rest| rest.strip_prefix('s').unwrap_or(rest));
-            rest.is_some_and(|rest| rest.starts_with("://"))
-        };
-        let is_plain = |c: char| c.is_ascii_graphic() && !"\"'<>&`".contains(c);
         let query_url = self.query_url.trim_end_matches('/');
-        if !query_url.is_empty() && !(is_url(query_url) && query_url.chars().all(is_plain)) {
+        if !query_url.is_empty() && !is_url(query_url) {
             return Err(Error::invalid(format!(
                 "--alert.query-url: {query_url:?} is no URL of a querier"
             )));
@@ -233,6 +227,17 @@ fn answer(kind: &'static str, text: String) -> Response {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Reports whether `text` is an address of the web that is safe in HTML.
+fn is_url(text: &str) -> bool {
+    let is_web = ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
+    is_web
+        && text
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !"\"'<>&`".contains(c))
 }
 
 /// Returns the path of `prefix` without slashes at its end, or twice anywhere; `None` when it is none that is safe in HTML
