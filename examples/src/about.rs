@@ -1,10 +1,12 @@
 //! What a process says about itself: its build, its flags, the machine it runs on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use axum::Router;
 use clap::{Arg, ArgMatches, Command};
 use thanos_core::time::{Clock, SystemClock, Timestamp};
-use thanos_promql::http::{BuildInfo, Hooks, RuntimeInfo};
+use thanos_promql::http::{BuildInfo, Cors, Hooks, RuntimeInfo, status_router};
 
 /// What is known when the process starts.
 #[derive(Debug, Clone)]
@@ -21,6 +23,15 @@ impl About {
         let started = SystemClock.now();
         Self { started, flags }
     }
+}
+
+/// What stands for a value that may hold passwords. Source: Thanos `cmd/thanos/main.go`.
+const REDACTED: &str = "<REDACTED>";
+
+/// Reports whether a flag may hold passwords: Thanos hides the bucket alone, but every configuration in a flag may.
+fn is_secret(flag: &str) -> bool {
+    let is_content = flag.ends_with("config") && flag != "http.config";
+    is_content || matches!(flag, "objstore.config-file" | "prometheus.http-client")
 }
 
 /// Adds all flags, those of a subcommand too, with the values they have.
@@ -40,12 +51,24 @@ fn add_flags(command: &Command, found: &ArgMatches, flags: &mut BTreeMap<String,
             .flatten()
             .map(|value| value.to_string_lossy())
             .collect();
-        flags.insert(name.to_owned(), values.join(","));
+        let value = if is_secret(name) && !values.is_empty() {
+            REDACTED.to_owned()
+        } else {
+            values.join(",")
+        };
+        flags.insert(name.to_owned(), value);
     }
     if let Some((name, found)) = found.subcommand()
         && let Some(command) = command.find_subcommand(name)
     {
         add_flags(command, found, flags);
+    }
+}
+
+impl About {
+    /// Returns the pages about the process, for roles without a query API.
+    pub fn router(self, cors: Cors) -> Router {
+        status_router(Arc::new(self), Arc::new(SystemClock), cors)
     }
 }
 
@@ -93,5 +116,25 @@ mod tests {
             flags,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
+    }
+
+    /// what may hold a password is not told.
+    #[test]
+    fn configurations_in_flags_are_hidden() {
+        let flag = |name: &'static str| Arg::new(name).long(name);
+        let command = Command::new("store")
+            .arg(flag("objstore.config"))
+            .arg(flag("tracing.config"))
+            .arg(flag("tracing.config-file"));
+        let arguments = [
+            "store",
+            "--objstore.config=secret_key: hunter2",
+            "--tracing.config-file=t.yaml",
+        ];
+        let found = command.clone().try_get_matches_from(arguments).unwrap();
+        let flags = About::new(&command, &found).flags();
+        assert_eq!(flags["objstore.config"], REDACTED);
+        assert_eq!(flags["tracing.config"], "");
+        assert_eq!(flags["tracing.config-file"], "t.yaml");
     }
 }

@@ -106,9 +106,9 @@ fn parse(arguments: Vec<OsString>) -> std::result::Result<(Cli, About), clap::Er
 
 async fn run_role(role: Role, about: About) -> Result<()> {
     match role {
-        Role::Compact(flags) => compact::run(*flags).await,
+        Role::Compact(flags) => compact::run(*flags, about).await,
         Role::Sidecar(flags) => sidecar::run(*flags).await,
-        Role::Store(flags) => store::run(*flags).await,
+        Role::Store(flags) => store::run(*flags, about).await,
         Role::Query(flags) => query::run(*flags, about).await,
         Role::Tools(flags) => tools::run(*flags).await,
         Role::Standalone(flags) => standalone::run(*flags, about).await,

@@ -70,6 +70,7 @@ fn with_variables(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result
 mod tests {
     use super::*;
 
+    ///
     #[test]
     fn variables_are_replaced_where_they_are_meant() {
         let lookup = |name: &str| (name == "KEY_1").then(|| "$(not again)".to_owned());
@@ -84,6 +85,7 @@ mod tests {
         assert!(error.contains("\"NOPE\""), "{error}");
     }
 
+    ///
     #[test]
     fn one_of_the_two_flags_may_be_given() {
         let (text, file) = (Some("type: X".to_owned()), Some(PathBuf::from("/no/such")));

@@ -90,6 +90,7 @@ mod tests {
         }
     }
 
+    ///
     #[test]
     fn durations_are_those_of_prometheus_and_go() {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));

@@ -46,6 +46,14 @@ pub struct ViewerFlags {
 }
 
 impl ViewerFlags {
+    /// Returns who may ask from pages of other origins.
+    pub fn cors(&self) -> thanos_promql::http::Cors {
+        match self.disable_cors {
+            true => thanos_promql::http::Cors::Off,
+            false => thanos_promql::http::Cors::Any,
+        }
+    }
+
     /// Returns the block viewer over `bucket`, unless it is disabled.
     pub fn viewer(&self, bucket: Bucket, compute: Compute) -> Option<BlockViewer> {
         self.viewer_at(bucket, compute, View::Loaded)

@@ -203,6 +203,7 @@ mod tests {
         RequestLog::from_yaml(yaml).unwrap()
     }
 
+    ///
     #[test]
     fn options_of_a_protocol_come_before_the_common_ones() {
         let common = "options: {level: DEBUG, decision: {log_start: true, log_end: true}}\n";
@@ -219,6 +220,7 @@ mod tests {
         assert_eq!(parsed("http: {}\n"), RequestLog::default());
     }
 
+    ///
     #[test]
     fn only_the_listed_requests_are_covered() {
         let found = parsed(
@@ -233,6 +235,7 @@ mod tests {
         assert!(!grpc.covers("/thanos.info.Info/Info", None));
     }
 
+    ///
     #[test]
     fn what_cannot_be_is_an_error() {
         for (yaml, expected) in [

@@ -118,7 +118,7 @@ fn answers_over_the_limits_of_the_querier_fail() {
     }
 }
 
-/// what a querier counts, under Thanos' names.
+/// what a querier counts, under Thanos' names.
 #[test]
 fn a_querier_counts_as_thanos_does() {
     let clusters = Clusters::start("e2e-querier-metrics");

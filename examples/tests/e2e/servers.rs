@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::programs::{Store, querier, testdata};
 
 /// X-07, X-08, ST-03.
@@ -23,6 +25,57 @@ fn probes_and_metrics_answer() {
         r#"thanos_blocks_meta_synced{state="loaded"} 1"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+/// X-09: what a process says of itself; the bucket's configuration may hold passwords.
+#[test]
+fn processes_tell_their_flags_and_no_passwords() {
+    let blocks = testdata("thanos-core").join("block-1k-2h");
+    let store = Store::start(&blocks);
+    let querier = querier(&[], &["--selector.relabel-config", "[]"]);
+    for (peer, flag) in [
+        (&store.http, "objstore.config"),
+        (&querier, "selector.relabel-config"),
+    ] {
+        let ask = |page: &str| {
+            let answer = peer.get(&format!("/api/v1/status/{page}"));
+            assert_eq!(answer.status, 200, "{page}");
+            let mut body: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!(body["status"], "success", "{page}: {body}");
+            body["data"].take()
+        };
+        let flags = ask("flags");
+        assert_eq!(flags[flag], "<REDACTED>", "{flags}");
+        assert_eq!(flags["log.level"], "info", "{flags}");
+        let runtime = ask("runtimeinfo");
+        for key in [
+            "startTime",
+            "CWD",
+            "goroutineCount",
+            "GOMAXPROCS",
+            "GOGC",
+            "GODEBUG",
+            "GOMEMLIMIT",
+        ] {
+            assert!(!runtime[key].is_null(), "{key}: {runtime}");
+        }
+        let build = ask("buildinfo");
+        for key in [
+            "version",
+            "revision",
+            "branch",
+            "buildUser",
+            "buildDate",
+            "goVersion",
+        ] {
+            assert!(build[key].is_string(), "{key}: {build}");
+        }
+        assert!(
+            !peer.log().contains(&*blocks.to_string_lossy()),
+            "{}",
+            peer.log()
+        );
     }
 }
 

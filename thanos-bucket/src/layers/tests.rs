@@ -130,7 +130,7 @@ async fn hedged_after_learning(store: &Arc<Slow>, options: HedgingOptions) -> He
     hedged
 }
 
-/// ST-27: a slow store sees duplicate requests, and the first answer is taken.
+/// ST-27, X-35: a slow store sees duplicate requests, and the first answer is taken.
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_asked_for_again() {
     let store = Slow::new(|number| match number {
@@ -147,7 +147,7 @@ async fn a_late_answer_is_asked_for_again() {
     assert_eq!(store.running.load(Ordering::SeqCst), 0);
 }
 
-/// ST-27: `up_to` bounds the requests for one answer.
+/// ST-27, X-35: `up_to` bounds the requests for one answer.
 #[tokio::test(start_paused = true)]
 async fn no_more_requests_are_made_than_allowed() {
     for up_to in [1, 2, 3] {

@@ -51,12 +51,12 @@ mod told;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get};
-use thanos_core::time::Timestamp;
+use thanos_core::time::{Clock, Timestamp};
 use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 
@@ -176,8 +176,34 @@ impl Api {
     }
 }
 
-fn routes() -> Router<Api> {
+/// Returns the pages under `/api/v1/status` that a program without an engine has: `buildinfo`, `flags`, `runtimeinfo`.
+///
+/// Source: Thanos `pkg/api/api.go`.
+pub fn status_router(hooks: Arc<dyn Hooks>, clock: Arc<dyn Clock>, cors: Cors) -> Router {
+    let process = told::Process {
+        started: clock.now(),
+        hooks,
+        clock,
+    };
+    let cors = middleware::from_fn_with_state(Arc::new(cors), cors::apply);
     Router::new()
+        .nest("/api/v1", process_routes().layer(cors))
+        .with_state(process)
+}
+
+fn process_routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    told::Process: FromRef<S>,
+{
+    Router::new()
+        .route("/status/buildinfo", get(told::build_info))
+        .route("/status/flags", get(told::flags))
+        .route("/status/runtimeinfo", get(told::runtime_info))
+}
+
+fn routes() -> Router<Api> {
+    process_routes()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
         .route(
@@ -212,10 +238,7 @@ fn routes() -> Router<Api> {
         .route("/targets", get(components::targets))
         .route("/status/tsdb", get(components::tsdb_status))
         .route("/status/active_queries", get(told::active_queries))
-        .route("/status/buildinfo", get(told::build_info))
         .route("/status/config", get(told::config))
-        .route("/status/flags", get(told::flags))
-        .route("/status/runtimeinfo", get(told::runtime_info))
         .route("/{*path}", unknown())
 }
 

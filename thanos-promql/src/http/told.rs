@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::response::Response;
 use serde_json::json;
 use thanos_core::text::{FloatFormat, push_float};
-use thanos_core::time::{TimeRange, Timestamp, UtcTime};
+use thanos_core::time::{Clock, TimeRange, Timestamp, UtcTime};
 use thanos_storeapi::apis::Held;
 
 use super::answer::{
     Failure, Remarks, array_pieces, json_text, no_data, object_pieces, stream_success, success,
 };
 use super::hooks::{
-    Exemplar, ExemplarRequest, Metadata, MetadataRequest, MetricMetadata, SeriesExemplars, Told,
+    Exemplar, ExemplarRequest, Hooks, Metadata, MetadataRequest, MetricMetadata, SeriesExemplars,
+    Told,
 };
 use super::params::{Params, invalid};
 use super::{Api, components};
@@ -176,8 +177,26 @@ fn write_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
     out.push(b'}');
 }
 
-pub(super) async fn build_info(State(api): State<Api>) -> Response {
-    let info = api.hooks.build_info();
+/// What the pages about the process are made of.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub(super) hooks: Arc<dyn Hooks>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) started: Timestamp,
+}
+
+impl FromRef<Api> for Process {
+    fn from_ref(api: &Api) -> Self {
+        Self {
+            hooks: Arc::clone(&api.hooks),
+            clock: api.engine.clock(),
+            started: api.started,
+        }
+    }
+}
+
+pub(super) async fn build_info(State(process): State<Process>) -> Response {
+    let info = process.hooks.build_info();
     told(&json!({
         "version": info.version,
         "revision": info.revision,
@@ -189,15 +208,15 @@ pub(super) async fn build_info(State(api): State<Api>) -> Response {
     }))
 }
 
-pub(super) async fn runtime_info(State(api): State<Api>) -> Response {
-    let info = api.hooks.runtime_info();
+pub(super) async fn runtime_info(State(process): State<Process>) -> Response {
+    let info = process.hooks.runtime_info();
     let time = |time| UtcTime::from_timestamp(time).to_string();
-    let started = time(info.start_time.unwrap_or(api.started));
+    let started = time(info.start_time.unwrap_or(process.started));
     told(&json!({
         "startTime": started,
         "CWD": info.working_dir,
         "hostname": info.hostname,
-        "serverTime": time(api.engine.now()),
+        "serverTime": time(process.clock.now()),
         "reloadConfigSuccess": true,
         "lastConfigTime": started,
         "corruptionCount": 0,
@@ -210,8 +229,8 @@ pub(super) async fn runtime_info(State(api): State<Api>) -> Response {
     }))
 }
 
-pub(super) async fn flags(State(api): State<Api>) -> Response {
-    told(&json!(api.hooks.flags()))
+pub(super) async fn flags(State(process): State<Process>) -> Response {
+    told(&json!(process.hooks.flags()))
 }
 
 pub(super) async fn config(State(api): State<Api>) -> Response {
@@ -246,6 +265,6 @@ fn told(value: &serde_json::Value) -> Response {
 }
 
 /// Returns hooks that tell nothing.
-pub(super) fn silent() -> Arc<dyn super::Hooks> {
+pub(super) fn silent() -> Arc<dyn Hooks> {
     Arc::new(super::hooks::NoHooks)
 }

@@ -476,6 +476,7 @@ async fn channel(running: &Running) -> tonic::transport::Channel {
     endpoint.unwrap().connect().await.unwrap()
 }
 
+///
 #[tokio::test]
 async fn health_tells_readiness() {
     use tonic_health::pb::HealthCheckRequest;
@@ -500,6 +501,7 @@ async fn health_tells_readiness() {
     }
 }
 
+///
 #[tokio::test]
 async fn reflection_lists_and_describes_the_services() {
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;

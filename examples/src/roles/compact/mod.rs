@@ -16,6 +16,7 @@ use thanos_core::Result;
 pub use self::flags::CompactFlags;
 use self::loops::{OnError, ShowBlocks};
 use self::metrics::RoleMetrics;
+use crate::about::About;
 use crate::process::Process;
 use crate::requests::RequestLog;
 
@@ -24,7 +25,7 @@ use crate::requests::RequestLog;
 /// # Errors
 ///
 /// A wrong flag, an address in use, or what went wrong in an iteration.
-pub async fn run(flags: CompactFlags) -> Result<()> {
+pub async fn run(flags: CompactFlags, about: About) -> Result<()> {
     let metrics = RoleMetrics::default();
     let bucket = flags.bucket.open(metrics.bucket.clone())?;
     let compute = Compute::per_core();
@@ -34,7 +35,7 @@ pub async fn run(flags: CompactFlags) -> Result<()> {
     let work = flags.work(&bucket, compute).await?;
     let compactor = Arc::new(Compactor::new(bucket, work, options)?);
 
-    let router = flags.router(viewer.as_ref());
+    let router = flags.router(viewer.as_ref(), about);
     let log = RequestLog::default();
     let register = |registry: &mut _| metrics.register(registry);
     let mut process = Process::start_http("compact", &flags.http, log, router, register).await?;
@@ -84,8 +85,10 @@ impl CompactFlags {
         viewer.filter(|_| self.loops.wait)
     }
 
-    fn router(&self, viewer: Option<&BlockViewer>) -> Router {
-        let router = viewer.map_or_else(Router::new, BlockViewer::router);
+    fn router(&self, viewer: Option<&BlockViewer>, about: About) -> Router {
+        let router = viewer.map_or_else(Router::new, |viewer| {
+            viewer.router().merge(about.router(self.web.viewer.cors()))
+        });
         match self.web.route_prefix.trim_matches('/') {
             "" => router,
             prefix => Router::new().nest(&format!("/{prefix}"), router),

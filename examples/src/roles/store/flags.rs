@@ -19,6 +19,7 @@ use thanos_bucket::manifest::{ManifestMode, ManifestOptions};
 use thanos_core::budget::MemoryBudget;
 use thanos_core::time::{Clock, SystemClock, TimeBound, TimeWindow};
 use thanos_core::{Error, Result};
+use thanos_promql::http::Cors;
 
 use super::caches::{CacheFlags, Caches};
 use super::fixed::FixedFlags;
@@ -403,5 +404,10 @@ impl StoreFlags {
     /// Returns the block viewer over `bucket`, unless it is disabled.
     pub(super) fn viewer(&self, bucket: Bucket, compute: Compute) -> Option<BlockViewer> {
         self.web.viewer(bucket, compute)
+    }
+
+    /// Returns who may ask from pages of other origins.
+    pub(super) fn cors(&self) -> Cors {
+        self.web.cors()
     }
 }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use thanos_bucket::gateway::Gateway;
-use thanos_bucket::http::BlockViewer;
 use thanos_bucket::manifest::ManifestMode;
 use thanos_core::Result;
 
 pub use self::flags::StoreFlags;
 use self::metrics::StoreMetrics;
 use self::sync::Syncer;
+use crate::about::About;
 use crate::process::Process;
 
 /// Runs the role until it is told to stop.
@@ -24,7 +24,7 @@ use crate::process::Process;
 /// # Errors
 ///
 /// A wrong flag, an address in use, or a bucket that cannot be read at the start.
-pub async fn run(flags: StoreFlags) -> Result<()> {
+pub async fn run(flags: StoreFlags, about: About) -> Result<()> {
     let metrics = StoreMetrics::default();
     let bucket = flags.bucket.open(metrics.bucket.clone())?;
     let caches = flags.caches.open(bucket.clone()).await?;
@@ -35,9 +35,9 @@ pub async fn run(flags: StoreFlags) -> Result<()> {
         .is_some_and(|manifest| manifest.mode == ManifestMode::Publish);
     let gateway = Arc::new(Gateway::new(caches.bucket.clone(), options));
 
-    let router = viewer
-        .as_ref()
-        .map_or_else(Router::new, BlockViewer::router);
+    let router = viewer.as_ref().map_or_else(Router::new, |viewer| {
+        viewer.router().merge(about.router(flags.cors()))
+    });
     let mut process = Process::start("store", &flags.servers, router, |registry| {
         metrics.register(registry);
         caches.register(registry);

@@ -47,7 +47,7 @@ async fn eventually(cache: &dyn Backend, wanted: &[String]) -> Vec<Option<Bytes>
     found
 }
 
-/// ST-24, ST-25: values survive a memcached server, whatever bytes they are.
+/// ST-24, ST-25, X-36: values survive a memcached server, whatever bytes they are.
 #[tokio::test]
 async fn values_come_back_from_several_servers() {
     let (Some(first), Some(second)) = (CacheServer::memcached(), CacheServer::memcached()) else {
@@ -76,6 +76,7 @@ async fn values_come_back_from_several_servers() {
     assert_eq!(cache.client.metrics.failures(Operation::GetMulti, NAME), 0);
 }
 
+///
 #[tokio::test]
 async fn what_servers_do_not_take_is_not_sent() {
     let Some(server) = CacheServer::memcached() else {
@@ -213,6 +214,7 @@ async fn a_server_that_answers_nonsense_is_misses() {
     }
 }
 
+///
 #[tokio::test]
 async fn what_finds_no_room_in_the_queue_is_dropped() {
     let address = listen(|mut stream| async move {
@@ -231,6 +233,7 @@ async fn what_finds_no_room_in_the_queue_is_dropped() {
     assert!(cache.client.metrics.skips(Skip::QueueFull, NAME) >= 6);
 }
 
+///
 #[tokio::test]
 async fn servers_can_be_discovered() {
     let Some(server) = CacheServer::memcached() else {

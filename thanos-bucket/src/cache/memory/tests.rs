@@ -26,12 +26,14 @@ fn put(cache: &InMemoryCache, key: &str, len: usize) {
     cache.put(key.to_owned(), value, Duration::from_secs(1));
 }
 
+///
 #[test]
 fn an_item_larger_than_all_is_a_configuration_error() {
     let error = InMemoryCache::new(options(10, 11), InMemoryMetrics::index()).unwrap_err();
     assert!(error.to_string().contains("max item size (11)"), "{error}");
 }
 
+///
 #[test]
 fn items_go_when_their_time_is_over() {
     let clock = Arc::new(MovedClock::default());
@@ -65,6 +67,7 @@ fn items_go_when_their_time_is_over() {
     }
 }
 
+///
 #[test]
 fn the_largest_item_fits_and_a_larger_one_does_not() {
     let metrics = InMemoryMetrics::index();

@@ -35,7 +35,7 @@ async fn eventually(cache: &RedisCache, wanted: &[String]) -> Vec<Option<Bytes>>
     found
 }
 
-/// E-89, ST-24, ST-25: set and get of many values through a server with a password, in batches.
+/// E-89, ST-24, ST-25, X-37: set and get of many values through a server with a password, in batches.
 #[tokio::test]
 async fn values_come_back() {
     let Some(server) = CacheServer::redis("secret") else {

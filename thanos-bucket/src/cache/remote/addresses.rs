@@ -121,7 +121,7 @@ fn jump(bucket: usize, hash: u64) -> usize {
 mod tests {
     use super::*;
 
-    /// ST-24: made by Thanos' jump hash over xxhash64, for 2, 3 and 10 servers.
+    /// ST-24, X-36: made by Thanos' jump hash over xxhash64, for 2, 3 and 10 servers.
     #[test]
     fn keys_have_the_servers_that_thanos_gives_them() {
         for (key, of_2, of_3, of_10) in [

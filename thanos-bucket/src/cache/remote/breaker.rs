@@ -201,6 +201,7 @@ mod tests {
         allowed
     }
 
+    ///
     #[tokio::test(start_paused = true)]
     async fn a_failing_server_is_left_alone_and_tried_again() {
         let breaker = Breaker::new(BreakerOptions {

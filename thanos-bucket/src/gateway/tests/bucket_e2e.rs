@@ -181,7 +181,7 @@ async fn only_the_served_time_is_seen() {
     );
 }
 
-/// ST-10: a window may move with the clock.
+/// ST-10, X-45: a window may move with the clock.
 #[tokio::test]
 async fn a_window_that_moves_is_asked_at_each_request() {
     use thanos_core::time::FixedClock;

@@ -47,7 +47,7 @@ async fn a_local_store_behind_grpc_passes_the_conformance_suite() {
     conformance::run(async |data: Dataset| dyn_store(behind_grpc(local_store(&data, "r1")))).await;
 }
 
-/// Blocks, series in memory, and a store that leaves all the work to the proxy; two hops.
+/// blocks, series in memory, and a store that leaves all the work to the proxy; two hops.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_between_grpc_and_grpc_passes_the_conformance_suite() {
     conformance::run(async |data: Dataset| {

@@ -21,7 +21,7 @@ fn matcher(op: MatchOp, name: &str, value: &str) -> Matcher {
     Matcher::new(op, name, value).unwrap()
 }
 
-///
+///
 #[tokio::test]
 async fn stores_that_cannot_hold_anything_are_skipped_with_a_reason() {
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
@@ -66,7 +66,7 @@ async fn stores_that_cannot_hold_anything_are_skipped_with_a_reason() {
     }
 }
 
-/// A store of several databases is asked when one of them fits in time and labels.
+/// a store of several databases is asked when one of them fits in time and labels.
 #[tokio::test]
 async fn time_and_labels_are_judged_database_by_database() {
     let inner = proxy_over([
