@@ -27,7 +27,7 @@ use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
 use crate::about::About;
 use crate::flags::{bytes, duration};
-use crate::requests::label_tenants;
+use crate::requests::{label_tenants, tenants_by_certificate};
 use crate::roles::query::admission::AdmissionFlags;
 use crate::roles::query::distributed::DistributedFlags;
 use crate::ui::{PrefixFlags, Site};
@@ -211,7 +211,8 @@ pub struct TenancyFlags {
         value_parser = |name: &str| TenantId::parse(name).map_err(|error| error.to_string())
     )]
     default_tenant: TenantId,
-    /// Use TLS client's certificate field to determine tenant: not supported, because HTTP is served without TLS.
+    /// Use TLS client's certificate field to determine tenant for requests. Must be one of organization,
+    /// organizationalUnit or commonName. This setting will cause the query.tenant-header flag value to be ignored.
     #[arg(
         id = "query.tenant-certificate-field",
         long = "query.tenant-certificate-field",
@@ -244,11 +245,6 @@ fn header_name(text: &str) -> std::result::Result<String, String> {
 
 impl TenancyFlags {
     fn tenancy(&self) -> Result<Tenancy> {
-        if !self.certificate_field.is_empty() {
-            let message = "--query.tenant-certificate-field needs client certificates, and serving HTTP over TLS \
-                           (--http.config) is not supported";
-            return Err(Error::invalid(message));
-        }
         Ok(Tenancy {
             header: self.header.clone(),
             default_tenant: self.default_tenant.clone(),
@@ -347,12 +343,16 @@ pub fn served(
     };
     let metrics = metrics.with_places(api.places());
     let tenancy = &flags.tenancy;
-    let header = tenancy
+    let header: axum::http::HeaderName = tenancy
         .header
         .parse()
         .map_err(|error| Error::invalid(format!("--query.tenant-header: {error}")))?;
     let router = api.router().merge(page);
-    let router = label_tenants(router, header, tenancy.default_tenant.clone());
+    let router = label_tenants(router, header.clone(), tenancy.default_tenant.clone());
+    let router = match tenancy.certificate_field.as_str() {
+        "" => router,
+        field => tenants_by_certificate(router, field.parse()?, header),
+    };
     Ok(Served {
         site: Site { router, prefixes },
         apis,

@@ -29,7 +29,7 @@ use self::grpc::GrpcMetrics;
 use self::http_metrics::HttpMetrics;
 use self::panics::Panics;
 use self::store::{AnswerMetrics, CountedStore};
-pub use self::tenant::label_tenants;
+pub use self::tenant::{label_tenants, tenants_by_certificate};
 
 /// What watches the requests of a process.
 #[derive(Debug, Clone, Default)]

@@ -2,8 +2,12 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use thanos_core::{Error, Result};
+use thanos_storeapi::net::tls::{PeerCertificate, SubjectField};
 use thanos_storeapi::tenant::{TENANT_KEY, TenantId};
 
 /// The tenant of a request that was answered.
@@ -20,6 +24,54 @@ pub fn label_tenants(router: Router, header: HeaderName, default: TenantId) -> R
             response
         }
     }))
+}
+
+/// Lets the certificate of the client say for whom each request to the API of `router` is, and no header: what `header`
+/// and `thanos-tenant` say is replaced. Without the field the request is refused.
+///
+/// Source: Thanos `pkg/tenancy/tenancy.go`.
+pub fn tenants_by_certificate(router: Router, field: SubjectField, header: HeaderName) -> Router {
+    router.layer(from_fn(move |mut request: Request, next: Next| {
+        let named = match request.uri().path().starts_with("/api/") {
+            true => name_tenant(&mut request, field, &header),
+            false => Ok(()),
+        };
+        async move {
+            match named {
+                Ok(()) => next.run(request).await,
+                Err(error) => refused(&error),
+            }
+        }
+    }))
+}
+
+fn name_tenant(request: &mut Request, field: SubjectField, header: &HeaderName) -> Result<()> {
+    let certificate = request.extensions().get::<PeerCertificate>();
+    let Some(certificate) = certificate else {
+        let name = field.as_str();
+        let message = format!("could not get {name} field from client cert: there is none");
+        return Err(Error::invalid(message));
+    };
+    let tenant = certificate.tenant(field)?;
+    let value = HeaderValue::try_from(tenant.as_str())
+        .map_err(|error| Error::invalid(format!("tenant name not valid: {error}")))?;
+    let headers = request.headers_mut();
+    headers.remove(header);
+    headers.insert(HeaderName::from_static(TENANT_KEY), value);
+    Ok(())
+}
+
+fn refused(error: &Error) -> Response {
+    let body = serde_json::json!({
+        "status": "error",
+        "errorType": "bad_data",
+        "error": error.to_string(),
+    });
+    let headers = [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    (StatusCode::BAD_REQUEST, headers, body.to_string()).into_response()
 }
 
 /// A name that no tenant may have counts for the default: it is none, and anybody can send it.

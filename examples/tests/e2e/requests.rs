@@ -112,11 +112,6 @@ fn flags_without_their_feature_are_refused() {
         ),
         (
             "query",
-            "--query.tenant-certificate-field=commonName",
-            "--query.tenant-certificate-field",
-        ),
-        (
-            "query",
             "--http.config=web.yaml",
             "web.yaml: server could not be started",
         ),

@@ -5,13 +5,18 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use serde_json::Value;
 use thanos_core::testkit::TempDir;
 use thanos_core::testkit::peer::Peer;
 use thanos_storeapi::net::tls::{ClientTls, Pem, TlsClient};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::programs::{directory_bucket, grpc_address, querier, testdata, thanos};
+use crate::blocks::{Kind, OLD_MS, Outside};
+use crate::programs::{Store, directory_bucket, grpc_address, querier, testdata, thanos};
 
 /// An authority and the files of those that it vouches for.
 struct Authority {
@@ -40,8 +45,17 @@ impl Authority {
 
     /// Writes a certificate for these hosts, and its key, under `name`.
     fn issue(&self, name: &str, hosts: &[&str]) -> [String; 2] {
+        self.issue_to(name, hosts, name)
+    }
+
+    /// The same for somebody whose common name is `whom`.
+    fn issue_to(&self, name: &str, hosts: &[&str], whom: &str) -> [String; 2] {
         let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
-        let params = CertificateParams::new(hosts).unwrap();
+        let mut params = CertificateParams::new(hosts).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        if !whom.is_empty() {
+            params.distinguished_name.push(DnType::CommonName, whom);
+        }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let files = [
@@ -284,6 +298,10 @@ struct Guarded {
 
 impl Guarded {
     fn start(config: &Path) -> Self {
+        Self::with(config, &[])
+    }
+
+    fn with(config: &Path, more: &[&str]) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
@@ -296,6 +314,7 @@ impl Guarded {
         ])
         .arg("--http.config")
         .arg(config)
+        .args(more)
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -309,12 +328,22 @@ impl Guarded {
 
     /// Asks for `/-/healthy` and returns the status, or why there is none.
     async fn status(&self, client: &TlsClient, authorization: &str) -> Result<u16, String> {
+        let answer = self.get(client, "/-/healthy", authorization).await?;
+        Ok(answer.0)
+    }
+
+    /// Asks for `path` and returns status and body.
+    async fn get(
+        &self,
+        client: &TlsClient,
+        path: &str,
+        header: &str,
+    ) -> Result<(u16, String), String> {
         let tcp = tokio::net::TcpStream::connect(&self.address).await.unwrap();
         let stream = client.handshake("localhost", tcp).await;
         let mut stream = stream.map_err(|error| error.to_string())?;
-        let head = format!(
-            "GET /-/healthy HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}\r\n"
-        );
+        let head =
+            format!("GET {path} HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n{header}\r\n");
         let mut answer = String::new();
         let asked = async {
             stream.write_all(head.as_bytes()).await?;
@@ -325,7 +354,9 @@ impl Guarded {
             .split(' ')
             .nth(1)
             .and_then(|status| status.parse().ok());
-        status.ok_or_else(|| format!("no status in {answer:?}"))
+        let status = status.ok_or_else(|| format!("no status in {answer:?}"))?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Ok((status, body.to_owned()))
     }
 }
 
@@ -381,4 +412,79 @@ async fn a_web_configuration_guards_everything() {
     assert_eq!(guarded.status(&good, alice).await, Ok(200));
     std::fs::write(&config, "nonsense: true\n").unwrap();
     guarded.status(&good, alice).await.unwrap_err();
+}
+
+/// X-40, Q-31: the certificate of a client names its tenant, whatever its headers say.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_name_tenants() {
+    let authority = Authority::new();
+    let [cert, key] = authority.issue("server", &["localhost"]);
+    let config = PathBuf::from(authority.file("web.yml"));
+    let yaml = format!(
+        "tls_server_config:\n  cert_file: {cert}\n  key_file: {key}\n  client_ca_file: ca.pem\n  \
+         client_auth_type: RequireAndVerifyClientCert\n"
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let directory = TempDir::new("e2e-tls-tenants");
+    let bucket = directory_bucket(directory.path());
+    let upload = move || {
+        let outside = Outside::open(&bucket);
+        for tenant in ["a", "b"] {
+            let series = [("__name__", "x"), ("of", tenant)];
+            outside.upload(&series, Kind::Float, &[("tenant_id", tenant)], OLD_MS);
+        }
+        (Store::over(&bucket, &[]), outside.query_time())
+    };
+    let (store, time) = std::thread::spawn(upload).join().unwrap();
+    let guarded = Guarded::with(
+        &config,
+        &[
+            "--endpoint",
+            &store.grpc_address,
+            "--query.enforce-tenancy",
+            "--query.tenant-certificate-field=commonName",
+            "--query.tenant-header=X-Team",
+        ],
+    );
+    let client = |whom: &str| {
+        let [certificate, key] = authority.issue_to("client", &["client.test"], whom);
+        let tls = ClientTls {
+            authorities: Pem::file(&authority.ca()),
+            certificate: Pem::file(&certificate),
+            key: Pem::file(&key),
+            ..ClientTls::default()
+        };
+        TlsClient::new(tls, &["http/1.1"]).unwrap()
+    };
+    let path = format!("/api/v1/query?query=x&time={time}");
+    let ask = async |whom: &str, header: &str| {
+        let (status, body) = guarded.get(&client(whom), &path, header).await.unwrap();
+        (status, serde_json::from_str::<Value>(&body).unwrap())
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ask("a", "").await.1["data"]["result"] == serde_json::json!([]) {
+        assert!(
+            Instant::now() < deadline,
+            "the querier does not find the store"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (whom, header) in [
+        ("a", ""),
+        ("a", "X-Team: b\r\n"),
+        ("b", "THANOS-TENANT: a\r\n"),
+    ] {
+        let (status, body) = ask(whom, header).await;
+        let found = body["data"]["result"].as_array().unwrap();
+        assert_eq!((status, found.len()), (200, 1), "{whom}, {header}: {body}");
+        assert_eq!(found[0]["metric"]["of"], whom, "{header}: {body}");
+    }
+    for (whom, said) in [
+        ("", "could not get commonName field"),
+        ("../b", "tenant name"),
+    ] {
+        let (status, body) = ask(whom, "THANOS-TENANT: a\r\n").await;
+        let error = body["error"].as_str().unwrap();
+        assert!(status == 400 && error.contains(said), "{whom}: {body}");
+    }
 }

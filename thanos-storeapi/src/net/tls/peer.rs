@@ -89,7 +89,8 @@ impl PeerCertificate {
     ///
     /// `Invalid` when there is none, or its name is not one of a tenant.
     pub fn tenant(&self, field: SubjectField) -> Result<TenantId> {
-        TenantId::parse(&self.subject(field)?)
+        let name = self.subject(field)?;
+        TenantId::parse(&name).map_err(|error| error.context("tenant name not valid"))
     }
 }
 
