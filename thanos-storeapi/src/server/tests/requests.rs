@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thanos_core::labels::MatchOp;
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, span};
 
@@ -73,8 +74,12 @@ fn raw_client(running: &Running) -> StoreClient<tonic::transport::Channel> {
 #[tokio::test]
 async fn what_a_call_logs_carries_the_request_id() {
     let log = Log::default();
+    // Beside a single subscriber, a place that logs for the first time on another test's thread would be taken for one
+    // that nobody listens to.
+    let _second = Dispatch::new(Log::default());
     // The runtime of this test has one thread.
     let _logging = tracing::subscriber::set_default(log.clone());
+    tracing::callsite::rebuild_interest_cache();
     let faults = [Fault::PanicAfter(1)];
     let store = Arc::new(dataset(4).to_mem_store().with_faults(faults));
     let running = Running::start(Arc::<MemStore>::clone(&store));
