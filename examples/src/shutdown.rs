@@ -27,7 +27,7 @@ impl ShutdownTrigger {
         self.sender.send_replace(true);
     }
 
-    /// Stops at the first SIGINT or SIGTERM from now on.
+    /// Stops at the first SIGINT or SIGTERM from now on. SIGHUP, which would end the process, is ignored, as in Thanos.
     ///
     /// # Errors
     ///
@@ -35,12 +35,17 @@ impl ShutdownTrigger {
     pub fn stop_on_signal(&self) -> std::io::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
         let trigger = self.clone();
         // The task ends with the runtime; nothing waits for a signal that never comes.
         tokio::spawn(async move {
-            let name = tokio::select! {
-                _ = interrupt.recv() => "SIGINT",
-                _ = terminate.recv() => "SIGTERM",
+            let name = loop {
+                tokio::select! {
+                    _ = interrupt.recv() => break "SIGINT",
+                    _ = terminate.recv() => break "SIGTERM",
+                    // What can change while a process runs is read again by itself.
+                    _ = hangup.recv() => tracing::debug!("SIGHUP is ignored"),
+                }
             };
             tracing::info!(signal = name, "caught signal, exiting");
             trigger.stop();

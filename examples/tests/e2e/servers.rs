@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::programs::{Store, querier, testdata};
+use crate::sidecar::eventually;
 
 /// ST-03.
 #[test]
@@ -110,6 +111,7 @@ fn a_dead_endpoint_is_never_silent() {
     assert!(body.contains("127.0.0.1:1"), "{body}");
 }
 
+/// flags whose values cannot be end the start.
 #[test]
 fn wrong_flags_end_with_a_message() {
     for (arguments, message) in [
@@ -119,6 +121,14 @@ fn wrong_flags_end_with_a_message() {
             "no s3 endpoint",
         ),
         (vec!["query", "--query.timeout", "soon"], "soon"),
+        (
+            vec!["query", "--auto-gomemlimit.ratio=0"],
+            "--auto-gomemlimit.ratio must be greater than 0",
+        ),
+        (
+            vec!["query", "--tracing.config=x", "--tracing.config-file=y"],
+            "tracing.config",
+        ),
         (
             vec!["standalone", "--data-dir", "/no/such/directory"],
             "/no/such/directory",
@@ -140,10 +150,13 @@ fn wrong_flags_end_with_a_message() {
     }
 }
 
-///
+/// SIGHUP is swallowed, SIGTERM ends with success.
 #[test]
-fn sigterm_ends_a_role_with_success() {
-    let mut querier = querier(&[], &[]);
+fn sigterm_ends_a_role_with_success_and_sighup_does_not() {
+    let mut querier = querier(&[], &["--log.level=debug"]);
+    querier.signal("HUP");
+    eventually("the signal", || querier.log().contains("SIGHUP is ignored"));
+    assert_eq!(querier.get("/-/ready").status, 200);
     let status = querier.terminate(Duration::from_secs(10));
     assert!(status.success(), "{status}\n{}", querier.log());
 }

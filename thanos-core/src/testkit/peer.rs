@@ -258,13 +258,22 @@ impl Peer {
     ///
     /// When it still runs after `timeout`.
     pub fn terminate(&mut self, timeout: Duration) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status();
-        assert!(
-            asked.is_ok_and(|status| status.success()),
-            "kill -TERM {pid} failed"
-        );
+        self.signal("TERM");
         self.wait(timeout)
+    }
+
+    /// Sends a signal to the server, by its name without `SIG`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be sent.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "kill -s {name} {pid} failed"
+        );
     }
 
     /// Waits for the end of the server and returns how it ended.

@@ -166,6 +166,7 @@ fn series_without_chunks_are_wanted_at_any_resolution() {
     assert_eq!(request.max_resolution_window_ms, i64::MAX);
 }
 
+///
 #[test]
 fn the_default_fails_closed_and_reads_raw_data() {
     let request = request_for(StoreQueryableOptions::default(), SelectHints::default());
