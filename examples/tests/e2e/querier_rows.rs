@@ -63,7 +63,7 @@ fn texts(value: &Value) -> Vec<String> {
         .collect()
 }
 
-/// two queriers that share the databases of one gateway by a hash of their labels have each of them once, in samples,
+/// two queriers that share the databases of one gateway by a hash of their labels have each of them once, in samples,
 /// in label values and in their lists of stores.
 #[test]
 fn queriers_share_the_databases_of_a_store() {

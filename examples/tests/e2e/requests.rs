@@ -16,7 +16,7 @@ grpc:
   config: [{service: thanos.Store, method: Series}]
 ";
 
-/// ST-37: calls and requests are counted, and logged where the configuration says so, under one id.
+/// ST-37, X-16: calls and requests are counted, and logged where the configuration says so, under one id.
 #[test]
 fn requests_are_counted_and_logged() {
     let directory = TempDir::new("e2e-requests");
@@ -73,6 +73,18 @@ fn requests_are_counted_and_logged() {
         "http.method=\"GET /api/v1/blocks?view=loaded\"",
     ]);
     assert_eq!(http.len(), 1, "{log}");
+    for part in [
+        "level=debug",
+        "http.status_code=200",
+        "http.time_ms=",
+        "http.remote_addr=127.0.0.1",
+        "http.user_agent=",
+        "http.request_id=",
+        "thanos.method_name=blocks",
+    ] {
+        assert!(http[0].contains(part), "{part} is not in {}", http[0]);
+    }
+    assert!(finished[0].contains("level=debug"), "{}", finished[0]);
     assert!(
         lines(&["\"started call\"", "http.method"]).is_empty(),
         "{log}"

@@ -123,7 +123,7 @@ async fn meta(bucket: &Bucket, id: BlockId) -> Meta {
     Meta::parse(&text.unwrap()).unwrap()
 }
 
-/// SC-17, SC-20: blocks come oldest first, once; what needs no upload is left, and the record says what was done.
+/// A-04, SC-17, SC-20: blocks come oldest first, once; what needs no upload is left, and the record says what was done.
 #[tokio::test]
 async fn blocks_are_uploaded_oldest_first_and_once() {
     let database = Database::new();
@@ -232,7 +232,7 @@ async fn a_published_block_says_whose_it_is() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// SC-21: compacted blocks are uploaded when that is wanted and they do not overlap with what is there.
+/// A-04, SC-21: compacted blocks are uploaded when that is wanted and they do not overlap with what is there.
 #[tokio::test]
 async fn compacted_blocks_must_not_overlap_with_the_bucket() {
     let database = Database::new();

@@ -173,7 +173,7 @@ fn with_rules(groups: Vec<RuleGroup>) -> FixedApis {
     }
 }
 
-/// groups of one file and name are one, and of the rules of replicas the most urgent, then the latest one is left.
+/// groups of one file and name are one, and of the rules of replicas the most urgent, then the latest one is left.
 #[tokio::test]
 async fn rules_of_replicas_are_one() {
     let of = |replica: &str, state, evaluated| {
@@ -289,7 +289,7 @@ fn active(replica: &str, health: TargetHealth, scraped: i64) -> ActiveTarget {
     }
 }
 
-/// one target of those of replicas: the one that is down, or the one that was scraped last.
+/// one target of those of replicas: the one that is down, or the one that was scraped last.
 #[tokio::test]
 async fn targets_of_replicas_are_one() {
     let dropped = |replica: &str| DroppedTarget {
@@ -339,7 +339,7 @@ async fn targets_of_replicas_are_one() {
     }
 }
 
-/// the different entries of a metric are joined; limits of -1, 1 and 0.
+/// the different entries of a metric are joined; limits of -1, 1 and 0.
 #[tokio::test]
 async fn metadata_is_the_union() {
     let entry = |help: &str| MetricMetadata {
@@ -383,7 +383,7 @@ fn exemplar(trace: &str, ms: i64) -> Exemplar {
     }
 }
 
-/// Q-34, E-13: replicas' exemplars are one list; whose external labels do not match is not asked, and others not for them.
+/// E-13: replicas' exemplars are one list; whose external labels do not match is not asked, and others not for them.
 #[tokio::test]
 async fn exemplars_are_joined_and_asked_where_they_may_be() {
     /// Notes what it is asked.
@@ -631,7 +631,7 @@ fn times_of_databases_are_widened_in_any_order() {
     assert_eq!(nothing.head.range, TimeRange::from_millis(0, 0));
 }
 
-/// one that fails is named, or fails the request; warnings pass through; who offers nothing is not asked.
+/// one that fails is named, or fails the request; warnings pass through; who offers nothing is not asked.
 #[tokio::test]
 async fn nothing_is_missing_in_silence() {
     let failing = FixedApis {
