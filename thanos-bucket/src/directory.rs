@@ -18,6 +18,18 @@ pub fn open(directory: impl AsRef<Path>) -> Result<Bucket> {
     store(directory).map(Bucket::new)
 }
 
+/// Returns `directory`, which is made if it is not there, as an object store: who configures a bucket may be the first one
+/// to write to it, as in Thanos.
+pub(crate) fn store_made(directory: impl AsRef<Path>) -> Result<Arc<dyn ObjectStore>> {
+    let directory = directory.as_ref();
+    std::fs::create_dir_all(directory).map_err(|error| {
+        Error::from(error)
+            .context("cannot make the bucket directory")
+            .in_file(directory.display().to_string())
+    })?;
+    store(directory)
+}
+
 /// Returns `directory` as an object store.
 pub(crate) fn store(directory: impl AsRef<Path>) -> Result<Arc<dyn ObjectStore>> {
     let directory = directory.as_ref();

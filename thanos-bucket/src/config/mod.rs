@@ -175,7 +175,7 @@ impl BucketConfig {
             #[cfg(feature = "azure")]
             Provider::Azure(config) => config.open(environment),
             #[cfg(feature = "filesystem")]
-            Provider::Filesystem(config) => crate::directory::store(&config.directory),
+            Provider::Filesystem(config) => crate::directory::store_made(&config.directory),
             #[cfg(feature = "gcs")]
             Provider::Gcs(config) => config.open(environment),
             Provider::Memory => Ok(Arc::new(object_store::memory::InMemory::new())),

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use thanos_core::testkit::TempDir;
 
 use super::*;
 
@@ -26,12 +27,25 @@ fn each_mistake_has_its_message() {
     refused("config: {}\n", "type");
     refused("", "");
     refused("- a\n- b\n", "");
-    let missing =
-        BucketConfig::from_yaml("type: FILESYSTEM\nconfig: {directory: /no/such/place}\n")
-            .and_then(|config| config.open())
-            .unwrap_err();
-    assert_eq!(missing.kind(), thanos_core::ErrorKind::NotFound);
-    assert!(missing.to_string().contains("/no/such/place"), "{missing}");
+}
+
+/// The first one to write to a directory need not make it; what cannot be a directory is named.
+#[test]
+fn the_directory_of_a_bucket_is_made() {
+    let dir = TempDir::new("bucket-directory");
+    let open = |place: &str| {
+        let place = dir.path().join(place).display().to_string();
+        let yaml = format!("type: FILESYSTEM\nconfig: {{directory: {place}}}\n");
+        BucketConfig::from_yaml(&yaml).and_then(|config| config.open())
+    };
+    open("new/blocks").unwrap();
+    assert!(dir.path().join("new/blocks").is_dir());
+    std::fs::write(dir.path().join("file"), "x").unwrap();
+    let error = open("file/blocks").unwrap_err().to_string();
+    assert!(
+        error.contains("file/blocks") && error.contains("bucket directory"),
+        "{error}"
+    );
 }
 
 /// types that cannot be spoken say why, and what to do instead.
@@ -353,7 +367,7 @@ prefix: ""
 
     #[test]
     fn a_key_for_encryption_must_have_the_right_length() {
-        let dir = thanos_core::testkit::TempDir::new("sse-c");
+        let dir = TempDir::new("sse-c");
         let file = dir.path().join("key");
         let settings = format!(
             "  sse_config: {{type: SSE-C, encryption_key: {}}}\n",
@@ -478,7 +492,7 @@ prefix: ""
     /// with SSE-C reads carry the key too, with other encryptions they must not.
     #[test]
     fn reads_of_encrypted_objects_carry_the_key_if_it_is_ours() {
-        let dir = thanos_core::testkit::TempDir::new("sse-c-read");
+        let dir = TempDir::new("sse-c-read");
         let file = dir.path().join("key");
         std::fs::write(&file, [7; 32]).unwrap();
         let read = |settings: &str| {
