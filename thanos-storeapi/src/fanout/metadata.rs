@@ -15,7 +15,6 @@ use crate::apis::metadata::{Metadata, MetadataApi, MetadataRequest};
 impl MetadataApi for Fanout {
     async fn metadata(&self, mut request: MetadataRequest) -> Result<Answer<Metadata>> {
         request.budget = self.request_budget();
-        request.budget = self.request_budget();
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().metadata.as_ref()?);

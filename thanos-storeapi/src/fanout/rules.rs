@@ -19,7 +19,6 @@ use crate::tenant::TenantId;
 impl RulesApi for Fanout {
     async fn rules(&self, mut request: RulesRequest) -> Result<Answer<Vec<RuleGroup>>> {
         request.budget = self.request_budget();
-        request.budget = self.request_budget();
         let policy = request.partial_response;
         let call = |endpoint: &crate::proxy::Endpoint| {
             let api = Arc::clone(endpoint.apis().rules.as_ref()?);

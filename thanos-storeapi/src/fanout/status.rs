@@ -17,7 +17,6 @@ impl StatusApi for Fanout {
         mut request: StatusRequest,
     ) -> Result<Answer<TenantStatistics>> {
         request.budget = self.request_budget();
-        request.budget = self.request_budget();
         let policy = request.partial_response;
         let tenant = request.tenant.clone();
         if let Some(label) = &self.options.enforced_label {

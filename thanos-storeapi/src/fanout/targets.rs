@@ -16,7 +16,6 @@ use crate::apis::targets::{ActiveTarget, TargetHealth, Targets, TargetsApi, Targ
 impl TargetsApi for Fanout {
     async fn targets(&self, mut request: TargetsRequest) -> Result<Answer<Targets>> {
         request.budget = self.request_budget();
-        request.budget = self.request_budget();
         let policy = request.partial_response;
         let tenant = request.tenant.clone();
         let call = |endpoint: &crate::proxy::Endpoint| {

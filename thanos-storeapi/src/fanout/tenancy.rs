@@ -37,6 +37,8 @@ impl Fanout {
         let mut sets = info.tsdbs.iter().map(|tsdb| &tsdb.external_labels);
         let own = sets.clone().filter(|set| is_of(set, label, tenant)).count();
         match own {
+            // What names no database may have any.
+            0 if info.tsdbs.is_empty() => Whose::Mixed,
             0 if sets.all(|set| set.get(label).is_some()) => Whose::Foreign,
             own if own == info.tsdbs.len() => Whose::Own,
             _ => Whose::Mixed,
