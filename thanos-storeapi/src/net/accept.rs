@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use super::first_bytes::FirstBytes;
 use super::pings::PingGuard;
 #[cfg(feature = "tls")]
 use crate::net::tls::PeerCertificate;
@@ -61,13 +62,15 @@ impl std::fmt::Debug for Security {
     }
 }
 
-/// How many handshakes run at once, and for how long.
+/// How many handshakes run at once, and for how long; and how long clients may be silent after theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handshakes {
     /// The most at once.
     pub count_max: usize,
     /// The longest that one may take.
     pub timeout: Duration,
+    /// How long the first bytes of a request may take to come after that.
+    pub first_bytes_timeout: Duration,
 }
 
 impl Default for Handshakes {
@@ -75,6 +78,7 @@ impl Default for Handshakes {
         Self {
             count_max: 1024,
             timeout: Duration::from_secs(10),
+            first_bytes_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -108,6 +112,14 @@ impl Connection {
     pub fn with_pings_limited(self, interval_min: Duration) -> Self {
         Self {
             io: Box::new(PingGuard::new(self.io, interval_min)),
+            info: self.info,
+        }
+    }
+
+    /// Returns the connection, which ends when its client says nothing for so long.
+    fn heard_within(self, timeout: Duration) -> Self {
+        Self {
+            io: Box::new(FirstBytes::new(self.io, timeout)),
             info: self.info,
         }
     }
@@ -175,6 +187,7 @@ async fn accept_all(
                     let made =
                         tokio::time::timeout(handshakes.timeout, secure(tcp, peer, security));
                     if let Ok(Some(connection)) = made.await {
+                        let connection = connection.heard_within(handshakes.first_bytes_timeout);
                         // The server is gone when nobody receives.
                         let _ = ready.send(connection).await;
                     }

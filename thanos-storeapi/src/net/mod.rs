@@ -11,6 +11,8 @@
 pub mod accept;
 #[cfg(feature = "compress")]
 pub mod compress;
+#[cfg(feature = "server")]
+mod first_bytes;
 #[cfg(feature = "http-client")]
 pub mod http_client;
 #[cfg(feature = "server")]

@@ -169,6 +169,7 @@ async fn slow_handshakes_do_not_keep_others_out() {
     let handshakes = Handshakes {
         count_max: 8,
         timeout: Duration::from_secs(60),
+        ..Handshakes::default()
     };
     let mut connections = incoming(listener, Security::Fixed(tls.config()), handshakes);
     let mut silent = Vec::new();
