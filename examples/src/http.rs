@@ -1,4 +1,9 @@
 //! The HTTP server of a role.
+//!
+//! It waits for nobody for ever: neither for the first bytes of a connection (`net::accept`), nor for the head of a request,
+//! nor for its body ([`BodyTimeouts`]).
+
+mod slow_bodies;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+pub use self::slow_bodies::BodyTimeouts;
 use crate::shutdown::Shutdown;
 use crate::web::Web;
 

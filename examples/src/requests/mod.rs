@@ -30,6 +30,7 @@ use self::http_metrics::HttpMetrics;
 use self::panics::Panics;
 use self::store::{AnswerMetrics, CountedStore};
 pub use self::tenant::{label_tenants, tenants_by_certificate};
+use crate::http::BodyTimeouts;
 
 /// What watches the requests of a process.
 #[derive(Debug, Clone, Default)]
@@ -71,8 +72,9 @@ impl Requests {
         registry.register_collector(Box::new(self.panics.clone()));
     }
 
-    /// Watches the requests that `router` gets over HTTP.
+    /// Watches the requests that `router` gets over HTTP, whose bodies have to come in time.
     pub fn watch_http(&self, router: Router) -> Router {
+        let router = BodyTimeouts::default().bound(router);
         router.layer(from_fn_with_state(Arc::clone(&self.http), http::watch))
     }
 
