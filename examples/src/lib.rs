@@ -6,6 +6,7 @@
 pub mod about;
 pub mod api;
 pub mod cli;
+pub mod debug;
 pub mod flags;
 pub mod glob;
 pub mod grpc;

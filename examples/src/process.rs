@@ -16,7 +16,7 @@ use crate::probe::{self, Probe};
 use crate::requests::{RequestLog, Requests};
 use crate::shutdown::{self, Shutdown, ShutdownTrigger};
 use crate::ui::Site;
-use crate::{grpc, http};
+use crate::{debug, grpc, http};
 
 /// A running role.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts to answer HTTP: probes, metrics and `site`. The role is healthy and not ready.
+    /// Starts to answer HTTP: probes, metrics, profiles and `site`. The role is healthy and not ready.
     ///
     /// # Errors
     ///
@@ -76,7 +76,8 @@ impl Process {
         let Site { router, prefixes } = site.into();
         let router = prefixes
             .serve(requests.watch_http(router))
-            .merge(probe::routes(probe.clone(), metrics));
+            .merge(probe::routes(probe.clone(), metrics))
+            .merge(debug::routes());
         let (http_trigger, http_shutdown) = shutdown::channel();
         let mut http = JoinSet::new();
         http.spawn(http::serve(

@@ -116,7 +116,7 @@ fn method_of(request: &Request) -> &'static str {
 }
 
 /// What is counted, under Thanos' names; anybody can ask for other paths, and they do not become labels.
-const HANDLERS: [(&str, &str); 41] = [
+const HANDLERS: [(&str, &str); 38] = [
     ("/", "react-static"),
     ("/alerts", "react-static"),
     ("/blocks", "react-static"),
@@ -154,9 +154,6 @@ const HANDLERS: [(&str, &str); 41] = [
     ("/api/v1/status/tsdb", "status_tsdb"),
     ("/api/v1/stores", "stores"),
     ("/api/v1/targets", "targets"),
-    ("/debug/pprof/", "pprof"),
-    ("/debug/pprof/cmdline", "pprof"),
-    ("/debug/pprof/profile", "pprof"),
     ("/static/page.css", "static"),
 ];
 

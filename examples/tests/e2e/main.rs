@@ -9,6 +9,7 @@ mod cancellation;
 mod collector;
 mod compact;
 mod compact_scenario;
+mod debug;
 mod deployment;
 mod embedding;
 mod exemplars;

@@ -400,6 +400,11 @@ async fn a_web_configuration_guards_everything() {
     let alice = "authorization: Basic YWxpY2U6c2VjcmV0\r\n";
     assert_eq!(guarded.status(&good, alice).await, Ok(200));
     assert_eq!(guarded.status(&good, "").await, Ok(401));
+    // profiles are for users as well.
+    for path in ["/debug/pprof/", "/debug/pprof/profile?seconds=1"] {
+        let (status, _) = guarded.get(&good, path, "").await.unwrap();
+        assert_eq!(status, 401, "{path}");
+    }
     let bare = connecting(&|tls| (tls.certificate, tls.key) = (None, None));
     guarded.status(&bare, alice).await.unwrap_err();
     let old = connecting(&|tls| tls.max_version = Some("1.2".parse().unwrap()));
