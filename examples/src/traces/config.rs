@@ -1,6 +1,6 @@
 //! The YAML of `--tracing.config`.
 //!
-//! Source: Go pkg/tracing/client/factory.go and pkg/tracing/otlp/config_yaml.go. Thanos ignores what it does not know in
+//! Source: Go pkg/tracing/client/factory.go and pkg/tracing/otlp/config_yaml.go; for type JAEGER see `jaeger::config`. Thanos ignores what it does not know in
 //! `config`; here that is an error, as in `--objstore.config`.
 
 use std::collections::BTreeMap;
@@ -12,11 +12,17 @@ use serde::{Deserialize, de};
 use thanos_core::time::SignedDuration;
 use thanos_core::{Error, Result};
 
+use super::jaeger::JaegerConfig;
+
 /// Where spans go, and which.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TracingConfig {
-    pub(super) otlp: OtlpConfig,
-    pub(super) sampling: Sampling,
+pub struct TracingConfig(pub(super) Provider);
+
+/// What takes spans.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Provider {
+    Otlp(Box<OtlpConfig>, Sampling),
+    Jaeger(Box<JaegerConfig>),
 }
 
 /// How spans are sent to a collector that speaks OTLP.
@@ -94,9 +100,8 @@ struct Head {
 }
 
 #[derive(Debug, Deserialize)]
-struct Body {
-    #[serde(default)]
-    config: Option<OtlpConfig>,
+struct Body<T> {
+    config: Option<T>,
 }
 
 impl TracingConfig {
@@ -109,22 +114,26 @@ impl TracingConfig {
     pub fn from_yaml(yaml: &str) -> Result<Self> {
         let head: Head = parse(yaml)?;
         match head.provider.to_uppercase().as_str() {
-            "OTLP" => {}
-            "JAEGER" | "GOOGLE_CLOUD" | "STACKDRIVER" | "ELASTIC_APM" | "LIGHTSTEP" => {
+            "OTLP" => Self::otlp(yaml),
+            "JAEGER" => Ok(Self(Provider::Jaeger(Box::new(body(yaml)?)))),
+            "GOOGLE_CLOUD" | "STACKDRIVER" | "ELASTIC_APM" | "LIGHTSTEP" => {
                 let provider = &head.provider;
-                return Err(Error::invalid(format!(
-                    "tracing with type {provider} is not supported here: use type OTLP, which Jaeger, Elastic APM, \
-                     Lightstep and the OpenTelemetry collector (for Google Cloud and all others) take"
-                )));
+                Err(Error::invalid(format!(
+                    "tracing with type {provider} is not supported here: use type OTLP, which Elastic APM, Lightstep and \
+                     the OpenTelemetry collector (for Google Cloud and all others) take"
+                )))
             }
             _ => {
                 let provider = head.provider;
-                return Err(Error::invalid(format!(
+                Err(Error::invalid(format!(
                     "tracing with type {provider} is not supported"
-                )));
+                )))
             }
         }
-        let otlp = parse::<Body>(yaml)?.config.unwrap_or_default();
+    }
+
+    fn otlp(yaml: &str) -> Result<Self> {
+        let otlp: OtlpConfig = body(yaml)?;
         if otlp.client_type == ClientType::Missing {
             let message = "otlp: invalid client type. Only 'http' and 'grpc' are accepted.";
             return Err(Error::invalid(message));
@@ -136,8 +145,13 @@ impl TracingConfig {
             )));
         }
         let sampling = Sampling::parse(&otlp.sampler_type, &otlp.sampler_param.0)?;
-        Ok(Self { otlp, sampling })
+        Ok(Self(Provider::Otlp(Box::new(otlp), sampling)))
     }
+}
+
+/// Returns `config`, whose fields have defaults.
+fn body<T: de::DeserializeOwned + Default>(yaml: &str) -> Result<T> {
+    Ok(parse::<Body<T>>(yaml)?.config.unwrap_or_default())
 }
 
 fn parse<T: de::DeserializeOwned>(yaml: &str) -> Result<T> {
@@ -283,7 +297,9 @@ config:
 ",
         )
         .unwrap();
-        let otlp = &config.otlp;
+        let Provider::Otlp(otlp, sampling) = &config.0 else {
+            panic!("{config:?}");
+        };
         assert_eq!(otlp.client_type, ClientType::Http);
         assert_eq!(otlp.resource_attributes["shard"].0, "3");
         assert_eq!(otlp.timeout.set(), Some(Duration::from_millis(1500)));
@@ -293,11 +309,11 @@ config:
             Some(Duration::from_secs(60))
         );
         assert_eq!(otlp.tls_config.server_name, "d");
-        let sampling = Sampling {
+        let expected = Sampling {
             asks_parent: false,
             ratio: 0.25,
         };
-        assert_eq!(config.sampling, sampling);
+        assert_eq!(*sampling, expected);
         assert!(!format!("{config:?}").contains("secret"));
     }
 
@@ -307,8 +323,14 @@ config:
         let otlp = |rest: &str| format!("type: OTLP\nconfig: {{client_type: grpc, {rest}}}\n");
         for (yaml, expected) in [
             ("type: NOPE\n".to_owned(), "type NOPE is not supported"),
-            ("type: jaeger\n".to_owned(), "use type OTLP"),
-            ("type: LIGHTSTEP\n".to_owned(), "use type OTLP"),
+            ("type: LIGHTSTEP\n".to_owned(), "type LIGHTSTEP"),
+            ("type: GOOGLE_CLOUD\n".to_owned(), "use type OTLP"),
+            ("type: stackdriver\n".to_owned(), "use type OTLP"),
+            ("type: Elastic_APM\n".to_owned(), "use type OTLP"),
+            (
+                "type: JAEGER\nconfig: {end_point: x}\n".to_owned(),
+                "end_point",
+            ),
             ("type: OTLP\nkonfig: {}\n".to_owned(), "konfig"),
             ("type: OTLP\n".to_owned(), "invalid client type"),
             ("type: OTLP\nconfig: {client_type: udp}\n".to_owned(), "udp"),
@@ -324,6 +346,44 @@ config:
             let error = TracingConfig::from_yaml(&yaml).unwrap_err().to_string();
             assert!(error.contains(expected), "{yaml}: {error}");
         }
+    }
+
+    /// X-20: every field of Thanos is taken, and passwords are not shown.
+    #[test]
+    fn a_whole_configuration_of_jaeger_is_understood() {
+        let config = TracingConfig::from_yaml(
+            "type: Jaeger
+config:
+  service_name: a
+  disabled: false
+  rpc_metrics: false
+  tags: a=b
+  sampler_type: remote
+  sampler_param: 0.5
+  sampler_manager_host_port: a:1
+  sampler_max_operations: 1
+  sampler_refresh_interval: 1s
+  sampler_parent_config: {local_parent_sampled: true, remote_parent_sampled: true}
+  sampling_server_url: http://a
+  operation_name_late_binding: false
+  initial_sampler_rate: 0.5
+  reporter_max_queue_size: 1
+  reporter_flush_interval: 1s
+  reporter_log_spans: false
+  reporter_disable_attempt_reconnecting: true
+  reporter_attempt_reconnect_interval: 1s
+  endpoint: http://a
+  user: u
+  password: secret
+  agent_host: a
+  agent_port: 6831
+  traceid_128bit: true
+",
+        );
+        let config = config.unwrap();
+        assert!(matches!(config.0, Provider::Jaeger(_)));
+        assert!(!format!("{config:?}").contains("secret"));
+        assert!(TracingConfig::from_yaml("type: JAEGER\n").is_ok());
     }
 
     #[test]

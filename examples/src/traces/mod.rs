@@ -6,6 +6,7 @@
 mod config;
 mod connect;
 mod http_export;
+mod jaeger;
 mod otlp;
 mod propagation;
 mod sampler;
@@ -16,6 +17,7 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::{SdkTracerProvider, Tracer};
 use thanos_core::Result;
 
+use self::config::Provider;
 pub use self::config::TracingConfig;
 pub use self::propagation::{Propagation, RequestId, RequestIds, call_context, parent_of};
 pub(crate) use self::propagation::{REQUEST_ID, trace_id_of};
@@ -36,7 +38,11 @@ impl Traces {
     ///
     /// `Invalid` for addresses, headers and certificates that cannot be used, `NotFound` for missing files.
     pub fn new(config: Option<&TracingConfig>) -> Result<Self> {
-        let provider = config.map(otlp::provider).transpose()?;
+        let provider = config.map(|config| match &config.0 {
+            Provider::Otlp(config, sampling) => otlp::provider(config, *sampling),
+            Provider::Jaeger(config) => jaeger::provider(config),
+        });
+        let provider = provider.transpose()?;
         Ok(Self { provider })
     }
 

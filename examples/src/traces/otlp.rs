@@ -18,7 +18,7 @@ use thanos_storeapi::net::tls::{ClientTls, Pem, TlsClient};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 
-use super::config::{ClientType, OtlpConfig, RetryConfig, TlsFiles, TracingConfig};
+use super::config::{ClientType, OtlpConfig, RetryConfig, Sampling, TlsFiles};
 use super::connect::Encrypted;
 use super::http_export::CollectorClient;
 use super::sampler::ForcedOr;
@@ -27,17 +27,17 @@ use super::sampler::ForcedOr;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const TRACES_PATH: &str = "/v1/traces";
 
-/// Returns what sends the spans that `config` wants. Must be called on a runtime.
-pub(super) fn provider(config: &TracingConfig) -> Result<SdkTracerProvider> {
-    let exporter = match config.otlp.client_type {
-        ClientType::Grpc => grpc(&config.otlp)?,
-        ClientType::Http => http(&config.otlp)?,
+/// Returns what sends those spans that `sampling` keeps as `config` wants. Must be called on a runtime.
+pub(super) fn provider(config: &OtlpConfig, sampling: Sampling) -> Result<SdkTracerProvider> {
+    let exporter = match config.client_type {
+        ClientType::Grpc => grpc(config)?,
+        ClientType::Http => http(config)?,
         ClientType::Missing => return Err(Error::internal("tracing: the client type was checked")),
     };
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_sampler(ForcedOr::new(config.sampling))
-        .with_resource(resource(&config.otlp))
+        .with_sampler(ForcedOr::new(sampling))
+        .with_resource(resource(config))
         .build())
 }
 
@@ -198,11 +198,15 @@ pub(super) fn client_tls(files: &TlsFiles) -> ClientTls {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::{Provider, TracingConfig};
     use super::*;
 
     fn config(rest: &str) -> OtlpConfig {
         let yaml = format!("type: OTLP\nconfig: {{client_type: http, {rest}}}\n");
-        TracingConfig::from_yaml(&yaml).unwrap().otlp
+        match TracingConfig::from_yaml(&yaml).unwrap().0 {
+            Provider::Otlp(otlp, _) => *otlp,
+            other @ Provider::Jaeger(_) => panic!("{other:?}"),
+        }
     }
 
     ///

@@ -108,8 +108,8 @@ fn flags_without_their_feature_are_refused() {
         ),
         (
             "store",
-            "--tracing.config=type: JAEGER",
-            "tracing with type JAEGER is not supported here",
+            "--tracing.config=type: LIGHTSTEP",
+            "tracing with type LIGHTSTEP is not supported here",
         ),
         ("store", "--debug.series-batch-size=1", "fixed to 10000"),
         (

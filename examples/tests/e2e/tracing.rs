@@ -171,7 +171,9 @@ fn the_environment_names_the_service_and_the_collector() {
 #[test]
 fn wrong_configurations_are_fatal() {
     for (yaml, expected) in [
-        ("type: JAEGER\nconfig: {}\n", "use type OTLP"),
+        ("type: LIGHTSTEP\nconfig: {}\n", "use type OTLP"),
+        ("type: JAEGER\nconfig: {endpoint: 'c:1'}\n", "endpoint"),
+        ("type: JAEGER\nconfig: {sampler_type: x}\n", "sampler_type"),
         ("type: OTLP\nconfig: {client_type: grpc, nope: 1}\n", "nope"),
         ("type: $(NOT_SET_ANYWHERE)\n", "NOT_SET_ANYWHERE"),
         (
