@@ -16,11 +16,32 @@ impl Collector for Process {
         let Some(stat) = Stat::read() else {
             return Ok(());
         };
-        let cpu = ConstCounter::new(stat.cpu_secs);
-        let help = "Total user and system CPU time spent in seconds";
-        let metric =
-            encoder.encode_descriptor("process_cpu_seconds", help, None, cpu.metric_type())?;
-        cpu.encode(metric)?;
+        let network = network();
+        let counters = [
+            (
+                "process_cpu_seconds",
+                "Total user and system CPU time spent in seconds",
+                Some(stat.cpu_secs),
+            ),
+            (
+                "process_network_receive_bytes",
+                "Bytes received over the network that the process is in",
+                network.map(|bytes| bytes.received),
+            ),
+            (
+                "process_network_transmit_bytes",
+                "Bytes sent over the network that the process is in",
+                network.map(|bytes| bytes.sent),
+            ),
+        ];
+        for (name, help, value) in counters {
+            let Some(value) = value else {
+                continue;
+            };
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
         let gauges = [
             (
                 "process_resident_memory_bytes",
@@ -99,6 +120,37 @@ impl Stat {
     }
 }
 
+/// What went over the network of the process, with all that share it, as Go's collector counts it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Network {
+    received: f64,
+    sent: f64,
+}
+
+fn network() -> Option<Network> {
+    Network::parse(&std::fs::read_to_string("/proc/self/net/netstat").ok()?)
+}
+
+impl Network {
+    /// Source: proc_pid_net(5): a line of names and one of values for each group.
+    fn parse(netstat: &str) -> Option<Self> {
+        let mut lines = netstat
+            .lines()
+            .filter_map(|line| line.strip_prefix("IpExt: "));
+        let (names, values) = (lines.next()?, lines.next()?);
+        let mut fields = names.split_whitespace().zip(values.split_whitespace());
+        let mut field = |wanted: &str| {
+            let (_, value) = fields.find(|(name, _)| *name == wanted)?;
+            value.parse().ok()
+        };
+        // In this order there.
+        Some(Self {
+            received: field("InOctets")?,
+            sent: field("OutOctets")?,
+        })
+    }
+}
+
 fn open_fds() -> Option<f64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count() as f64)
 }
@@ -123,6 +175,18 @@ fn booted_secs() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    ///
+    #[test]
+    fn bytes_of_the_network_are_told() {
+        let netstat = "TcpExt: A InOctets\nTcpExt: 1 2\nIpExt: InNoRoutes InOctets OutOctets X\nIpExt: 0 17 29 3\n";
+        let expected = Network {
+            received: 17.0,
+            sent: 29.0,
+        };
+        assert_eq!(Network::parse(netstat), Some(expected));
+        assert_eq!(Network::parse("IpExt: InOctets\n"), None);
+    }
 
     #[test]
     fn the_name_of_a_process_may_hold_anything() {
