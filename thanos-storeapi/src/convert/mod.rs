@@ -9,6 +9,8 @@ pub(crate) mod apis;
 pub(crate) mod info;
 pub(crate) mod matchers;
 #[cfg(any(feature = "client", feature = "server"))]
+mod range;
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod request;
 #[cfg(any(feature = "client", feature = "server"))]
 pub(crate) mod response;

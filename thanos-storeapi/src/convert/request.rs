@@ -5,9 +5,9 @@ use prost::Message;
 use prost_types::Any;
 use thanos_core::chunk::Aggregate;
 use thanos_core::error::{Error, Result};
-use thanos_core::time::TimeRange;
 
 use super::matchers::{matchers_from_pb, matchers_to_pb};
+use super::range::{range_from_pb, range_to_pb};
 use crate::matchers::{MatcherSource, NewMatchers};
 use crate::pb::thanos as pb;
 use crate::store::{
@@ -19,9 +19,10 @@ use crate::tenant::TenantId;
 impl From<SeriesRequest> for pb::SeriesRequest {
     fn from(request: SeriesRequest) -> Self {
         let (disabled, strategy) = partial_response_to_pb(request.partial_response);
+        let (min_time, max_time) = range_to_pb(request.range);
         Self {
-            min_time: request.range.min.as_millis(),
-            max_time: request.range.max.as_millis(),
+            min_time,
+            max_time,
             matchers: matchers_to_pb(&request.matchers),
             max_resolution_window: request.max_resolution_window_ms,
             aggregates: request.aggregates.iter().map(|one| *one as i32).collect(),
@@ -54,7 +55,7 @@ pub(crate) fn series_request_from_pb(
     matchers: &dyn MatcherSource,
 ) -> Result<SeriesRequest> {
     Ok(SeriesRequest {
-        range: TimeRange::from_millis(request.min_time, request.max_time),
+        range: range_from_pb(request.min_time, request.max_time),
         matchers: matchers_from_pb(&request.matchers, matchers)?,
         max_resolution_window_ms: request.max_resolution_window,
         aggregates: aggregates_from_pb(&request.aggregates)?,
@@ -79,11 +80,12 @@ pub(crate) fn series_request_from_pb(
 impl From<LabelNamesRequest> for pb::LabelNamesRequest {
     fn from(request: LabelNamesRequest) -> Self {
         let (disabled, strategy) = partial_response_to_pb(request.partial_response);
+        let (start, end) = range_to_pb(request.range);
         Self {
             partial_response_disabled: disabled,
             partial_response_strategy: strategy,
-            start: request.range.min.as_millis(),
-            end: request.range.max.as_millis(),
+            start,
+            end,
             hints: any_to_pb(request.hints),
             matchers: matchers_to_pb(&request.matchers),
             without_replica_labels: request.without_replica_labels,
@@ -106,7 +108,7 @@ pub(crate) fn label_names_request_from_pb(
     matchers: &dyn MatcherSource,
 ) -> Result<LabelNamesRequest> {
     Ok(LabelNamesRequest {
-        range: TimeRange::from_millis(request.start, request.end),
+        range: range_from_pb(request.start, request.end),
         matchers: matchers_from_pb(&request.matchers, matchers)?,
         partial_response: partial_response_from_pb(
             request.partial_response_disabled,
@@ -122,12 +124,13 @@ pub(crate) fn label_names_request_from_pb(
 impl From<LabelValuesRequest> for pb::LabelValuesRequest {
     fn from(request: LabelValuesRequest) -> Self {
         let (disabled, strategy) = partial_response_to_pb(request.partial_response);
+        let (start, end) = range_to_pb(request.range);
         Self {
             label: request.label,
             partial_response_disabled: disabled,
             partial_response_strategy: strategy,
-            start: request.range.min.as_millis(),
-            end: request.range.max.as_millis(),
+            start,
+            end,
             hints: any_to_pb(request.hints),
             matchers: matchers_to_pb(&request.matchers),
             without_replica_labels: request.without_replica_labels,
@@ -151,7 +154,7 @@ pub(crate) fn label_values_request_from_pb(
 ) -> Result<LabelValuesRequest> {
     Ok(LabelValuesRequest {
         label: request.label,
-        range: TimeRange::from_millis(request.start, request.end),
+        range: range_from_pb(request.start, request.end),
         matchers: matchers_from_pb(&request.matchers, matchers)?,
         partial_response: partial_response_from_pb(
             request.partial_response_disabled,

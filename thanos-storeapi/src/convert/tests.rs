@@ -291,6 +291,27 @@ fn every_field_of_a_request_survives() {
     assert_eq!(format!("{:?}", back.unwrap()), format!("{request:?}"));
 }
 
+/// milliseconds at the very ends of their type become no time in Go, and then a sidecar finds nothing.
+#[test]
+fn all_of_time_is_sent_as_prometheus_has_it() {
+    let (earliest, latest) = (-9_223_309_901_257_974_000, 9_223_309_901_257_974_999);
+    let series = pb::SeriesRequest::from(SeriesRequest::default());
+    assert_eq!((series.min_time, series.max_time), (earliest, latest));
+    let names = pb::LabelNamesRequest::from(LabelNamesRequest::default());
+    assert_eq!((names.start, names.end), (earliest, latest));
+    let values = pb::LabelValuesRequest::from(LabelValuesRequest::default());
+    assert_eq!((values.start, values.end), (earliest, latest));
+
+    assert_eq!(
+        SeriesRequest::try_from(series).unwrap().range,
+        TimeRange::ALL
+    );
+    let names = LabelNamesRequest::try_from(names).unwrap();
+    assert_eq!(names.range, TimeRange::ALL);
+    let values = LabelValuesRequest::try_from(values).unwrap();
+    assert_eq!(values.range, TimeRange::ALL);
+}
+
 #[test]
 fn the_deprecated_switch_aborts_too() {
     let message = pb::SeriesRequest {

@@ -1,10 +1,11 @@
 //! Exemplars.
 
 use thanos_core::budget::MemoryBudget;
-use thanos_core::time::{TimeRange, Timestamp};
+use thanos_core::time::Timestamp;
 
 use super::{labels, policy_from_pb, policy_to_pb, some_labels, streamed};
 use crate::apis::exemplars::{Exemplar, ExemplarsRequest, SeriesExemplars};
+use crate::convert::range::{range_from_pb, range_to_pb};
 use crate::pb::thanos as pb;
 use crate::tenant::TenantId;
 
@@ -12,10 +13,11 @@ streamed!(ExemplarsResponse, exemplars_response::Data(ExemplarData));
 
 impl From<ExemplarsRequest> for pb::ExemplarsRequest {
     fn from(request: ExemplarsRequest) -> Self {
+        let (start, end) = range_to_pb(request.range);
         Self {
             query: request.query,
-            start: request.range.min.as_millis(),
-            end: request.range.max.as_millis(),
+            start,
+            end,
             partial_response_strategy: policy_to_pb(request.partial_response),
         }
     }
@@ -25,7 +27,7 @@ impl From<pb::ExemplarsRequest> for ExemplarsRequest {
     fn from(request: pb::ExemplarsRequest) -> Self {
         Self {
             query: request.query,
-            range: TimeRange::from_millis(request.start, request.end),
+            range: range_from_pb(request.start, request.end),
             partial_response: policy_from_pb(request.partial_response_strategy),
             tenant: TenantId::default(),
             budget: MemoryBudget::default(),

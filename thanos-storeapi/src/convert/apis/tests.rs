@@ -75,6 +75,14 @@ fn every_field_of_a_request_survives() {
     };
     let again = ExemplarsRequest::from(pb::ExemplarsRequest::from(exemplars.clone()));
     assert_eq!(format!("{again:?}"), format!("{exemplars:?}"));
+
+    // a sidecar of Thanos finds no exemplars at the very ends of the milliseconds.
+    let all = pb::ExemplarsRequest::from(ExemplarsRequest::default());
+    assert_eq!(
+        (all.start, all.end),
+        (-9_223_309_901_257_974_000, 9_223_309_901_257_974_999)
+    );
+    assert_eq!(ExemplarsRequest::from(all).range, TimeRange::ALL);
 }
 
 /// a limit of -1 is none, 0 is nothing.
