@@ -53,7 +53,8 @@ impl Default for ApiOptions {
 pub enum Dialect {
     /// A range query without `step` is an error; a query that was canceled has status 499.
     Prometheus,
-    /// A query that was canceled has status 503.
+    /// A query that was canceled has status 503. Labels may be asked for with a `match[]` that excludes nothing, and a
+    /// query without selectors has an empty list of exemplars.
     Thanos {
         /// The smallest step of a range query without `step`, which has 250 steps otherwise.
         default_step: Duration,

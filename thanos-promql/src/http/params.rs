@@ -209,6 +209,9 @@ impl Params {
             Failure::bad_data(format!("could not unmarshal parameter shard_info: {what}"))
         };
         let json: serde_json::Value = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+        if json.is_null() {
+            return Ok(None);
+        }
         let json = json.as_object().ok_or_else(|| wrong(&"not an object"))?;
         let number = |name: &str| match json.get(name) {
             None => Ok(0),

@@ -106,7 +106,11 @@ async fn label_strings(api: &Api, params: &Params, wanted: Wanted) -> Result<Res
     let limit = params.limit()?;
     let range = time_range(api, params)?;
     let options = &api.engine.options().parser;
-    let mut sets = params.series_matchers(options).map_err(Failure::bad_data)?;
+    let sets = match api.options.dialect {
+        Dialect::Prometheus => params.series_matchers(options),
+        Dialect::Thanos { .. } => params.matcher_sets("match[]", options),
+    };
+    let mut sets = sets.map_err(Failure::bad_data)?;
     if sets.is_empty() {
         sets.push(Vec::new());
     }

@@ -16,6 +16,7 @@ use super::hooks::{
     Exemplar, ExemplarRequest, Hooks, Metadata, MetadataRequest, MetricMetadata, SeriesExemplars,
     Told,
 };
+use super::options::Dialect;
 use super::params::{Params, invalid};
 use super::{Api, components};
 use crate::error::{Error, ErrorKind};
@@ -120,7 +121,10 @@ pub(super) async fn exemplars(State(api): State<Api>, params: Params) -> Result<
         .collect::<thanos_core::Result<Vec<_>>>()
         .map_err(|error| invalid("query", &error.to_string()))?;
     if selectors.is_empty() {
-        return Ok(no_data());
+        return Ok(match api.options.dialect {
+            Dialect::Prometheus => no_data(),
+            Dialect::Thanos { .. } => success(b"[]".to_vec(), &Remarks::default()),
+        });
     }
     let request = ExemplarRequest {
         selectors,

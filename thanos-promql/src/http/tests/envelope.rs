@@ -194,6 +194,37 @@ async fn thanos_chooses_a_step() {
     }
 }
 
+/// Q-01, Q-05, Q-07: what Thanos answers and Prometheus refuses, or leaves without a body.
+#[tokio::test]
+async fn thanos_asks_for_less() {
+    let dialect = Dialect::Thanos {
+        default_step: std::time::Duration::from_secs(1),
+    };
+    for (target, in_prometheus, in_thanos) in [
+        ("labels?match[]=%7B%7D", 400, 200),
+        ("label/job/values?match[]=%7B%7D", 400, 200),
+        ("series?match[]=%7B%7D", 400, 400),
+        ("labels?match[]=%7B", 400, 400),
+        ("query_exemplars?query=1", 204, 200),
+        ("query?query=1&shard_info=null", 200, 200),
+        ("query?query=1&shard_info=5", 400, 400),
+    ] {
+        for (dialect, expected) in [(Dialect::Prometheus, in_prometheus), (dialect, in_thanos)] {
+            let options = ApiOptions {
+                dialect,
+                ..ApiOptions::default()
+            };
+            let target = format!("/api/v1/{target}");
+            let response = ask(options, request(Method::GET, &target, &[])).await;
+            assert_eq!(response.status(), expected, "{dialect:?} {target}");
+            if target.ends_with("exemplars?query=1") && expected == 200 {
+                let body = body_of(response).await;
+                assert_eq!(body, br#"{"status":"success","data":[]}"#);
+            }
+        }
+    }
+}
+
 /// Q-30.
 #[tokio::test]
 async fn running_requests_are_listed() {
