@@ -38,6 +38,7 @@ fn is_secret(flag: &str) -> bool {
 fn add_flags(command: &Command, found: &ArgMatches, flags: &mut BTreeMap<String, String>) {
     // Opposites of switches say nothing that the switches do not say.
     let is_opposite = |argument: &&Arg| argument.get_id().as_str().starts_with("opposite of ");
+    let mut on_by_default = Vec::new();
     for argument in command
         .get_arguments()
         .filter(|argument| !is_opposite(argument))
@@ -45,6 +46,11 @@ fn add_flags(command: &Command, found: &ArgMatches, flags: &mut BTreeMap<String,
         let Some(name) = argument.get_long() else {
             continue;
         };
+        if let Some(name) = name.strip_prefix("no-") {
+            let is_off = found.get_flag(argument.get_id().as_str());
+            on_by_default.push((name.to_owned(), (!is_off).to_string()));
+            continue;
+        }
         let values = found.try_get_raw(argument.get_id().as_str()).ok().flatten();
         let values: Vec<_> = values
             .into_iter()
@@ -58,6 +64,8 @@ fn add_flags(command: &Command, found: &ArgMatches, flags: &mut BTreeMap<String,
         };
         flags.insert(name.to_owned(), value);
     }
+    // What is on unless its opposite is given has no value of its own.
+    flags.extend(on_by_default);
     if let Some((name, found)) = found.subcommand()
         && let Some(command) = command.find_subcommand(name)
     {
@@ -99,6 +107,8 @@ impl Hooks for About {
 
 #[cfg(test)]
 mod tests {
+    use clap::ArgAction;
+
     use super::*;
 
     #[test]
@@ -116,6 +126,29 @@ mod tests {
             flags,
             expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
+    }
+
+    /// whoever reads the flags wants to know what holds, not how it was said.
+    #[test]
+    fn switches_that_are_on_by_default_are_told_by_their_own_name() {
+        let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
+        let command = Command::new("query")
+            .arg(switch("a").overrides_with("no-a"))
+            .arg(switch("no-a"))
+            .arg(switch("no-b"))
+            .arg(switch("c"));
+        for (given, expected) in [
+            (vec![], ["true", "true", "false"]),
+            (vec!["--no-a", "--no-b"], ["false", "false", "false"]),
+            (vec!["--no-a", "--a", "--c"], ["true", "true", "true"]),
+        ] {
+            let arguments = [vec!["query"], given].concat();
+            let found = command.clone().try_get_matches_from(arguments).unwrap();
+            let flags: Vec<_> = About::new(&command, &found).flags().into_iter().collect();
+            let expected = ["a", "b", "c"].into_iter().zip(expected);
+            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(flags, expected.collect::<Vec<_>>());
+        }
     }
 
     /// what may hold a password is not told.
