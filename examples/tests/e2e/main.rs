@@ -17,6 +17,7 @@ mod fakes;
 mod faults;
 mod grafana;
 mod hostile_http;
+mod ingestors;
 mod jaeger;
 mod lazy;
 mod levels;
