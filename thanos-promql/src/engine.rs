@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use thanos_core::budget::MemoryBudget;
-use thanos_core::query::{Completeness, Queryable};
+use thanos_core::query::{Completeness, Missing, Queryable};
 use thanos_core::time::{Clock, SystemClock, Timestamp};
 
 use crate::admission::Admission;
@@ -367,10 +367,17 @@ impl Engine {
 
 /// Returns what is missing, as users see it; several selectors may miss the same.
 pub(crate) fn missing_texts(completeness: &Completeness) -> BTreeSet<String> {
-    let missing = completeness.missing().iter();
-    missing
-        .map(|one| format!("{}: {}", one.source, one.reason))
-        .collect()
+    completeness.missing().iter().map(missing_text).collect()
+}
+
+/// Returns who is missing and why; many reasons begin with who it is, and sometimes it is nobody in particular.
+fn missing_text(Missing { source, reason }: &Missing) -> String {
+    let rest = reason.strip_prefix(source.as_str());
+    let is_told = source.is_empty() || rest.is_some_and(|rest| rest.starts_with(": "));
+    match is_told {
+        true => reason.clone(),
+        false => format!("{source}: {reason}"),
+    }
 }
 
 /// Returns the failure of an answer that would lack data.

@@ -3,8 +3,7 @@ use proptest::prelude::*;
 use thanos_core::chunk::{SeriesChunk, XorEncoder};
 use thanos_core::labels::Labels;
 use thanos_core::query::{
-    LabelQuery, LabelStrings, Missing, Select, SeriesBatch, SeriesBatchBuilder, SeriesEvent,
-    SeriesStream,
+    LabelQuery, LabelStrings, Select, SeriesBatch, SeriesBatchBuilder, SeriesEvent, SeriesStream,
 };
 use thanos_core::time::FixedClock;
 
@@ -284,6 +283,25 @@ fn incomplete_data_fails_unless_it_is_allowed() {
     assert!(!result.completeness.is_complete());
     let warnings = result.annotations.render(Severity::Warning, "g", 10);
     assert_eq!(warnings, ["store-a: timed out"]);
+}
+
+/// who is missing is said once, and nobody is not said at all.
+#[test]
+fn warnings_name_who_is_missing_once() {
+    for (source, reason, text) in [
+        ("store-a", "timed out", "store-a: timed out"),
+        ("store-a", "store-a: timed out", "store-a: timed out"),
+        ("store-a", "store-ab: gone", "store-a: store-ab: gone"),
+        ("", "No StoreAPIs available", "No StoreAPIs available"),
+    ] {
+        let mut completeness = Completeness::Complete;
+        completeness.add(Missing {
+            source: source.into(),
+            reason: reason.into(),
+        });
+        let texts: Vec<_> = missing_texts(&completeness).into_iter().collect();
+        assert_eq!(texts, [text]);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::Api;
 use super::answer::{Failure, Remarks, array_pieces, json_text, stream_success};
 use super::component_json::{alert_json, dropped_json, group_json, statistics_json, target_json};
 use super::params::Params;
+use crate::engine::missing_texts;
 use crate::error::{Error, ErrorKind};
 
 /// How many entries each list of statistics has when the request does not say.
@@ -65,11 +66,7 @@ fn failed(what: &str, error: &thanos_core::Error) -> Failure {
 
 /// Returns what is to be said about an answer, with what is missing.
 pub(super) fn warnings<T>(answer: &Answer<T>) -> Vec<String> {
-    let missing = answer.completeness.missing().iter();
-    let missing = missing.map(|missing| match missing.source.as_str() {
-        "" => missing.reason.clone(),
-        source => format!("{source}: {}", missing.reason),
-    });
+    let missing = missing_texts(&answer.completeness);
     answer.warnings.iter().cloned().chain(missing).collect()
 }
 
