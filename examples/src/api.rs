@@ -26,7 +26,7 @@ use thanos_storeapi::store::{PartialResponse, Store};
 use thanos_storeapi::tenant::{DEFAULT_TENANT, TenantId};
 
 use crate::about::About;
-use crate::flags::{bytes, duration};
+use crate::flags::{bytes, concurrency, duration};
 use crate::requests::{label_tenants, tenants_by_certificate};
 use crate::roles::query::admission::AdmissionFlags;
 use crate::roles::query::distributed::DistributedFlags;
@@ -84,7 +84,9 @@ pub struct ApiFlags {
         id = "query.max-concurrent-select",
         long = "query.max-concurrent-select",
         value_name = "N",
-        default_value_t = 4
+        default_value_t = 4,
+        allow_hyphen_values = true,
+        value_parser = concurrency
     )]
     max_concurrent_select: usize,
     #[command(flatten)]
@@ -94,7 +96,9 @@ pub struct ApiFlags {
         id = "query.max-concurrent",
         long = "query.max-concurrent",
         value_name = "N",
-        default_value_t = 20
+        default_value_t = 20,
+        allow_hyphen_values = true,
+        value_parser = concurrency
     )]
     max_concurrent: usize,
     /// The maximum lookback duration for retrieving metrics during expression evaluations.

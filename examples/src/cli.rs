@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use thanos_core::Result;
 
 use crate::about::About;
-use crate::flags::{LogFlags, TracingFlags, with_negations};
+use crate::flags::{LogFlags, TracingFlags, with_files, with_negations};
 use crate::logging;
 use crate::roles::{compact, query, sidecar, standalone, store, tools};
 use crate::traces::Traces;
@@ -99,7 +99,9 @@ fn run_traced(cli: Cli, about: About) -> Result<()> {
 
 fn parse(arguments: Vec<OsString>) -> std::result::Result<(Cli, About), clap::Error> {
     let command = with_negations(Cli::command());
-    let found = command.clone().try_get_matches_from(arguments)?;
+    let found = command
+        .clone()
+        .try_get_matches_from(with_files(arguments)?)?;
     let about = About::new(&command, &found);
     Ok((Cli::from_arg_matches(&found)?, about))
 }

@@ -1,5 +1,6 @@
 //! Flags that every role has, with Thanos' names and defaults.
 
+mod arguments;
 mod content;
 mod grpc_tls;
 mod select_limits;
@@ -17,13 +18,14 @@ use thanos_bucket::config::BucketConfig;
 use thanos_bucket::layers::BucketMetrics;
 use thanos_core::{Error, Result};
 
+pub use arguments::with_files;
 pub use content::content;
 pub use grpc_tls::{GrpcClientFlags, GrpcTlsFlags};
 pub use select_limits::SelectLimitFlags;
 pub use servers::{GrpcFlags, HttpFlags, ServerFlags};
 pub use switches::with_negations;
 pub use tracing::TracingFlags;
-pub use values::{bytes, duration, label};
+pub use values::{bytes, concurrency, duration, label};
 pub use viewer::ViewerFlags;
 
 /// Logging flags.

@@ -28,7 +28,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn bytes(text: &str) -> Result<u64, String> {
     let bad = || {
         format!(
-            "invalid byte size {text:?}: a number and one of B, KB, MB, GB, TB or KiB, MiB, GiB, TiB"
+            "invalid byte size {text:?}: a number and one of B, KB, MB, GB, TB, PB, EB or KiB, MiB, ..., EiB"
         )
     };
     let digits = text
@@ -42,6 +42,8 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         "M" | "MB" | "MIB" => 20,
         "G" | "GB" | "GIB" => 30,
         "T" | "TB" | "TIB" => 40,
+        "P" | "PB" | "PIB" => 50,
+        "E" | "EB" | "EIB" => 60,
         _ => return Err(bad()),
     };
     let number: f64 = number.parse().map_err(|_| bad())?;
@@ -53,6 +55,18 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     )]
     let whole = (bytes >= 0.0 && bytes < 2_f64.powi(63)).then_some(bytes as u64);
     whole.ok_or_else(bad)
+}
+
+/// Parses how many may run at once for a flag; 0 means no limit, and so does what is negative, as in Thanos (row X-47).
+///
+/// # Errors
+///
+/// The message for the user.
+pub fn concurrency(text: &str) -> Result<usize, String> {
+    let number = text
+        .parse::<i64>()
+        .map_err(|error| format!("{error}: {text:?}"))?;
+    usize::try_from(number.max(0)).map_err(|error| error.to_string())
 }
 
 /// Parses a label (`name="value"`, the quotes may be left out) for a flag.
@@ -85,8 +99,21 @@ mod tests {
         assert_eq!(bytes("2GiB"), Ok(2 << 30));
         assert_eq!(bytes("1.5K"), Ok(1536));
         assert_eq!(bytes("7"), Ok(7));
-        for bad in ["", "x", "1XB", "-1", "1e99GB", "99999999999TB"] {
+        assert_eq!(bytes("3PB"), Ok(3 << 50));
+        assert_eq!(bytes("1EiB"), Ok(1 << 60));
+        for bad in ["", "x", "1XB", "-1", "1e99GB", "99999999999TB", "8EB"] {
             assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    ///
+    #[test]
+    fn what_is_negative_limits_nothing() {
+        assert_eq!(concurrency("20"), Ok(20));
+        assert_eq!(concurrency("0"), Ok(0));
+        assert_eq!(concurrency("-1"), Ok(0));
+        for bad in ["", "many", "1.5", "99999999999999999999"] {
+            assert!(concurrency(bad).is_err(), "{bad}");
         }
     }
 

@@ -24,7 +24,7 @@ use thanos_promql::http::Cors;
 use super::caches::{CacheFlags, Caches};
 use super::fixed::FixedFlags;
 use super::metrics::StoreMetrics;
-use crate::flags::{BucketFlags, ServerFlags, ViewerFlags, bytes, content, duration};
+use crate::flags::{BucketFlags, ServerFlags, ViewerFlags, bytes, concurrency, content, duration};
 
 /// Flags of `thanos store`.
 #[derive(Debug, Clone, Args)]
@@ -181,7 +181,9 @@ struct LimitFlags {
         id = "store.grpc.series-max-concurrency",
         long = "store.grpc.series-max-concurrency",
         value_name = "N",
-        default_value_t = 20
+        default_value_t = 20,
+        allow_hyphen_values = true,
+        value_parser = concurrency
     )]
     series_max_concurrency: usize,
     /// The most bytes that one Series, LabelNames or LabelValues call may download or take from caches; 0 means no limit.
