@@ -11,7 +11,7 @@ use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::query::{Completeness, Missing, Queryable, known_cost};
 use thanos_core::time::{Clock, Timestamp};
 
-use super::pool::Pool;
+use super::pool::{Pool, Turns};
 use super::tally::Counts;
 use crate::admission::{Admission, HeavyPlace};
 use crate::annotations::{Annotation, Annotations};
@@ -40,6 +40,8 @@ pub(crate) struct Context {
     heavy_place: AsyncMutex<Option<HeavyPlace>>,
     /// The threads that decode and compute.
     pub(crate) pool: Arc<Pool>,
+    /// How much they did for this evaluation.
+    pub(crate) turns: Turns,
     /// Whether metric names are dropped at the end of the query only.
     pub(crate) delayed_name_removal: bool,
     /// Whether counters use the start timestamps of samples.
@@ -105,6 +107,7 @@ impl Context {
             admission: limits.admission,
             heavy_place: AsyncMutex::new(None),
             pool: limits.pool,
+            turns: Turns::default(),
             delayed_name_removal: limits.delayed_name_removal,
             start_timestamps: limits.start_timestamps,
             type_and_unit_labels: limits.type_and_unit_labels,

@@ -126,7 +126,8 @@ impl<M: RowMaker> SelectRows<M> {
                 return self.shared.tile(&batch).map(Some);
             }
             let shared = Arc::clone(&self.shared);
-            let job = self.shared.cx.pool.run(move || shared.tile(&batch));
+            let cx = &self.shared.cx;
+            let job = cx.pool.run(&cx.turns, move || shared.tile(&batch));
             self.pending.push_back(job);
         }
         let Some(first) = self.pending.pop_front() else {
