@@ -172,23 +172,12 @@ fn chunks_of(batch: &SeriesBatch, range: std::ops::Range<usize>) -> Vec<SeriesCh
 
 /// Returns the chunks sorted by start time then end time, identical ones once.
 ///
-/// Thanos compares hashes of the data; chunks with the same data have the same times, so here only chunks of equal
-/// times are compared, byte by byte.
+/// Thanos compares hashes of the data; here the bytes decide.
 fn in_order(mut chunks: Vec<SeriesChunk>) -> Vec<SeriesChunk> {
-    let times = |chunk: &SeriesChunk| (chunk.min_time, chunk.max_time);
-    // In an order that does not depend on which store answered first.
+    // In an order that does not depend on which store answered first, and in which equal ones are neighbours.
     chunks.sort_by(SeriesChunk::cmp_by_time);
-    let mut kept: Vec<SeriesChunk> = Vec::with_capacity(chunks.len());
-    for chunk in chunks {
-        let mut same_times = kept
-            .iter()
-            .rev()
-            .take_while(|kept| times(kept) == times(&chunk));
-        if !same_times.any(|kept| *kept == chunk) {
-            kept.push(chunk);
-        }
-    }
-    kept
+    chunks.dedup();
+    chunks
 }
 
 #[cfg(test)]

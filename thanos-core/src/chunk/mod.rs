@@ -78,7 +78,7 @@ impl fmt::Debug for Encoding {
 }
 
 /// One chunk: its encoding and its bytes, without the length prefix and checksum of the segment file.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Chunk {
     /// How `data` is encoded.
     pub encoding: Encoding,
@@ -151,18 +151,8 @@ impl SeriesChunk {
     /// sources are in one order, whichever came first.
     pub fn cmp_by_time(&self, other: &Self) -> Ordering {
         let times = |chunk: &Self| (chunk.min_time, chunk.max_time);
-        let content = |chunk: &Self| -> Vec<Option<(Encoding, Bytes)>> {
-            let parts = |chunk: &Chunk| (chunk.encoding, chunk.data.clone());
-            match &chunk.payload {
-                ChunkPayload::Raw(raw) => vec![Some(parts(raw))],
-                ChunkPayload::Aggregates(set) => {
-                    let all = set.iter().map(|chunk| chunk.as_ref().map(parts));
-                    all.collect()
-                }
-            }
-        };
         let by_times = times(self).cmp(&times(other));
-        by_times.then_with(|| content(self).cmp(&content(other)))
+        by_times.then_with(|| self.payload.cmp(&other.payload))
     }
 
     /// Returns the chunk that holds `aggregate`.
@@ -186,7 +176,7 @@ impl SeriesChunk {
 }
 
 /// What a [`SeriesChunk`] carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChunkPayload {
     /// Raw samples, by far the most common case.
     Raw(Chunk),

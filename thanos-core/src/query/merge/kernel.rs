@@ -158,7 +158,8 @@ impl SeriesMerge {
                 self.out.push_key(self.sources[winner].key());
                 self.open_chunks = Some(self.out.chunks_mut().len());
             }
-            self.sources[winner].take_chunks(self.out.chunks_mut());
+            let open = self.open_chunks.unwrap_or_default();
+            self.sources[winner].take_chunks(self.out.chunks_mut(), open);
             self.is_winner_taken = true;
         }
     }
@@ -171,24 +172,17 @@ impl SeriesMerge {
     }
 }
 
-/// Sorts the chunks from `start` on by time range, whichever source they come from, and drops those that are equal byte for byte.
+/// Sorts the chunks from `start` on, whichever source they come from, and drops those that are equal byte for byte.
 fn sort_and_dedup(chunks: &mut Vec<SeriesChunk>, start: usize) {
-    let range = |chunk: &SeriesChunk| (chunk.min_time, chunk.max_time);
     let added = &mut chunks[start..];
-    if added.len() < 2 {
+    if added.is_sorted_by(|a, b| a.cmp_by_time(b).is_lt()) {
         return;
     }
-    if !added.is_sorted_by(|a, b| a.cmp_by_time(b).is_le()) {
-        added.sort_by(SeriesChunk::cmp_by_time);
-    }
+    added.sort_by(SeriesChunk::cmp_by_time);
+    // The order is total: what is equal lies side by side.
     let mut kept = start + 1;
     for at in start + 1..chunks.len() {
-        let same_range = chunks[start..kept]
-            .iter()
-            .rev()
-            .take_while(|earlier| range(earlier) == range(&chunks[at]));
-        let is_duplicate = same_range.into_iter().any(|earlier| *earlier == chunks[at]);
-        if !is_duplicate {
+        if chunks[at] != chunks[kept - 1] {
             chunks.swap(kept, at);
             kept += 1;
         }
@@ -246,14 +240,20 @@ impl Source {
         &self.keys[self.next_key.clone()]
     }
 
-    /// Moves the chunks of the next series to `out` and goes on to the one after it.
-    fn take_chunks(&mut self, out: &mut Vec<SeriesChunk>) {
+    /// Moves the chunks of the next series to `out`, where those of the same series start at `open`, and goes on to the
+    /// series after it. What is there already is dropped at once: replicas of a block are the most common overlap.
+    fn take_chunks(&mut self, out: &mut Vec<SeriesChunk>, open: usize) {
         let start = self
             .next
             .checked_sub(1)
             .map_or(0, |before| self.ends[before].chunk);
-        let count = self.ends[self.next].chunk - start;
-        out.extend(self.chunks.by_ref().take(count as usize));
+        let count = (self.ends[self.next].chunk - start) as usize;
+        let is_repeated = self.chunks.as_slice()[..count] == out[open..];
+        let chunks = self.chunks.by_ref().take(count);
+        match is_repeated {
+            true => chunks.for_each(drop),
+            false => out.extend(chunks),
+        }
         self.next += 1;
         match self.ends.get(self.next) {
             Some(ends) => self.next_key = self.next_key.end..ends.key as usize,
