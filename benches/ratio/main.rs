@@ -1,11 +1,12 @@
-//! Asks the same of our server and of its peers, in turns, and reports how many times faster we are.
+//! Asks the same of our servers and of their peers, in turns, and reports how many times faster we are.
 //!
 //! ```text
 //! PEER_PROMETHEUS=/usr/bin/prometheus PEER_VM=/usr/bin/victoria-metrics cargo run --release -p thanos-benches --bin ratio
+//! PEER_THANOS=/usr/bin/thanos cargo run --release -p thanos-benches --bin ratio -- deployment
 //! ```
 //!
 //! All servers serve the same generated data on loopback addresses: we and Prometheus the same block, VictoriaMetrics
-//! the same samples, imported. Answers are compared before times are looked at. Every figure is of one run of this
+//! the same samples, imported; in a deployment, two store gateways and a querier over them, the same buckets. Answers are compared before times are looked at. Every figure is of one run of this
 //! program: pairs of requests in turns, the median of their ratios with the lowest and the highest, processor time
 //! and wall time, and the peak of the resident memory. A peer that is not there is reported as not run.
 
@@ -17,8 +18,10 @@
 
 mod answers;
 mod data;
+mod deployment;
 mod server;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -71,16 +74,36 @@ const fn range(name: &'static str, query: &'static str) -> Request {
 }
 
 fn main() -> ExitCode {
+    let Some(thanos) = ours() else {
+        eprintln!("the program thanos is not beside this one: cargo build --release --bin thanos");
+        return ExitCode::FAILURE;
+    };
+    let failures = match std::env::args().nth(1).as_deref() {
+        Some("deployment") => deployment::run(&thanos, argument("--series", 1_000_000)),
+        _ => single(&thanos),
+    };
+    if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Returns the path of our program, which is beside this one.
+fn ours() -> Option<PathBuf> {
+    let thanos = std::env::current_exe().ok()?.with_file_name("thanos");
+    thanos.is_file().then_some(thanos)
+}
+
+/// Compares single servers over one block and returns how many answers were wrong.
+fn single(thanos: &Path) -> usize {
     let series = argument("--series", 10_000);
     let hours = argument("--hours", 24);
     let shape = Shape { series, hours };
     let data = TempDir::new("ratio");
     println!("data: {series} series, {hours} h at 30 s");
     shape.write_block(data.path());
-    let Some(ours) = Server::ours(data.path()) else {
-        eprintln!("the program thanos is not beside this one: cargo build --release --bin thanos");
-        return ExitCode::FAILURE;
-    };
+    let ours = Server::ours(thanos, data.path());
     let mut failures = 0;
     for kind in [Kind::Prometheus, Kind::VictoriaMetrics] {
         match Server::peer(kind, data.path()) {
@@ -93,11 +116,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    if failures == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    failures
 }
 
 /// Returns the number after the flag `name`.
@@ -109,19 +128,13 @@ fn argument(name: &str, default: usize) -> usize {
 
 /// Compares both servers and returns how many answers were wrong.
 fn against(ours: &Server, peer: &Server, kind: Kind, shape: &Shape) -> usize {
-    println!(
-        "\n{} over thanos, more than 1 means that we are faster",
-        kind.name()
-    );
-    println!(
-        "{:<20} {:>22} {:>8} {:>10} {:>10}  answers",
-        "request", "wall (lowest..highest)", "cpu", "ours ms", "peer ms"
-    );
+    report_head(kind.name());
+    let same_meaning = kind != Kind::VictoriaMetrics;
     let mut failures = 0;
     for request in &REQUESTS {
         let parameters = shape.parameters(request);
         let ask = |server: &Server| server.ask(request.path, &parameters);
-        let agreement = compare(&ask(ours).body, &ask(peer).body, kind);
+        let agreement = compare(&ask(ours).body, &ask(peer).body, same_meaning);
         if matches!(agreement, Agreement::Different(_)) {
             failures += 1;
         }
@@ -136,6 +149,14 @@ fn against(ours: &Server, peer: &Server, kind: Kind, shape: &Shape) -> usize {
         peer.peak_mib()
     );
     failures
+}
+
+fn report_head(peer: &str) {
+    println!("\n{peer} over thanos, more than 1 means that we are faster");
+    println!(
+        "{:<20} {:>22} {:>8} {:>10} {:>10}  answers",
+        "request", "wall (lowest..highest)", "cpu", "ours ms", "peer ms"
+    );
 }
 
 fn report(name: &str, pairs: &[[server::Cost; 2]], agreement: &Agreement) {

@@ -53,19 +53,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts our server over the block directory `data`; the program is looked for beside this one.
-    pub(crate) fn ours(data: &Path) -> Option<Self> {
-        let thanos = std::env::current_exe().ok()?.with_file_name("thanos");
-        thanos.is_file().then(|| {
-            Self::start("/-/ready", |address, _| {
-                let mut command = Command::new(&thanos);
-                command
-                    .args(["standalone", "--grpc-address", "127.0.0.1:0"])
-                    .args(["--http-address", address])
-                    .arg("--data-dir")
-                    .arg(data);
-                command
-            })
+    /// Starts our server, `thanos`, over the block directory `data`.
+    pub(crate) fn ours(thanos: &Path, data: &Path) -> Self {
+        Self::start("/-/ready", |address, _| {
+            let mut command = Command::new(thanos);
+            command
+                .args(["standalone", "--grpc-address", "127.0.0.1:0"])
+                .args(["--http-address", address])
+                .arg("--data-dir")
+                .arg(data);
+            command
         })
     }
 
@@ -101,7 +98,8 @@ impl Server {
         })
     }
 
-    fn start(ready_path: &str, command: impl Fn(&str, &Path) -> Command) -> Self {
+    /// Starts what `command` makes for an HTTP address and a directory of its own.
+    pub(crate) fn start(ready_path: &str, command: impl Fn(&str, &Path) -> Command) -> Self {
         let dir = TempDir::new("ratio-server");
         let peer = Peer::start(|address| command(address, dir.path()), ready_path);
         Self { peer, _dir: dir }
@@ -132,7 +130,7 @@ impl Server {
     }
 
     /// Returns the processor time that the server has used.
-    fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let stat = self.proc_file("stat");
         // The name in parentheses may hold spaces; user and system time are the 12th and 13th field after it.
         let fields = stat.rsplit(')').next().unwrap_or_default();

@@ -1,17 +1,25 @@
 //! Wide blocks: very many series with few samples, as a large Kubernetes cluster has them.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use thanos_core::block::{BlockId, BlockWriter, BlockWriterOptions};
+use thanos_core::block::{BlockId, BlockWriter, BlockWriterOptions, ThanosMeta};
 use thanos_core::chunk::{SeriesChunk, XorEncoder};
-use thanos_core::labels::Labels;
+use thanos_core::labels::{Labels, LabelsBuilder};
+use thanos_core::testkit::TestRandom;
 use thanos_core::time::Timestamp;
 
 /// The time of the first sample of a wide block.
 pub const WIDE_START: Timestamp = Timestamp::from_millis(1_793_491_200_000);
 /// The time between the samples of consecutive series: the needle of [`write_wide`] is found by its time.
 const SERIES_STEP_MS: i64 = 1;
+/// The name of the series of [`write_wide_counters`].
+pub const WIDE_COUNTERS: &str = "container_metric_total";
+/// How long the series of [`write_wide_counters`] are, in milliseconds.
+pub const WIDE_COUNTERS_MS: i64 = 3_600_000;
+/// The time between their samples.
+const SCRAPE_MS: i64 = 30_000;
 
 /// Writes a block of `series` series with 12 labels and one chunk of one sample each into `parent`.
 ///
@@ -21,7 +29,58 @@ const SERIES_STEP_MS: i64 = 1;
 ///
 /// When the block cannot be written.
 pub fn write_wide(parent: &Path, series: usize) -> PathBuf {
-    let mut labels: Vec<Labels> = (0..series).map(wide_labels).collect();
+    let options = BlockWriterOptions::new(BlockId::from_parts(WIDE_START, 1));
+    write(parent, options, (0..series).map(wide_labels), |number| {
+        let after = i64::try_from(number).expect("a small number") * SERIES_STEP_MS;
+        vec![(WIDE_START + after, 1.0)]
+    })
+}
+
+/// Writes a block of the wide series with these numbers into `parent`, as a sidecar with the external label `store` would
+/// have uploaded it: counters with a sample every 30 seconds for an hour, in one chunk. All are called
+/// [`WIDE_COUNTERS`], so that there are rates of all; the label `service` tells them apart.
+///
+/// # Panics
+///
+/// When the block cannot be written.
+pub fn write_wide_counters(parent: &Path, store: &str, series: Range<usize>) -> PathBuf {
+    let id = BlockId::from_parts(WIDE_START, series.start as u128);
+    let options = BlockWriterOptions {
+        time: Some((WIDE_START, WIDE_START + WIDE_COUNTERS_MS)),
+        thanos: Some(ThanosMeta {
+            labels: [("store".to_owned(), store.to_owned())].into(),
+            source: "sidecar".to_owned(),
+            ..ThanosMeta::default()
+        }),
+        ..BlockWriterOptions::new(id)
+    };
+    let labels = series.map(|number| {
+        let mut labels = LabelsBuilder::from_labels(wide_labels(number).as_ref());
+        labels.set("__name__", WIDE_COUNTERS);
+        labels.set("service", &format!("kubelet-{:02}", number % 50));
+        labels.build()
+    });
+    write(parent, options, labels, |number| {
+        let mut random = TestRandom::new(number as u64);
+        let first = WIDE_START + i64::try_from(random.below(30_000)).expect("a small number");
+        let mut value = random.below(1000) as f64;
+        let samples = 0..WIDE_COUNTERS_MS / SCRAPE_MS;
+        let sample = |scrape: i64| {
+            value += random.below(50) as f64;
+            (first + scrape * SCRAPE_MS, value)
+        };
+        samples.map(sample).collect()
+    })
+}
+
+/// Writes a block of these series, whose samples `samples` makes from their place in label order.
+fn write(
+    parent: &Path,
+    options: BlockWriterOptions,
+    labels: impl Iterator<Item = Labels>,
+    samples: impl Fn(usize) -> Vec<(Timestamp, f64)>,
+) -> PathBuf {
+    let mut labels: Vec<Labels> = labels.collect();
     labels.sort_unstable();
     let mut symbols = BTreeSet::new();
     for (name, value) in labels.iter().flat_map(Labels::iter) {
@@ -31,20 +90,23 @@ pub fn write_wide(parent: &Path, series: usize) -> PathBuf {
             }
         }
     }
-    let id = BlockId::from_parts(WIDE_START, 1);
-    let mut writer = BlockWriter::create(parent, BlockWriterOptions::new(id), symbols)
-        .expect("the directory can be written to");
+    let dir = parent.join(options.id.to_string());
+    let mut writer =
+        BlockWriter::create(parent, options, symbols).expect("the directory can be written to");
     for (number, labels) in labels.iter().enumerate() {
-        let time = WIDE_START + i64::try_from(number).expect("a small number") * SERIES_STEP_MS;
+        let samples = samples(number);
         let mut encoder = XorEncoder::new();
-        encoder.append(time, 1.0);
-        let chunk = SeriesChunk::raw(time, time, encoder.finish());
+        for (time, value) in &samples {
+            encoder.append(*time, *value);
+        }
+        let [first, last] = [0, samples.len() - 1].map(|at| samples[at].0);
+        let chunk = SeriesChunk::raw(first, last, encoder.finish());
         writer
             .add_series(labels.as_ref(), &[chunk])
             .expect("series are in order");
     }
     writer.finish().expect("the directory can be written to");
-    parent.join(id.to_string())
+    dir
 }
 
 /// 50 metrics of pods in 20 namespaces on 500 nodes.
