@@ -177,6 +177,13 @@ impl EndpointFlags {
         let mut specs = Vec::new();
         for (addresses, group, strict) in kinds {
             for address in addresses {
+                // What can never be reached is a mistake in the command line, not an endpoint that is down.
+                if !address.contains([':', '+']) {
+                    let message = format!(
+                        "address {address:?} is not of <host>:<port> format or a valid DNS query"
+                    );
+                    return Err(Error::invalid(message));
+                }
                 // COMPAT: a strict group may be a name; it is one endpoint, whatever it resolves to.
                 let config = EndpointConfig {
                     address: address.clone(),

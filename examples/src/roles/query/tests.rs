@@ -71,6 +71,27 @@ async fn flags_without_meaning_are_refused() {
     );
 }
 
+/// an address without a port or a kind of query ends the process at its start, as in Thanos.
+#[tokio::test]
+async fn addresses_of_flags_are_checked_at_the_start() {
+    let discovery = |flag: &str| {
+        let found = parse(&[flag]).unwrap();
+        let flags = QueryFlags::from_arg_matches(&found).unwrap();
+        let (config, base) = (flags.grpc_client.config(), flags.grpc_client.settings());
+        let endpoints = flags.endpoints;
+        endpoints.discovery(&config, &base.unwrap(), EndpointMetrics::default())
+    };
+    for flag in ["endpoint", "endpoint-strict", "endpoint-group"] {
+        for address in ["", "host"] {
+            let error = discovery(&format!("--{flag}={address}")).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains("<host>:<port>"), "{flag}: {message}");
+        }
+    }
+    assert!(discovery("--endpoint=host:10901").is_ok());
+    assert!(discovery("--endpoint=dnssrv+_grpc._tcp.host").is_ok());
+}
+
 /// rules choose databases by their external labels; rules that would change labels are refused.
 #[test]
 fn relabelling_rules_choose_databases() {
