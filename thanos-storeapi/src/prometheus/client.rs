@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use thanos_core::budget::{Lease, MemoryBudget};
 use thanos_core::error::{Error, ErrorKind, Result};
 use thanos_core::labels::Matcher;
@@ -55,13 +55,26 @@ pub struct LabelAnswer {
 
 /// What every answer of the API is wrapped in.
 #[derive(Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub(super) struct Envelope<T> {
     status: String,
+    /// Not there when the answer has none; what is null is for `T` to judge.
+    #[serde(default = "Option::default", deserialize_with = "there")]
     data: Option<T>,
     #[serde(default)]
     error: String,
     #[serde(default)]
     warnings: Vec<String>,
+}
+
+/// The answer without data.
+const NOTHING: &[u8] = br#"{"status":"success","data":null}"#;
+
+/// Returns a value that is there, be it null.
+fn there<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl PrometheusClient {
@@ -150,7 +163,9 @@ impl PrometheusClient {
     ) -> Result<(T, Vec<String>, Lease)> {
         let (body, lease) = self.read(path, parameters).await?;
         let in_context = |error: Error| error.context(format!("{}/{path}", self.base));
-        let envelope: Envelope<T> = parsed(&body).map_err(in_context)?;
+        // COMPAT: Prometheus has a success without a body (204) where there is nothing to say (`respond` in web/api/v1).
+        let text: &[u8] = if body.is_empty() { NOTHING } else { &body };
+        let envelope: Envelope<T> = parsed(text).map_err(in_context)?;
         let (data, warnings) = envelope.open().map_err(in_context)?;
         Ok((data, warnings, lease))
     }

@@ -177,7 +177,8 @@ impl AlertAnswer {
             state: state(&self.state)?,
             active_at: self.active_at.as_deref().map(time).transpose()?,
             value: self.value,
-            partial_response: PartialResponse::Abort,
+            // COMPAT: Thanos has its own strategy for groups alone; alerts have the one that is the default on the wire.
+            partial_response: PartialResponse::Warn,
         })
     }
 }

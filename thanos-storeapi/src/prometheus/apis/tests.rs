@@ -7,6 +7,7 @@ use crate::apis::rules::{AlertState, Rule};
 use crate::apis::targets::TargetHealth;
 use crate::net::http_client::{HttpClient, HttpClientConfig, HttpClientMetrics};
 use crate::prometheus::PrometheusClient;
+use crate::store::PartialResponse;
 use crate::testkit::http::{HttpFake, Reply};
 
 const RULES: &str = r#"{"groups":[{"name":"g","file":"/r.yml","interval":30,"limit":0,
@@ -37,6 +38,9 @@ const STATUS: &str = r#"{"headStats":{"numSeries":508,"numLabelPairs":7,"chunkCo
 const METADATA: &str = r#"{"up":[{"type":"gauge","help":"h","unit":""},
     {"type":"counter","help":"","unit":"s"}]}"#;
 
+/// What stands for an answer without a body.
+const NO_CONTENT: &str = "";
+
 async fn apis(replies: &'static [(&'static str, &'static str)]) -> (HttpFake, PrometheusApis) {
     let http = HttpFake::start(move |asked| match asked.path.as_str() {
         "/p/metrics" => Reply::json(""),
@@ -46,9 +50,11 @@ async fn apis(replies: &'static [(&'static str, &'static str)]) -> (HttpFake, Pr
         }
         path => {
             let found = replies.iter().find(|(wanted, _)| path.ends_with(wanted));
-            found.map_or(Reply::status(404, "not found"), |(_, data)| {
-                Reply::data(data)
-            })
+            match found {
+                None => Reply::status(404, "not found"),
+                Some((_, NO_CONTENT)) => Reply::status(204, ""),
+                Some((_, data)) => Reply::data(data),
+            }
         }
     })
     .await;
@@ -89,6 +95,11 @@ async fn rules_have_external_labels() {
         (60.0, 5.0)
     );
     assert_eq!(alerting.alerts[0].value, "0e+00");
+    let strategies = (
+        groups[0].partial_response,
+        alerting.alerts[0].partial_response,
+    );
+    assert_eq!(strategies, (PartialResponse::Abort, PartialResponse::Warn));
     assert_eq!(
         alerting.alerts[0].active_at.unwrap().to_string(),
         "2024-01-01T00:00:00Z"
@@ -240,6 +251,23 @@ async fn exemplars_have_external_labels() {
         (asked.parameter("start"), asked.parameter("end")),
         (Some("1.500"), Some("2.000"))
     );
+}
+
+/// SC-28: Prometheus answers a query that selects nothing with 204 and no body (X-06).
+#[tokio::test]
+async fn no_body_is_no_exemplars() {
+    let (_http, apis) = ready(&[("/query_exemplars", NO_CONTENT)]).await;
+    let request = ExemplarsRequest {
+        query: "1".into(),
+        ..ExemplarsRequest::default()
+    };
+    assert!(apis.exemplars(request).await.unwrap().value.is_empty());
+    // What has to be there is missed.
+    let (_http, apis) = ready(&[("/rules", NO_CONTENT), ("/metadata", "null")]).await;
+    let error = apis.rules(RulesRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    let error = apis.metadata(MetadataRequest::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 /// SC-29: statistics belong to the tenant without a name, and to nobody whose labels do not match.
