@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::Response;
 use opentelemetry::context::FutureExt;
@@ -17,7 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use thanos_core::time::{Clock, SystemClock, UtcTime};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::Watch;
 use super::grpc_body::{counted, until_end_of};
@@ -198,16 +197,17 @@ pub(super) async fn watch(
     let response = next.run(request).with_context(trace).await;
 
     // A failure without an answer says so among the headers.
-    if let Some(code) = code_in(response.headers()) {
-        call.end(code);
+    if let Some(status) = Status::from_header_map(response.headers()) {
+        call.end(&status);
     }
     response.map(|body| until_end_of(counted(body, sent), call))
 }
 
-/// Returns the code that headers or trailers tell.
-pub(super) fn code_in(headers: &HeaderMap) -> Option<Code> {
-    let value = headers.get("grpc-status")?;
-    Some(Code::from_bytes(value.as_bytes()))
+/// Returns how Go's gRPC says why a call failed; `None` for one that did not.
+fn error_of(status: &Status) -> Option<String> {
+    let (code, message) = (status.code(), status.message());
+    let failed = code != Code::Ok;
+    failed.then(|| format!("rpc error: code = {} desc = {message}", name_of(code)))
 }
 
 /// A call under way, which ends once: with a code, or as cancelled when it is dropped.
@@ -238,25 +238,25 @@ impl Call {
     }
 
     /// Counts and logs the end.
-    pub(super) fn end(&mut self, code: Code) {
+    pub(super) fn end(&mut self, status: &Status) {
         if std::mem::replace(&mut self.has_ended, true) {
             return;
         }
         let took = self.started.elapsed();
         let metrics = &self.watch.metrics;
-        let labels = self.method.end_labels(name_of(code));
+        let labels = self.method.end_labels(name_of(status.code()));
         metrics.handled.get_or_create(&labels).inc();
         let seconds = metrics.seconds.get_or_create(&self.method.labels()).clone();
         seconds.observe(took.as_secs_f64());
         if let Some(told) = &self.told {
-            told.finished(self.method, code, took);
+            told.finished(self.method, status, took);
         }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.end(Code::Cancelled);
+        self.end(&Status::cancelled("the client is gone"));
     }
 }
 
@@ -296,7 +296,8 @@ impl Told {
         );
     }
 
-    fn finished(&self, method: Method, code: Code, took: Duration) {
+    fn finished(&self, method: Method, status: &Status, took: Duration) {
+        let (code, error) = (status.code(), error_of(status));
         // An event has one level, which is fixed where it is written.
         macro_rules! tell {
             ($level:ident) => {
@@ -309,6 +310,7 @@ impl Told {
                     peer.address = %self.peer,
                     grpc.start_time = %self.started,
                     grpc.code = name_of(code),
+                    grpc.error = error,
                     grpc.time_ms = %millis(took),
                     requestID = %self.request_id,
                     "finished call"
@@ -319,5 +321,19 @@ impl Told {
             Code::Unknown | Code::Unimplemented | Code::Internal | Code::DataLoss => tell!(error),
             _ => tell!(debug),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    ///
+    #[test]
+    fn failures_are_told_as_go_tells_them() {
+        assert_eq!(error_of(&Status::ok("fine")), None);
+        let status = Status::invalid_argument("no matchers specified");
+        let wanted = "rpc error: code = InvalidArgument desc = no matchers specified";
+        assert_eq!(error_of(&status).as_deref(), Some(wanted));
     }
 }

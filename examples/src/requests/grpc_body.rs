@@ -3,9 +3,9 @@
 use axum::body::Body;
 use http_body_util::BodyExt;
 use prometheus_client::metrics::counter::Counter;
-use tonic::Code;
+use tonic::Status;
 
-use super::grpc::{Call, code_in};
+use super::grpc::Call;
 
 /// Returns `body`, whose messages `messages` counts as they pass.
 pub(super) fn counted(body: Body, messages: Counter) -> Body {
@@ -23,7 +23,8 @@ pub(super) fn until_end_of(body: Body, mut call: Call) -> Body {
     Body::new(body.map_frame(move |frame| {
         if let Some(trailers) = frame.trailers_ref() {
             // Trailers without a status break the protocol.
-            call.end(code_in(trailers).unwrap_or(Code::Unknown));
+            let status = Status::from_header_map(trailers);
+            call.end(&status.unwrap_or_else(|| Status::unknown("trailers without a status")));
         }
         frame
     }))
