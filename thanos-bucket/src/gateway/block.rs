@@ -231,11 +231,13 @@ impl GatewayBlock {
 
     /// Returns the object of the chunk file at position `segment`.
     pub(super) fn segment_object(&self, segment: u32) -> Result<String> {
+        let object = format!("{}/chunks/{:06}", self.id(), u64::from(segment) + 1);
         let count = self.objects.segment_bytes.len();
         if usize::try_from(segment).is_ok_and(|segment| segment < count) {
-            return Ok(format!("{}/chunks/{:06}", self.id(), segment + 1));
+            return Ok(object);
         }
-        let message = format!("a series has chunks in file {segment} of {count}");
+        let message =
+            format!("a series has chunks in {object}, and the block has {count} chunk files");
         Err(Error::corrupt(message).in_file(self.index_object.as_str()))
     }
 }
