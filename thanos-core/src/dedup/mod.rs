@@ -44,6 +44,7 @@ mod tests;
 
 use crate::chunk::Samples;
 
+pub(crate) use split::split_by_rhythm;
 pub use split::split_overlapping;
 
 /// The times of a replica in ascending order, and its floats.

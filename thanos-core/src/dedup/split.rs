@@ -1,5 +1,6 @@
 //! Chunks of one series that overlap, spread over replicas that do not.
 
+use crate::chunk::{ChunkPayload, SeriesChunk, num_samples};
 use crate::time::{TimeRange, Timestamp};
 
 /// Returns for each of `ranges`, which are in the order of their start, the number of the replica that it belongs to:
@@ -33,4 +34,55 @@ pub fn split_overlapping(ranges: impl IntoIterator<Item = TimeRange>) -> Vec<usi
         }
     };
     ranges.into_iter().map(place).collect()
+}
+
+/// The chunks of a replica so far.
+struct Line {
+    end: Timestamp,
+    /// How far its last samples are apart, in milliseconds; 0 where that is not known.
+    interval_ms: i64,
+}
+
+/// Returns for each of `chunks`, which are in the order of their start, the number of the replica that it belongs to, as
+/// [`split_overlapping`], but where several replicas have ended it goes on with the one whose next sample would be nearest
+/// to its first one.
+///
+/// Two servers cut their chunks at different moments. By the order alone they change places at such a seam: the samples on
+/// both sides of it are of two servers, which looks like a scrape that came early or late.
+pub(crate) fn split_by_rhythm(chunks: &[SeriesChunk]) -> Vec<usize> {
+    let mut lines: Vec<Line> = Vec::new();
+    let place = |chunk: &SeriesChunk| {
+        let distance = |line: &Line| match line.interval_ms {
+            0 => 0,
+            interval => (chunk.min_time - line.end).abs_diff(interval),
+        };
+        let ended = lines.iter().enumerate();
+        let ended = ended.filter(|(_, line)| line.end < chunk.min_time);
+        let number = ended
+            .min_by_key(|(_, line)| distance(line))
+            .map(|(number, _)| number);
+        let number = number.unwrap_or_else(|| {
+            lines.push(Line {
+                end: chunk.max_time,
+                interval_ms: 0,
+            });
+            lines.len() - 1
+        });
+        let line = &mut lines[number];
+        line.end = chunk.max_time;
+        line.interval_ms = interval_ms(chunk).unwrap_or(line.interval_ms);
+        number
+    };
+    chunks.iter().map(place).collect()
+}
+
+/// Returns how far the samples of a chunk of raw ones are apart in the mean, by its header.
+fn interval_ms(chunk: &SeriesChunk) -> Option<i64> {
+    let ChunkPayload::Raw(raw) = &chunk.payload else {
+        return None;
+    };
+    // What is wrong with a damaged one is said when it is decoded.
+    let distances = i64::try_from(num_samples(raw).ok()?).ok()? - 1;
+    let span = chunk.max_time - chunk.min_time;
+    (distances > 0).then(|| span / distances)
 }

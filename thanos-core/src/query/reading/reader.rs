@@ -4,7 +4,7 @@ use super::{Reading, WindowValue};
 use crate::chunk::{
     self, Aggregate, Chunk, ChunkPayload, Encoding, HistogramRef, SampleRef, Samples, SeriesChunk,
 };
-use crate::dedup::{Dedup, Replica, split_overlapping};
+use crate::dedup::{Dedup, Replica, split_by_rhythm, split_overlapping};
 use crate::downsample::{CounterTotal, FIVE_MINUTES_MS, ONE_HOUR_MS};
 use crate::error::{Error, Result};
 use crate::histogram::{CounterResetHint, FloatHistogram, is_stale_nan};
@@ -105,7 +105,10 @@ impl SeriesReader {
         out: &mut Samples,
     ) -> Result<i64> {
         let plan = Plan::new(chunks, reading);
-        let numbers = split_overlapping(chunks.iter().map(SeriesChunk::time_range));
+        let numbers = match plan.dedup {
+            Dedup::Counter => split_by_rhythm(chunks),
+            _ => split_overlapping(chunks.iter().map(SeriesChunk::time_range)),
+        };
         let count = numbers.iter().max().map_or(0, |last| last + 1);
         self.replicas
             .resize_with(count.max(self.replicas.len()), Part::default);
