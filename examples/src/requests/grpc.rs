@@ -28,12 +28,12 @@ const DURATION_SECS: [f64; 14] = [
     0.001, 0.01, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 9.0, 20.0, 30.0, 60.0, 90.0, 120.0,
 ];
 
-type CallLabels = [(&'static str, &'static str); 3];
-type EndLabels = [(&'static str, &'static str); 4];
+pub(super) type CallLabels = [(&'static str, &'static str); 3];
+pub(super) type EndLabels = [(&'static str, &'static str); 4];
 
 /// A method: its path and Go's name for its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Method {
+pub(super) struct Method {
     service: &'static str,
     name: &'static str,
     kind: &'static str,
@@ -97,20 +97,22 @@ const CODES: [(Code, &str); 17] = [
     (Code::Unauthenticated, "Unauthenticated"),
 ];
 
-fn name_of(code: Code) -> &'static str {
+/// Returns Go's name of `code`.
+pub(super) fn name_of(code: Code) -> &'static str {
     let mut codes = CODES.into_iter();
     let found = codes.find(|(known, _)| *known == code);
     found.map_or("Unknown", |(_, name)| name)
 }
 
 impl Method {
-    fn at(path: &str) -> Option<Self> {
+    /// Returns the method at `path`, if a component of Thanos has it.
+    pub(super) fn at(path: &str) -> Option<Self> {
         let (service, name) = path.strip_prefix('/')?.split_once('/')?;
         let mut methods = METHODS.into_iter().chain(OTHER_METHODS);
         methods.find(|method| method.service == service && method.name == name)
     }
 
-    fn labels(self) -> CallLabels {
+    pub(super) fn labels(self) -> CallLabels {
         [
             ("grpc_method", self.name),
             ("grpc_service", self.service),
@@ -118,7 +120,7 @@ impl Method {
         ]
     }
 
-    fn end_labels(self, code: &'static str) -> EndLabels {
+    pub(super) fn end_labels(self, code: &'static str) -> EndLabels {
         let [method, service, kind] = self.labels();
         [("grpc_code", code), method, service, kind]
     }

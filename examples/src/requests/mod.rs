@@ -6,6 +6,7 @@
 mod config;
 mod grpc;
 mod grpc_body;
+mod grpc_client;
 mod http;
 mod http_body;
 mod http_log;
@@ -26,6 +27,7 @@ use thanos_storeapi::store::Store;
 pub use self::config::RequestLog;
 use self::config::Rule;
 use self::grpc::GrpcMetrics;
+pub use self::grpc_client::ClientCalls;
 use self::http_metrics::HttpMetrics;
 use self::panics::Panics;
 use self::store::{AnswerMetrics, CountedStore};

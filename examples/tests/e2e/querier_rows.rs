@@ -334,3 +334,30 @@ fn stores_of_a_query_are_explained_and_analyzed() {
         "{body}"
     );
 }
+
+/// the calls of stores are counted with the names that Thanos' alerts look at, and those that fail by their code.
+#[test]
+fn calls_of_stores_are_counted() {
+    let clusters = Clusters::start("e2e-calls");
+    let querier = querier(&[&clusters.store.grpc_address, "127.0.0.1:1"], &[]);
+    let (status, body) = clusters.query(&querier, "up");
+    assert_eq!(status, 200, "{body}");
+    let series = [
+        "grpc_method=\"Series\"",
+        "grpc_service=\"thanos.Store\"",
+        "grpc_type=\"server_stream\"",
+    ];
+    let well: Vec<&str> = series.into_iter().chain(["grpc_code=\"OK\""]).collect();
+    metrics::wait_for(&querier, "grpc_client_handled_total", &well, 1.0);
+    for name in [
+        "grpc_client_started_total",
+        "grpc_client_handled_total",
+        "grpc_client_handling_seconds_count",
+    ] {
+        assert_eq!(metrics::sum(&querier, name, &series), 1.0, "{name}");
+    }
+    let failed = ["grpc_method=\"Info\"", "grpc_code=\"Unavailable\""];
+    metrics::wait_until(&querier, "grpc_client_handled_total", &failed, |count| {
+        count > 0.0
+    });
+}

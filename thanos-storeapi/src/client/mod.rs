@@ -57,7 +57,7 @@ use crate::store::{
 use crate::tenant::{TENANT_KEY, TenantId};
 use events::events;
 use trace::Spanned;
-pub use trace::{CallContext, SharedContext};
+pub use trace::{CallContext, CallWatch, SharedContext};
 
 /// How peers are connected to. The defaults are those of the Thanos querier.
 #[derive(Debug, Clone, PartialEq, Eq)]

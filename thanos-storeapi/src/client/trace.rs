@@ -1,7 +1,7 @@
-//! Calls as spans, which tell the peer what they are a part of.
+//! Calls as spans, which tell the peer what they are a part of, and whom it concerns how they end.
 //!
 //! A span is open from the call to the end of its answer. What goes into the metadata is for [`CallContext`] to say: this
-//! crate knows `tracing`, and not how a program collects its traces.
+//! crate knows `tracing`, and not how a program collects its traces or counts its calls.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,6 +23,19 @@ use super::charge::{Charge, Charged};
 pub trait CallContext: fmt::Debug + Send + Sync + 'static {
     /// Returns the names and values for the metadata of the call whose span is `span`.
     fn metadata(&self, span: &Span) -> Vec<(String, String)>;
+
+    /// Called where a call of the method at `path` (`/service/method`) begins; what it returns hears how the call ends.
+    /// Nobody does by default.
+    fn watch(&self, path: &str) -> Option<Box<dyn CallWatch>> {
+        let _ = path;
+        None
+    }
+}
+
+/// Hears how a call ends. It is dropped without having heard where the caller does not wait for the end.
+pub trait CallWatch: Send {
+    /// The call ended with `code`.
+    fn end(&mut self, code: Code);
 }
 
 /// A shared [`CallContext`]; equal to its clones alone.
@@ -89,7 +102,9 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let span = self.span(request.uri().path());
+        let mut watch = None;
         if let Some(SharedContext(context)) = &self.context {
+            watch = context.watch(request.uri().path());
             for (name, value) in context.metadata(&span) {
                 add(request.headers_mut(), &name, &value);
             }
@@ -103,17 +118,20 @@ where
                 None => answer,
             })
         };
-        if span.is_disabled() {
+        if span.is_disabled() && watch.is_none() {
             return Box::pin(answer);
         }
-        let ended = span.clone();
+        let mut ending = Ending {
+            span: span.clone(),
+            watch,
+        };
         let answer = async move {
             let answer = answer.await;
             match &answer {
-                Ok(answer) => end(&ended, answer.headers()),
-                Err(_) => failed(&ended),
+                Ok(answer) => ending.hear(answer.headers()),
+                Err(_) => ending.end(Code::Unavailable),
             }
-            Ok(answer?.map(|body| Body::new(Answer { body, span: ended })))
+            Ok(answer?.map(|body| Body::new(Answer { body, ending })))
         };
         Box::pin(answer.instrument(span))
     }
@@ -126,23 +144,41 @@ fn add(headers: &mut HeaderMap, name: &str, value: &str) {
     }
 }
 
-/// Writes into `span` how the call ended, if `headers` tell it.
-fn end(span: &Span, headers: &HeaderMap) {
-    let code = headers.get("grpc-status");
-    let code = code.map(|code| Code::from_bytes(code.as_bytes()));
-    if code.is_some_and(|code| code != Code::Ok) {
-        failed(span);
+/// Whom it concerns how a call ends.
+struct Ending {
+    span: Span,
+    watch: Option<Box<dyn CallWatch>>,
+}
+
+impl Ending {
+    /// Says how the call ended, if `headers` tell it.
+    fn hear(&mut self, headers: &HeaderMap) {
+        if let Some(code) = headers.get("grpc-status") {
+            self.end(Code::from_bytes(code.as_bytes()));
+        }
+    }
+
+    fn end(&mut self, code: Code) {
+        if code != Code::Ok {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        if let Some(mut watch) = self.watch.take() {
+            watch.end(code);
+        }
+    }
+
+    /// The answer is over: without a status, if nobody heard of one.
+    fn end_unsaid(&mut self) {
+        if let Some(mut watch) = self.watch.take() {
+            watch.end(Code::Unknown);
+        }
     }
 }
 
-fn failed(span: &Span) {
-    span.record("otel.status_code", "ERROR");
-}
-
-/// The body of an answer, which ends the span of its call.
+/// The body of an answer, with which its call ends.
 struct Answer {
     body: Body,
-    span: Span,
+    ending: Ending,
 }
 
 impl hyper::body::Body for Answer {
@@ -157,11 +193,13 @@ impl hyper::body::Body for Answer {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    end(&self.span, trailers);
+                    self.ending.hear(trailers);
                 }
             }
-            Poll::Ready(Some(Err(_))) => failed(&self.span),
-            Poll::Ready(None) | Poll::Pending => {}
+            Poll::Ready(Some(Err(status))) => self.ending.end(status.code()),
+            // Without a word; those who were told before hear nothing more.
+            Poll::Ready(None) => self.ending.end_unsaid(),
+            Poll::Pending => {}
         }
         polled
     }

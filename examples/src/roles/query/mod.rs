@@ -24,6 +24,7 @@ use crate::about::About;
 use crate::api::{self, ApiFlags};
 use crate::flags::{GrpcClientFlags, ServerFlags};
 use crate::process::Process;
+use crate::requests::ClientCalls;
 use endpoints::EndpointFlags;
 use proxying::ProxyFlags;
 
@@ -52,7 +53,8 @@ pub struct QueryFlags {
 /// A wrong flag or an address in use.
 pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     let metrics = EndpointMetrics::default();
-    let base = flags.grpc_client.settings()?;
+    let calls = ClientCalls::default();
+    let base = calls.counted(flags.grpc_client.settings()?);
     let discovery =
         flags
             .endpoints
@@ -70,6 +72,7 @@ pub async fn run(flags: QueryFlags, about: About) -> Result<()> {
     let register = |registry: &mut _| {
         metrics.register(registry, "query", &labels);
         counted.register(registry);
+        calls.register(registry);
     };
     let mut process = Process::start("query", &flags.servers, served.site, register).await?;
 
