@@ -54,6 +54,43 @@ pub fn write_strings<'a>(out: &mut Vec<u8>, texts: impl IntoIterator<Item = &'a 
 
 fn write_escaped(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
     out.put("\"");
+    // Most texts have nothing to escape, which is seen many bytes at a time.
+    match is_plain(text.as_bytes(), escapes) {
+        true => out.put(text),
+        false => write_by_char(out, text, escapes),
+    }
+    out.put("\"");
+}
+
+/// Reports whether no byte of `text` is, or begins, a character that is escaped.
+fn is_plain(text: &[u8], escapes: Escapes) -> bool {
+    let (blocks, rest) = text.as_chunks::<BLOCK_BYTES>();
+    let mut last = [b'-'; BLOCK_BYTES];
+    last[..rest.len()].copy_from_slice(rest);
+    let mut blocks = blocks.iter().chain([&last]);
+    blocks.all(|block| is_plain_block(block, escapes))
+}
+
+/// How many bytes are looked at together.
+const BLOCK_BYTES: usize = 16;
+
+/// As [`is_plain`]; without a way out of the loops, so that they become a few instructions.
+fn is_plain_block(block: &[u8; BLOCK_BYTES], escapes: Escapes) -> bool {
+    let is_json = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // The last one begins the separators of lines and paragraphs.
+    let is_html = |byte: u8| matches!(byte, b'<' | b'>' | b'&' | 0xE2);
+    let mut found = block
+        .iter()
+        .fold(false, |found, byte| found | is_json(*byte));
+    if escapes == Escapes::Html {
+        found = block
+            .iter()
+            .fold(found, |found, byte| found | is_html(*byte));
+    }
+    !found
+}
+
+fn write_by_char(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
     let mut plain_from = 0;
     for (at, c) in text.char_indices() {
         let escape = match c {
@@ -79,7 +116,6 @@ fn write_escaped(out: &mut Vec<u8>, text: &str, escapes: Escapes) {
         plain_from = at + c.len_utf8();
     }
     out.put(&text[plain_from..]);
-    out.put("\"");
 }
 
 /// Writes a label set as a JSON object.
@@ -424,6 +460,30 @@ mod tests {
         Point {
             time: Timestamp::from_millis(ms),
             value,
+        }
+    }
+
+    /// Wherever a character that is escaped stands, and whatever is around it.
+    #[test]
+    fn texts_are_escaped_at_every_place() {
+        let special = [
+            "\"", "\\", "\n", "\u{1}", "<", ">", "&", "\u{2028}", "\u{2029}", "\u{20ac}", "\u{e9}",
+        ];
+        for special in special {
+            for before in 0..40 {
+                for after in [0, 1, 15, 16, 17] {
+                    let text = format!("{}{special}{}", "a".repeat(before), "b".repeat(after));
+                    for escapes in [Escapes::Json, Escapes::Html] {
+                        let (mut written, mut expected) = (Vec::new(), b"\"".to_vec());
+                        write_escaped(&mut written, &text, escapes);
+                        write_by_char(&mut expected, &text, escapes);
+                        expected.push(b'"');
+                        assert_eq!(written, expected, "{text:?}");
+                        let read: String = serde_json::from_slice(&written).unwrap();
+                        assert_eq!(read, text);
+                    }
+                }
+            }
         }
     }
 
