@@ -67,6 +67,8 @@ pub(super) struct Envelope<T> {
     warnings: Vec<String>,
 }
 
+/// The status of an answer without a body.
+const NO_CONTENT: u16 = 204;
 /// The answer without data.
 const NOTHING: &[u8] = br#"{"status":"success","data":null}"#;
 
@@ -132,9 +134,13 @@ impl PrometheusClient {
     ///
     /// That of the server if the answer is not a success, `Unavailable` without an answer.
     pub(super) async fn read(&self, path: &str, parameters: &Parameters) -> Result<(Bytes, Lease)> {
-        let request = HttpRequest::get(self.address(path, parameters));
-        let answer = checked(self.http.send(request).await?).await?;
+        let answer = self.answer(path, parameters).await?;
         answer.collect(&self.budget).await
+    }
+
+    async fn answer(&self, path: &str, parameters: &Parameters) -> Result<HttpResponse> {
+        let request = HttpRequest::get(self.address(path, parameters));
+        checked(self.http.send(request).await?).await
     }
 
     /// Reads what `path` answers with, and the warnings.
@@ -161,10 +167,13 @@ impl PrometheusClient {
         path: &str,
         parameters: &Parameters,
     ) -> Result<(T, Vec<String>, Lease)> {
-        let (body, lease) = self.read(path, parameters).await?;
+        let answer = self.answer(path, parameters).await?;
+        let says_nothing = answer.status() == NO_CONTENT;
+        let (body, lease) = answer.collect(&self.budget).await?;
         let in_context = |error: Error| error.context(format!("{}/{path}", self.base));
-        // COMPAT: Prometheus has a success without a body (204) where there is nothing to say (`respond` in web/api/v1).
-        let text: &[u8] = if body.is_empty() { NOTHING } else { &body };
+        // COMPAT: Prometheus has a success without a body where there is nothing to say (`respond` in web/api/v1). With any
+        // other status a body that is missing was lost on the way.
+        let text: &[u8] = if says_nothing { NOTHING } else { &body };
         let envelope: Envelope<T> = parsed(text).map_err(in_context)?;
         let (data, warnings) = envelope.open().map_err(in_context)?;
         Ok((data, warnings, lease))

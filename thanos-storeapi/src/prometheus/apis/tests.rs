@@ -40,6 +40,8 @@ const METADATA: &str = r#"{"up":[{"type":"gauge","help":"h","unit":""},
 
 /// What stands for an answer without a body.
 const NO_CONTENT: &str = "";
+/// What stands for an answer that lost its body on the way.
+const BODY_LOST: &str = "lost";
 
 async fn apis(replies: &'static [(&'static str, &'static str)]) -> (HttpFake, PrometheusApis) {
     let http = HttpFake::start(move |asked| match asked.path.as_str() {
@@ -53,6 +55,7 @@ async fn apis(replies: &'static [(&'static str, &'static str)]) -> (HttpFake, Pr
             match found {
                 None => Reply::status(404, "not found"),
                 Some((_, NO_CONTENT)) => Reply::status(204, ""),
+                Some((_, BODY_LOST)) => Reply::json(""),
                 Some((_, data)) => Reply::data(data),
             }
         }
@@ -261,8 +264,12 @@ async fn no_body_is_no_exemplars() {
         query: "1".into(),
         ..ExemplarsRequest::default()
     };
-    assert!(apis.exemplars(request).await.unwrap().value.is_empty());
+    let none = apis.exemplars(request.clone()).await.unwrap();
+    assert!(none.value.is_empty());
     // What has to be there is missed.
+    let (_http, apis) = ready(&[("/query_exemplars", BODY_LOST)]).await;
+    let error = apis.exemplars(request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     let (_http, apis) = ready(&[("/rules", NO_CONTENT), ("/metadata", "null")]).await;
     let error = apis.rules(RulesRequest::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
