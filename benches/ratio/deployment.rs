@@ -9,9 +9,8 @@ use std::time::Duration;
 use thanos_benches::wide::{WIDE_COUNTERS_MS, WIDE_START, write_wide_counters};
 use thanos_core::testkit::TempDir;
 
-use crate::answers::{Agreement, compare};
 use crate::server::{Asked, Cost, Server};
-use crate::{PAIRS, report, report_head};
+use crate::{measure, report_head};
 
 const STORES: usize = 2;
 /// The environment variable that holds the path of Thanos.
@@ -178,10 +177,5 @@ fn against(ours: &Deployment, peer: &Deployment, question: &Question) -> bool {
         .chain(times.map(|(name, time)| (name, time.to_string())))
         .collect();
     let ask = |deployment: &Deployment| deployment.ask(question.path, &parameters);
-    let agreement = compare(&ask(ours).body, &ask(peer).body, true);
-    let pairs: Vec<[Cost; 2]> = (0..PAIRS)
-        .map(|_| [ask(ours).cost, ask(peer).cost])
-        .collect();
-    report(question.name, &pairs, &agreement);
-    !matches!(agreement, Agreement::Different(_))
+    measure(question.name, || ask(ours), || ask(peer), true)
 }

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! All servers serve the same generated data on loopback addresses: we and Prometheus the same block, VictoriaMetrics
-//! the same samples, imported; in a deployment, two store gateways and a querier over them, the same buckets. Answers are compared before times are looked at. Every figure is of one run of this
-//! program: pairs of requests in turns, the median of their ratios with the lowest and the highest, processor time
-//! and wall time, and the peak of the resident memory. A peer that is not there is reported as not run.
+//! the same samples, imported; two store gateways and a querier over them (`deployment`) the same buckets. Answers are
+//! compared before times are looked at. Every figure is of one run of this program: pairs of requests in turns, the median
+//! of their ratios with the lowest and the highest, processor time and wall time, and the peak of the resident memory. A
+//! peer that is not there is reported as not run.
 
 #![expect(
     clippy::print_stdout,
@@ -29,7 +30,7 @@ use thanos_core::testkit::TempDir;
 
 use self::answers::{Agreement, compare};
 use self::data::Shape;
-use self::server::{Kind, Server};
+use self::server::{Asked, Cost, Kind, Server};
 
 /// How often each pair of servers is asked in turns.
 const PAIRS: usize = 5;
@@ -134,14 +135,8 @@ fn against(ours: &Server, peer: &Server, kind: Kind, shape: &Shape) -> usize {
     for request in &REQUESTS {
         let parameters = shape.parameters(request);
         let ask = |server: &Server| server.ask(request.path, &parameters);
-        let agreement = compare(&ask(ours).body, &ask(peer).body, same_meaning);
-        if matches!(agreement, Agreement::Different(_)) {
-            failures += 1;
-        }
-        let pairs: Vec<[server::Cost; 2]> = (0..PAIRS)
-            .map(|_| [ask(ours).cost, ask(peer).cost])
-            .collect();
-        report(request.name, &pairs, &agreement);
+        let is_right = measure(request.name, || ask(ours), || ask(peer), same_meaning);
+        failures += usize::from(!is_right);
     }
     println!(
         "peak resident memory: ours {} MiB, peer {} MiB",
@@ -149,6 +144,19 @@ fn against(ours: &Server, peer: &Server, kind: Kind, shape: &Shape) -> usize {
         peer.peak_mib()
     );
     failures
+}
+
+/// Asks both sides the same in turns, after a comparison of their answers; reports whether these agree.
+fn measure(
+    name: &str,
+    ours: impl Fn() -> Asked,
+    peer: impl Fn() -> Asked,
+    same_meaning: bool,
+) -> bool {
+    let agreement = compare(&ours().body, &peer().body, same_meaning);
+    let pairs: Vec<[Cost; 2]> = (0..PAIRS).map(|_| [ours().cost, peer().cost]).collect();
+    report(name, &pairs, &agreement);
+    !matches!(agreement, Agreement::Different(_))
 }
 
 fn report_head(peer: &str) {
@@ -159,7 +167,7 @@ fn report_head(peer: &str) {
     );
 }
 
-fn report(name: &str, pairs: &[[server::Cost; 2]], agreement: &Agreement) {
+fn report(name: &str, pairs: &[[Cost; 2]], agreement: &Agreement) {
     let mut ratios: Vec<f64> = pairs
         .iter()
         .map(|[ours, peer]| peer.wall.as_secs_f64() / ours.wall.as_secs_f64())
